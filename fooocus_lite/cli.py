@@ -1,0 +1,383 @@
+"""What people type: every subcommand. The one module that wires the parts together and prints.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fooocus_lite import __version__
+from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fooocus_lite.foreground import Job
+    from fooocus_lite.library import Library
+    from fooocus_lite.recipe import Recipe
+
+COMMANDS = {
+    "serve": "start the page and the interface for programs (what happens without a command)",
+    "generate": "draw pictures from words; prints one path per picture",
+    "replay": "draw a saved picture again, pixel for pixel",
+    "settings": "print every setting, its value and where that comes from",
+    "doctor": "look at this machine, and say what is missing and how to mend it",
+    "bench": "measure this machine; prints a table",
+    "test": "run every test",
+}
+#: Settings that only a server has; the picture's own preset is an option of `generate`.
+SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset")
+#: Option of `generate` → field of Recipe.
+RECIPE_OPTIONS = {
+    "preset": ("NAME", "preset that fills what you leave out"),
+    "negative": ("TEXT", "what the picture must not show"),
+    "model": ("NAME", "model"),
+    "seed": ("N", "seed of the first picture; random when left out"),
+    "count": ("N", "how many pictures"),
+    "size": ("WxH", "width and height in pixels, such as 128x192"),
+    "steps": ("N", "denoising steps"),
+    "sampler": ("NAME", "sampler"),
+    "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
+    "sag_scale": ("X", "self-attention guidance; 0 = off"),
+    "format": ("png|jpeg|webp", "file format"),
+}
+FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed on the way, 2 not started, 130 stopped."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
+        arguments.insert(0, "serve")
+    if arguments[0] == "test":
+        return run_tests(arguments[1:])
+    options = make_parser().parse_args(arguments)
+    if not options.debug:
+        sys.excepthook = _in_one_sentence
+    try:
+        return options.run(options)
+    except FooocusError as exc:
+        if options.debug:
+            logging.getLogger(__name__).exception("what happened")
+        print(exc, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `… | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+
+
+def _in_one_sentence(kind: type[BaseException], exc: BaseException, _trace: object) -> None:
+    print(f"Something went wrong inside Fooocus Lite ({kind.__name__}: {exc}).", file=sys.stderr)
+    print("Run the same with --debug and report what it prints.", file=sys.stderr)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(prog="fooocus-lite", description="Words in, pictures out, on your own machine.")
+    parser.add_argument("--version", action="version", version=f"Fooocus Lite {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    made = {name: _add_command(commands, name) for name in COMMANDS}
+    for name, command in made.items():
+        _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
+    _add_generate(made["generate"])
+    made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
+    for name in ("generate", "replay"):
+        made[name].add_argument("--out", metavar="DIR", type=Path, help="folder for the pictures; else output_dir")
+    for name in ("generate", "replay", "settings", "doctor", "bench"):
+        made[name].add_argument("--json", action="store_true", help="print JSON for programs")
+    made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
+    return parser
+
+
+def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
+    run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name}", run_serve)
+    command: argparse.ArgumentParser = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
+    command.set_defaults(run=run)
+    command.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
+    return command
+
+
+def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> None:
+    group = command.add_argument_group("settings", "also in fooocus.toml, or as FOOOCUS_… in the environment")
+    for row in SETTINGS.values():
+        if row.name in left_out:
+            continue
+        if row.flag.startswith("--no-"):
+            group.add_argument(row.flag, dest=row.name, action="store_const", const=False, help=f"not: {row.help}")
+        else:
+            text = f"{row.help} {row.allowed}; default {row.default}".replace("%", "%%")
+            group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+    for name, (metavar, text) in RECIPE_OPTIONS.items():
+        command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
+    command.add_argument("--style", dest="styles", metavar="NAME", action="append", help="a style (repeatable)")
+    command.add_argument("--dry-run", action="store_true", help="print what would be drawn, and draw nothing")
+
+
+def _settings_of(options: argparse.Namespace) -> Settings:
+    settings = load_settings({name: getattr(options, name, None) for name in SETTINGS})
+    level = "DEBUG" if options.debug else settings.log_level.upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return settings
+
+
+def _recipe_of(options: argparse.Namespace) -> Recipe:
+    from fooocus_lite.recipe import parse_recipe
+
+    given = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
+    values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
+    values |= {FIELD_OF.get(name, name): value for name, value in given.items() if name != "size"}
+    if given["size"] is not None:
+        match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", given["size"])
+        if match is None:
+            raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
+        values |= {"width": match.group(1), "height": match.group(2)}
+    if values["image_format"] == "jpg":
+        values["image_format"] = "jpeg"
+    return parse_recipe({name: value for name, value in values.items() if value is not None})
+
+
+def run_generate(options: argparse.Namespace) -> int:
+    """`generate`."""
+    from fooocus_lite.foreground import make_jobs
+    from fooocus_lite.library import load_library
+
+    settings = _quiet(options)
+    library = load_library(settings)
+    for problem in library.problems:
+        print(problem, file=sys.stderr)
+    jobs = make_jobs(_recipe_of(options), library)
+    if options.dry_run:
+        for job in jobs:
+            print(_plan_as_json(job) if options.json else _plan_as_text(job))
+        return 0
+    return _draw(jobs, library, settings, options)
+
+
+def _quiet(options: argparse.Namespace) -> Settings:
+    """Settings of a command that prints its own progress: the log's diary would only be in the way."""
+    settings = _settings_of(options)
+    if not options.debug and settings.sources["log_level"] == "default":
+        logging.getLogger().setLevel(logging.ERROR)
+    return settings
+
+
+def _plan_as_json(job: Job) -> str:
+    from dataclasses import asdict
+
+    return json.dumps(asdict(job.plan), ensure_ascii=False)
+
+
+def _plan_as_text(job: Job) -> str:
+    plan = job.plan
+    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
+    lines += [f"  wanted:   {text}" for text in plan.texts]
+    lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
+    return "\n".join([*lines, *(f"  note:     {note}" for note in plan.warnings)])
+
+
+def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
+    from fooocus_lite.events import Cancelled, Failed, ImageSaved, Progress
+    from fooocus_lite.foreground import draw
+    from fooocus_lite.runner import LocalRunner
+
+    for note in dict.fromkeys(note for job in jobs for note in job.notes):
+        print(note, file=sys.stderr)
+    for job in jobs:
+        library.check_available(job.plan.model.name)
+    runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
+    bar, saved = _Bar(len(jobs)), 0
+    try:
+        for job, event in draw(jobs, runner, _folder(options, settings)):
+            match event:
+                case Progress():
+                    bar.show(saved, event.step, event.steps)
+                case ImageSaved():
+                    bar.clear()
+                    saved += 1
+                    _print_picture(job, event, options)
+                case Failed():
+                    bar.clear()
+                    print(f"{event.problem} {event.hint}".strip(), file=sys.stderr)
+                    return 1
+                case Cancelled():
+                    return 1
+                case _:
+                    pass
+    except FooocusError as exc:
+        bar.clear()
+        print(exc, file=sys.stderr)
+    finally:
+        runner.close()
+    return 0 if saved == len(jobs) else 1
+
+
+def _folder(options: argparse.Namespace, settings: Settings) -> Path:
+    return Path(os.path.abspath(options.out)) if options.out else settings.output_dir
+
+
+def _print_picture(job: Job, saved: Any, options: argparse.Namespace) -> None:
+    if options.json:
+        facts = {"path": saved.path, "seed": job.plan.seed, "width": saved.width, "height": saved.height}
+        print(json.dumps(facts, ensure_ascii=False), flush=True)
+    else:
+        print(saved.path, flush=True)
+
+
+class _Bar:
+    """Progress on one line of the terminal; silent where there is none."""
+
+    def __init__(self, pictures: int) -> None:
+        self._pictures = pictures
+        self._is_shown = False
+
+    def show(self, done: int, step: int, steps: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r  picture {done + 1} of {self._pictures}, step {step} of {steps} ", end="", file=sys.stderr)
+            self._is_shown = True
+
+    def clear(self) -> None:
+        if self._is_shown:
+            print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
+            self._is_shown = False
+
+
+def run_replay(options: argparse.Namespace) -> int:
+    """`replay`."""
+    from fooocus_lite.foreground import make_replay
+    from fooocus_lite.library import load_library
+
+    settings = _quiet(options)
+    library = load_library(settings)
+    return _draw([make_replay(options.path, library)], library, settings, options)
+
+
+def run_settings(options: argparse.Namespace) -> int:
+    """`settings`."""
+    rows = _settings_of(options).describe()
+    if options.json:
+        shown = {
+            row.name: {"value": str(value) if isinstance(value, Path) else value, "source": source, "help": row.help}
+            | {"env": row.env, "flag": row.flag}
+            for row, value, source in rows
+        }
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return 0
+    width = max(len(str(value)) for _, value, _ in rows)
+    for row, value, source in rows:
+        print(f"{row.name:<13} {value!s:<{width}}  {source}")
+    return 0
+
+
+def run_doctor(options: argparse.Namespace) -> int:
+    """`doctor`: exit code 1 when something must be mended."""
+    from fooocus_lite.doctor import examine
+
+    findings = examine(_quiet(options))
+    if options.json:
+        print(json.dumps([finding.to_dict() for finding in findings], indent=2, ensure_ascii=False))
+    else:
+        for finding in findings:
+            print(f"{finding.mark} {finding.name:<12} {finding.text}")
+            if finding.hint:
+                print(f"{'':<15}→ {finding.hint}")
+    return 1 if any(finding.state == "problem" for finding in findings) else 0
+
+
+def run_bench(options: argparse.Namespace) -> int:
+    """`bench`."""
+    from fooocus_lite.bench import measure
+
+    report = measure(_quiet(options), only=options.only, say=lambda text: print(text, file=sys.stderr, flush=True))
+    print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False) if options.json else report.as_markdown())
+    return 0 if report.all_within else 1
+
+
+def run_tests(arguments: Sequence[str]) -> int:
+    """`test`: launch.py makes the environment with the test tools, and runs them."""
+    launcher = app_root() / "launch.py"
+    if not launcher.is_file():
+        print("The tests are in the repository only: clone it and run `python3 launch.py test`.", file=sys.stderr)
+        return 2
+    return subprocess.call([sys.executable, str(launcher), "test", *arguments])
+
+
+def run_serve(options: argparse.Namespace) -> int:
+    """`serve`."""
+    from fooocus_lite.dispatcher import Dispatcher
+    from fooocus_lite.library import load_library
+    from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
+    from fooocus_lite.runner import LocalRunner
+    from fooocus_lite.store import open_store
+    from fooocus_lite.web.app import create_app
+
+    settings = _settings_of(options)
+    _stop_on_signals()
+    shelf = _Shelf(load_library(settings))
+    store = open_store(settings.data_dir)
+    try:
+        listening = open_socket(settings.host, settings.port)
+        address = address_of(listening)
+        store.lock.tell(address)
+        engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
+        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=shelf, output_dir=settings.output_dir)
+        for warning in (*store.warnings, *shelf().problems):
+            logging.getLogger(__name__).warning("%s", warning)
+        if listening.getsockname()[1] != settings.port:
+            print(f"Port {settings.port} is taken; using {listening.getsockname()[1]}.")
+        print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
+        if settings.open_browser:
+            open_browser_when_ready(address)
+        dispatcher.start()
+        try:
+            app = create_app(settings, shelf, store.queue, store.log, dispatcher)
+            serve_until_stopped(app, listening, say_goodbye=store.log.close)
+        except KeyboardInterrupt:
+            pass  # the usual way to end a server
+        finally:
+            dispatcher.close()
+    finally:
+        store.close()
+    print("Fooocus Lite has ended; what was waiting is kept.", flush=True)
+    return 0
+
+
+class _Shelf:
+    """The newest library: a style dropped in needs no restart."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def __call__(self) -> Library:
+        self._library = self._library.refreshed()
+        return self._library
+
+
+def _stop_on_signals() -> None:
+    """A polite kill, or a closed terminal, ends the server as Ctrl-C does."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)

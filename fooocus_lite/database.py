@@ -1,0 +1,203 @@
+"""The SQLite file behind queue and log: opening, schema, transactions, and errors in words.
+
+One connection writes (under a lock, so that facts are published in the order of their numbers),
+one reads; in WAL mode readers never wait for the writer.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fooocus_lite.disk import disk_problem
+from fooocus_lite.errors import FooocusError
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE tasks (
+    id TEXT PRIMARY KEY, batch_id TEXT NOT NULL, position REAL NOT NULL, recipe TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting', attempt INTEGER NOT NULL DEFAULT 0, worker TEXT,
+    cancel_requested INTEGER NOT NULL DEFAULT 0, work INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL, started_at REAL, finished_at REAL,
+    image_path TEXT, width INTEGER, height INTEGER, error TEXT, facts TEXT
+);
+CREATE INDEX tasks_by_state ON tasks (state, id);
+CREATE INDEX tasks_by_batch ON tasks (batch_id, id);
+CREATE INDEX tasks_in_line ON tasks (state, position);
+CREATE INDEX tasks_by_end ON tasks (state, finished_at, id);
+CREATE TABLE events (seq INTEGER PRIMARY KEY, task_id TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL);
+CREATE INDEX events_by_task ON events (task_id, seq);
+CREATE TABLE speeds (key TEXT PRIMARY KEY, seconds REAL NOT NULL);
+CREATE TABLE totals (state TEXT PRIMARY KEY, tasks INTEGER NOT NULL, work INTEGER NOT NULL);
+INSERT INTO totals VALUES
+    ('waiting', 0, 0), ('running', 0, 0), ('finished', 0, 0), ('failed', 0, 0), ('cancelled', 0, 0);
+CREATE TRIGGER count_new AFTER INSERT ON tasks BEGIN
+    UPDATE totals SET tasks = tasks + 1, work = work + NEW.work WHERE state = NEW.state;
+END;
+CREATE TRIGGER count_moved AFTER UPDATE OF state ON tasks WHEN OLD.state <> NEW.state BEGIN
+    UPDATE totals SET tasks = tasks - 1, work = work - OLD.work WHERE state = OLD.state;
+    UPDATE totals SET tasks = tasks + 1, work = work + NEW.work WHERE state = NEW.state;
+END;
+"""
+
+
+class Transaction:
+    """An open write: all of it becomes visible, or nothing does."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.callbacks: list[Callable[[], None]] = []
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """The rows that the statement returns; empty for most writes."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Run ``callback`` once the write is on disk; never if it is not."""
+        self.callbacks.append(callback)
+
+
+class Database:
+    """One SQLite file, shared by the threads of one process.
+
+    A file that is damaged is moved aside and replaced; `warnings` says so.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+        self.path = path
+        self.warnings: list[str] = []
+        self._busy_timeout_s = busy_timeout_s
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._durable: bool | None = None
+        with _in_words(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer, self._reader = self._open()
+
+    def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as exc:
+            if not _is_damage(exc):
+                raise
+            logger.warning("%s is damaged: %s", self.path, exc)
+        aside = _move_aside(self.path)
+        self.warnings.append(
+            f"The queue file {self.path.name} was damaged. It was moved to {aside.name} and a new one was begun;"
+            " saved pictures are untouched."
+        )
+        logger.warning(self.warnings[-1])
+        return self._connect()
+
+    def _connect(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        writer = self._new_connection()
+        try:
+            writer.execute("PRAGMA journal_mode=WAL").fetchall()
+            problem = writer.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {problem}")
+            _ensure_schema(writer, self.path)
+            return writer, self._new_connection()
+        except BaseException:
+            writer.close()
+            raise
+
+    def _new_connection(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=self._busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+        connection.row_factory = sqlite3.Row
+        return connection
+
+    @contextmanager
+    def write(self, *, durable: bool = False) -> Generator[Transaction]:
+        """A transaction. Committed work survives ``kill -9``; ``durable`` makes it survive a power cut too.
+
+        Raises:
+            DiskProblem: the disk is full or read-only; nothing was written.
+            FooocusError: another program keeps the file locked.
+        """
+        with self._write_lock, _in_words(self.path):
+            if durable is not self._durable:
+                self._writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            self._writer.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._writer)
+            try:
+                yield transaction
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+            for callback in transaction.callbacks:
+                callback()
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """All rows of a SELECT."""
+        with self._read_lock, _in_words(self.path):
+            return self._reader.execute(sql, values).fetchall()
+
+    def close(self) -> None:
+        """Fold the WAL into the file and let go of it."""
+        with self._write_lock, self._read_lock:
+            self._reader.close()
+            self._writer.close()
+
+
+def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        raise FooocusError(
+            f"The queue file {path} was made by a newer version of Fooocus Lite.",
+            "Update this program, or choose another data folder with FOOOCUS_DATA_DIR.",
+            code="conflict",
+        )
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+
+
+def _is_damage(exc: sqlite3.DatabaseError) -> bool:
+    text = str(exc)
+    return any(sign in text for sign in ("malformed", "not a database", "no such table", "already exists", "encrypted"))
+
+
+def _move_aside(path: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.replace(aside.with_name(aside.name + suffix))
+    return aside
+
+
+@contextmanager
+def _in_words(path: Path) -> Generator[None]:
+    """SQLite's and the system's complaints as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        text = str(exc)
+        if "full" in text or "disk I/O" in text:
+            raise disk_problem(OSError(errno.ENOSPC, text), path.parent, "FOOOCUS_DATA_DIR") from exc
+        if "readonly" in text or "unable to open" in text:
+            raise disk_problem(OSError(errno.EACCES, text), path.parent, "FOOOCUS_DATA_DIR") from exc
+        if "locked" in text or "busy" in text:
+            raise FooocusError(
+                f"Another program keeps the queue file {path} locked.",
+                "Close that program and try again.",
+                code="conflict",
+            ) from exc
+        raise
+    except OSError as exc:
+        raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc

@@ -1,0 +1,45 @@
+"""Writing files so that they are whole or not there, and saying in words why a disk said no."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from fooocus_lite.errors import DiskProblem
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:
+    """What the system said about ``folder``, with what to do; ``setting`` is the variable that moves it."""
+    if exc.errno in _FULL:
+        return DiskProblem(
+            f"The disk that holds {folder} is full.", f"Free some space, or choose another with {setting}."
+        )
+    return DiskProblem(
+        f"The folder {folder} cannot be written to ({exc.strerror or exc}).",
+        f"Make it writable, or choose another with {setting}.",
+        code="not_writable",
+    )
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """``data`` at ``path``, flushed to the disk; a crash leaves a ``.part`` file or nothing, never half a picture.
+
+    Raises:
+        FileExistsError: ``path`` is taken; it is left alone.
+        OSError: the disk said no; the part file is removed.
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, "already there", str(path))
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,288 @@
+"""Carries tasks from the queue to the workers and their pictures to the disk.
+
+One thread per worker draws; a few others save, so that a worker is at the next picture while the last one is
+encoded. A task ends only when its picture is safe.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from fooocus_lite.errors import FooocusError, WorkerDied
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, Started
+from fooocus_lite.images import find_saved, save_image
+from fooocus_lite.library import Library
+from fooocus_lite.picture_text import describe_picture
+from fooocus_lite.plan import Plan, make_plan, resolve
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.runner import Runner
+from fooocus_lite.store import Store
+from fooocus_lite.taskqueue import Task
+
+logger = logging.getLogger(__name__)
+IDLE_S = 5.0
+RETRY_S = 1.0
+JOIN_S = 15.0
+SAVES_PER_WORKER = 2
+
+
+@dataclass
+class _Lane:
+    """One worker and what it is at."""
+
+    name: str
+    runner: Runner
+    task: Task | None = None
+    warm: set[str] = field(default_factory=set[str])  # models that this worker has drawn with
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A task with everything decided."""
+
+    task: Task
+    recipe: Recipe
+    plan: Plan
+
+
+class Dispatcher:
+    """Runs from `start` to `close`.
+
+    Args:
+        store: Queue and log.
+        runners: One per device.
+        library: Gives the newest snapshot, so that a style dropped in needs no restart.
+        output_dir: Where pictures go.
+    """
+
+    def __init__(
+        self, store: Store, runners: Sequence[Runner], *, library: Callable[[], Library], output_dir: Path
+    ) -> None:
+        self._store = store
+        self._queue = store.queue
+        self._lanes = [_Lane(f"worker {number}", runner) for number, runner in enumerate(runners, start=1)]
+        self._library = library
+        self._output_dir = output_dir
+        self._closing = threading.Event()
+        self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
+        self._room_to_save = threading.BoundedSemaphore(max(1, SAVES_PER_WORKER * len(runners)))
+        self._threads: list[threading.Thread] = []
+        #: What keeps the queue from moving right now, such as a full disk; None when all is well.
+        self.trouble: FooocusError | None = None
+
+    def start(self, *, warm_up: bool = True) -> None:
+        """Begin to draw; with ``warm_up``, load the start-up preset's model before anybody asks."""
+        for lane in self._lanes:
+            thread = threading.Thread(target=self._work, args=(lane, warm_up), name=lane.name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Stop drawing; what was being drawn is in line again, what was drawn is saved."""
+        self._closing.set()
+        self._queue.wake()
+        for lane in self._lanes:
+            lane.runner.close()
+        for thread in self._threads:
+            thread.join(JOIN_S)
+        self._saver.shutdown(wait=True)
+
+    # What a person asks.
+
+    def skip(self) -> list[str]:
+        """Cancel what is being drawn; returns the ids. The rest of the batch goes on."""
+        return [task.id for task in self._drawn_now() if self._queue.cancel(task.id)]
+
+    def stop(self) -> int:
+        """Cancel what is being drawn and what is left of its batch; how many tasks that were."""
+        tasks = self._drawn_now() or self._queue.waiting(limit=1)
+        return sum(self._queue.cancel_batch(batch) for batch in {task.batch_id for task in tasks})
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Each worker's name, state, task, and what its engine says about its device and memory."""
+        return [
+            {**lane.runner.about, "name": lane.name, "state": _state(lane), "task_id": lane.task and lane.task.id}
+            for lane in self._lanes
+        ]
+
+    def seconds_per_picture(self, recipe: Recipe) -> float | None:
+        """About how long a resolved recipe takes on this machine; None before anything was measured."""
+        return self._store.speeds.picture_seconds(recipe)
+
+    def seconds_left(self) -> float | None:
+        """About how long the waiting line takes; None before anything was measured."""
+        seconds = self._store.speeds.work_seconds(self._queue.waiting_work())
+        return None if seconds is None else seconds / max(1, len(self._lanes))
+
+    def _drawn_now(self) -> list[Task]:
+        return [task for lane in self._lanes if (task := lane.task) is not None]
+
+    # One worker's thread.
+
+    def _work(self, lane: _Lane, warm_up: bool) -> None:
+        if warm_up:
+            self._warm_up(lane)
+        while not self._closing.is_set():
+            try:
+                task = self._queue.claim(lane.name, device=str(lane.runner.about.get("device", "")))
+                self.trouble = None
+                if task is None:
+                    self._queue.wait_for_work(IDLE_S)
+                    continue
+                lane.task = task
+                self._draw(lane, task)
+            except FooocusError as exc:
+                self._report(exc)
+                self._closing.wait(RETRY_S)
+            except Exception:  # one of the two places where anything may come: the queue must go on
+                logger.exception("%s: something that should not happen", lane.name)
+                if lane.task is not None:
+                    self._end(lane.task, _internal(traceback.format_exc()))
+                self._closing.wait(RETRY_S)
+            finally:
+                lane.task = None
+
+    def _warm_up(self, lane: _Lane) -> None:
+        plan = None
+        try:
+            plan = make_plan(Recipe(), self._library(), 0)
+        except FooocusError as exc:
+            logger.warning("nothing to warm up: %s", exc)
+        try:
+            lane.runner.warm_up(plan)
+        except (FooocusError, OSError) as exc:
+            logger.warning("%s does not start: %s", lane.name, exc)
+
+    def _draw(self, lane: _Lane, task: Task) -> None:
+        if task.attempt > 1 and self._adopt(task):
+            return
+        try:
+            job = self._decide(task)
+        except FooocusError as exc:
+            self._end(task, _failed(exc))
+            return
+        try:
+            self._run(lane, job)
+        except WorkerDied as exc:
+            lane.warm.clear()
+            reason = None if self._closing.is_set() else _failed(exc)
+            self._persist(lambda: self._queue.put_back(task.id, reason))
+
+    def _decide(self, task: Task) -> _Job:
+        library = self._library()
+        seed = int(task.id, 16)  # only if nobody froze one at the click; the same at every attempt
+        recipe = resolve(task.recipe, library, seed)
+        library.check_available(recipe.model or "")
+        return _Job(task, recipe, make_plan(recipe, library, seed))
+
+    def _run(self, lane: _Lane, job: _Job) -> None:
+        task, begun = job.task, time.monotonic()
+        image: ImageReady | None = None
+        for event in lane.runner.run(job.plan, lambda: self._queue.stop_asked(task.id)):
+            match event:
+                case ImageReady():
+                    image = event
+                    self._measure(lane, job, time.monotonic() - begun)
+                case Finished() if image is not None:
+                    self._room_to_save.acquire()
+                    self._saver.submit(self._save, job, image, event)
+                case Finished():
+                    self._end(task, _internal("the engine finished without a picture"))
+                case Failed() | Cancelled():
+                    self._end(task, event)
+                case Started():
+                    pass  # the claim said so already, in the same breath as the row
+                case _:
+                    self._note(task, event)
+
+    def _measure(self, lane: _Lane, job: _Job, seconds: float) -> None:
+        if job.plan.model.name not in lane.warm:  # the first one loads the model
+            lane.warm.add(job.plan.model.name)
+            return
+        try:
+            self._store.speeds.record(job.recipe, seconds)
+        except FooocusError as exc:
+            self._report(exc)
+
+    # Saving, in its own threads.
+
+    def _save(self, job: _Job, image: ImageReady, finished: Finished) -> None:
+        try:
+            info = describe_picture(job.recipe, job.plan, image.facts)
+            saved = save_image(image, info, task_id=job.task.id, output_dir=self._output_dir)
+            self._finish(job.task, saved, finished, image.facts)
+        except FooocusError as exc:
+            self._end(job.task, _failed(exc))
+        except Exception:  # the same border as in `_work`: this thread must not swallow a task
+            logger.exception("task %s could not be saved", job.task.id)
+            self._end(job.task, _internal(traceback.format_exc()))
+        finally:
+            self._room_to_save.release()
+
+    def _adopt(self, task: Task) -> bool:
+        """Finish a task whose picture is there already."""
+        stamps = [event.at for event in self._store.log.facts(task.id)] + [time.time()]
+        days = {datetime.fromtimestamp(stamp).strftime("%Y-%m-%d") for stamp in stamps}
+        saved = find_saved(self._output_dir, task.id, days)
+        if saved is not None:
+            self._finish(task, saved, Finished(), {})
+        return saved is not None
+
+    # What must reach the disk.
+
+    def _finish(self, task: Task, saved: ImageSaved, finished: Finished, facts: dict[str, Any]) -> None:
+        if self._persist(lambda: self._queue.finish(task.id, saved, finished, facts)):
+            logger.info("task %s done: %d×%d, %.1f s", task.id, saved.width, saved.height, finished.seconds)
+
+    def _end(self, task: Task, event: Failed | Cancelled) -> None:
+        logger.info("task %s %s %s", task.id, event.kind, getattr(event, "problem", ""))
+        self._persist(lambda: self._queue.end(task.id, event))
+
+    def _note(self, task: Task, event: Event) -> None:
+        try:
+            self._store.log.append(task.id, event)
+        except FooocusError as exc:  # the drawing goes on; only this line of the story is lost
+            self._report(exc)
+
+    def _persist(self, write: Callable[[], object]) -> bool:
+        """Repeat ``write`` until the disk takes it; gives up only at shutdown (the next start recovers the task)."""
+        while True:
+            try:
+                write()
+                return True
+            except FooocusError as exc:
+                self._report(exc)
+                if self._closing.wait(RETRY_S):
+                    return False
+
+    def _report(self, exc: FooocusError) -> None:
+        if self.trouble is None or self.trouble.problem != exc.problem:
+            logger.error("%s", exc)
+        self.trouble = exc
+
+
+def _state(lane: _Lane) -> str:
+    if lane.task is not None:
+        return "drawing"
+    return "idle" if lane.runner.about else "starting"
+
+
+def _failed(exc: FooocusError) -> Failed:
+    return Failed(code=exc.code, problem=exc.problem, hint=exc.hint, field_name=exc.field)
+
+
+def _internal(details: str) -> Failed:
+    return Failed(
+        problem="Something went wrong inside Fooocus Lite.",
+        hint="Press Retry; if it happens again, please report it with the details.",
+        details=details[-20_000:],
+    )

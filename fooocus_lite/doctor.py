@@ -1,0 +1,212 @@
+"""`doctor`: what this machine has, what is missing, and how to mend it. Never imports torch itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from fooocus_lite import __version__, torch_build
+from fooocus_lite.library import CatalogEntry, load_library
+from fooocus_lite.pip_runner import Problem
+from fooocus_lite.settings import Settings
+
+PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "gradio", "fastapi", "uvicorn", "pydantic", "pillow")
+LOW_DISK_GB = 2.0
+AGAIN = "Delete the folder .venv and start launch.py again."
+_MARKS = {"ok": "✓", "note": "•", "problem": "✗"}
+_ASK_ENGINE = (
+    "import json, sys; from fooocus_lite.engine.run import Engine;"
+    "print(json.dumps(Engine(device=sys.argv[1], dtype=sys.argv[2]).describe()))"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``hint`` says how to mend it."""
+
+    name: str
+    state: Literal["ok", "note", "problem"]
+    text: str
+    hint: str = ""
+
+    @property
+    def mark(self) -> str:
+        """A sign that can be read at a glance, in ASCII where the terminal knows no other."""
+        mark = _MARKS[self.state]
+        try:
+            mark.encode(sys.stdout.encoding or "ascii")
+        except UnicodeEncodeError:
+            return {"ok": "+", "note": "-", "problem": "!"}[self.state]
+        return mark
+
+    def to_dict(self) -> dict[str, str]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Everything worth knowing, the machine first."""
+    return [
+        Finding("app", "ok", f"Fooocus Lite {__version__} in {settings.root}"),
+        Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}"),
+        *_memory(),
+        *_engine(settings),
+        *_build(),
+        *_versions(settings),
+        *_folders(settings),
+        *_models(settings),
+        _browser(),
+    ]
+
+
+def _memory() -> Iterator[Finding]:
+    try:
+        import psutil
+    except ImportError:
+        return
+    memory = psutil.virtual_memory()
+    text = f"{memory.total / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB of them free; {os.cpu_count()} cores"
+    yield Finding("memory", "ok", text)
+
+
+def _engine(settings: Settings) -> Iterator[Finding]:
+    """The device as the engine sees it, asked in a child process: a broken driver may end it."""
+    command = [sys.executable, "-c", _ASK_ENGINE, settings.device, settings.dtype]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        yield Finding("device", "problem", f"PyTorch does not answer: {exc}", AGAIN)
+        return
+    if done.returncode:
+        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no output")
+        hint = "Change the setting device or dtype." if "BadValue" in last else AGAIN
+        yield Finding("device", "problem", re.sub(r"^[\w.]+: ", "", last), hint)
+        return
+    about: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    memory = f", {about['total_memory_bytes'] / 1e9:.1f} GB" if about.get("total_memory_bytes") else ""
+    text = f"{about['device_name']} ({about['device']}){memory}, {about['dtype']}, PyTorch {about['torch']}"
+    yield Finding("device", "ok", text)
+
+
+def _build() -> Iterator[Finding]:
+    """Whether the installed PyTorch is the one for this machine's card."""
+    try:
+        installed, (build, what) = metadata.version("torch"), torch_build.choose()
+    except (metadata.PackageNotFoundError, Problem) as exc:
+        yield Finding("build", "problem", str(exc), AGAIN)
+        return
+    is_gpu_build = build.startswith(("cu", "rocm", "xpu"))
+    if is_gpu_build and installed.endswith("+cpu"):
+        yield Finding("build", "note", f"PyTorch {installed} cannot use {what}.", AGAIN)
+
+
+def _versions(settings: Settings) -> Iterator[Finding]:
+    pins = _read_pins(settings.root / "constraints.txt")
+    found = {name: _version(name) for name in PACKAGES}
+    absent = [name for name, version in found.items() if not version]
+    if absent:
+        yield Finding("packages", "problem", f"Not installed: {', '.join(absent)}.", AGAIN)
+    other = [
+        f"{name} {version} instead of {' or '.join(sorted(pins[name]))}"
+        for name, version in found.items()
+        if version and name in pins and version.split("+")[0] not in pins[name]
+    ]
+    if other:
+        yield Finding("packages", "note", f"Not the tested versions: {', '.join(other)}.", AGAIN)
+    elif not absent:
+        yield Finding("packages", "ok", ", ".join(f"{name} {found[name]}" for name in PACKAGES))
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _read_pins(path: Path) -> dict[str, set[str]]:
+    """Package → pinned versions; more than one where Python versions differ."""
+    pins: dict[str, set[str]] = {}
+    if path.is_file():
+        for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", path.read_text(encoding="utf-8"), re.MULTILINE):
+            pins.setdefault(name, set()).add(version)
+    return pins
+
+
+def _folders(settings: Settings) -> Iterator[Finding]:
+    for name, path in (("data_dir", settings.data_dir), ("output_dir", settings.output_dir)):
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+        free = shutil.disk_usage(there).free / 1e9
+        if not _is_writable(there):
+            hint = f"Set {name} (FOOOCUS_{name.upper()}) to a folder of your own."
+            yield Finding(name, "problem", f"{path} cannot be written.", hint)
+        elif free < LOW_DISK_GB:
+            yield Finding(name, "problem", f"{path}: only {free:.1f} GB are free.", "Free some space on this disk.")
+        else:
+            yield Finding(name, "ok", f"{path}, {free:.0f} GB free")
+
+
+def _is_writable(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    library = load_library(settings)
+    for problem in library.problems:
+        yield Finding("files", "problem", problem, "Mend or remove the file.")
+    for entry in library.models.values():
+        yield _model(entry)
+    if not any(entry.available for entry in library.models.values()):
+        hint = "Get models/starter from a fresh copy of Fooocus Lite, or put a model into models/."
+        yield Finding("models", "problem", "No model is there.", hint)
+
+
+def _model(entry: CatalogEntry) -> Finding:
+    if not entry.available:
+        return Finding("model", "note", f"{entry.name} is not on this disk ({entry.path}).")
+    path = Path(entry.path)
+    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    damaged = [file for file in files if not _is_whole(file)]
+    if damaged:
+        hint = "Put an intact copy in its place, or fetch the model again."
+        return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged.", hint)
+    size = sum(file.stat().st_size for file in files) / 1e6
+    return Finding("model", "ok", f"{entry.name}: {len(files)} files, {size:,.0f} MB, whole")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its own header promises; the weights are not read."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, 100_000_000)))
+        ends = [row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"]
+        return path.stat().st_size >= 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return False
+
+
+def _browser() -> Finding:
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return Finding("browser", "note", "No browser was found here.", "Open the printed address from any browser.")
+    return Finding("browser", "ok", "a browser is there")

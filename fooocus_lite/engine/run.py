@@ -1,0 +1,248 @@
+"""`Engine`: a Plan in, a stream of events out. The door that the worker process opens.
+
+Two threads: one draws and never waits; the one that iterates over `Engine.run` reports, and on a GPU it is the
+one that waits for copies and encodes previews. So neither a slow reader nor a preview holds up a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+
+from fooocus_lite.engine import device as devices
+from fooocus_lite.engine.denoise import Step, Stopped, denoise
+from fooocus_lite.engine.failures import failed
+from fooocus_lite.engine.family import Family, load_family
+from fooocus_lite.engine.guidance import guided
+from fooocus_lite.engine.preview import OnItsWay, Previews
+from fooocus_lite.engine.samplers import make_schedule
+from fooocus_lite.engine.steppers import NoiseSource
+from fooocus_lite.events import Cancelled, Event, Finished, ImageReady, Preview, Progress, PromptReady, Started
+from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.registry import SAMPLERS
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Draws one picture at a time on one device and keeps the last model warm.
+
+    Args:
+        device: ``auto``, or such as ``cpu``, ``cuda:1``, ``mps``, ``xpu``.
+        dtype: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
+        preview_fps: Most previews a second; 0 = none.
+    """
+
+    def __init__(self, *, device: str = "auto", dtype: str = "auto", preview_fps: float = 5.0) -> None:
+        self._wanted = (device, dtype)
+        self._preview_fps = preview_fps
+        self._machine: devices.Machine | None = None
+        self._loaded: tuple[ModelRef, Family] | None = None
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Draw the picture of ``plan``.
+
+        Args:
+            should_stop: Asked at every step boundary, from another thread.
+
+        Yields:
+            `Started`, `PromptReady`, `Progress` and `Preview` as they come, `ImageReady`; last exactly one of
+            `Finished`, `Cancelled`, `Failed`. Nothing is raised.
+        """
+        abandoned = threading.Event()
+        outbox: SimpleQueue[Event | _PreviewOnItsWay | None] = SimpleQueue()
+        drawing = _Drawing(self, plan, lambda: abandoned.is_set() or should_stop(), outbox.put)
+
+        def job() -> None:
+            try:
+                drawing.run()
+            finally:
+                outbox.put(None)
+
+        self._start(job)
+        try:
+            while (item := outbox.get()) is not None:
+                yield item.encode() if isinstance(item, _PreviewOnItsWay) else item
+        finally:
+            if not abandoned.is_set():
+                abandoned.set()
+            while not drawing.ended.wait(0.1):  # a reader that left early: end at the next step boundary
+                pass
+
+    def describe(self) -> dict[str, Any]:
+        """The device, its name and memory in bytes, and the number format.
+
+        Raises:
+            BadValue: the device or dtype setting names something that is not here.
+        """
+        machine = self.machine()
+        return {
+            "device": str(machine.device),
+            "device_name": devices.device_name(machine.device),
+            "dtype": machine.dtype_name,
+            "total_memory_bytes": devices.total_memory_bytes(machine.device),
+            "torch": str(torch.__version__),  # a plain str: unpickling its own type would import torch in the server
+        }
+
+    def machine(self) -> devices.Machine:
+        """Where this engine computes; decided at the first use."""
+        if self._machine is None:
+            self._machine = devices.choose_machine(*self._wanted)
+        return self._machine
+
+    def family(self, ref: ModelRef) -> Family:
+        """The model ``ref`` names, from memory if it is the last one used; the former is freed before it is read."""
+        if self._loaded is None or self._loaded[0] != ref:
+            self.forget()
+            started = time.monotonic()
+            self._loaded = (ref, load_family(ref, self.machine()))
+            log.info("model %s loaded in %.1f s", ref.name, time.monotonic() - started)
+        return self._loaded[1]
+
+    def forget(self) -> None:
+        """Free the loaded model."""
+        if self._loaded is not None:
+            self._loaded = None
+            devices.free_memory(self.machine().device)
+
+    def previews(self, family: Family) -> Previews | None:
+        """A preview maker for one picture, if there can and should be any."""
+        if family.colours is None or self._preview_fps <= 0:
+            return None
+        return Previews(family.colours, self.machine().device, per_second=self._preview_fps)
+
+    def _start(self, job: Callable[[], None]) -> None:
+        # One thread for the engine's whole life: OpenMP keeps a pool of helpers for every thread that computes.
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="draw", daemon=True)
+            self._thread.start()
+        self._jobs.put(job)
+
+    def _work(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+class _PreviewOnItsWay:
+    """A preview whose pixels may still be on the device; encoded by the thread that reports."""
+
+    def __init__(self, step: int, pixels: OnItsWay, plan: Plan, previews: Previews) -> None:
+        self._step, self._pixels, self._plan, self._previews = step, pixels, plan, previews
+
+    def encode(self) -> Preview:
+        jpeg, width, height = self._pixels.jpeg(self._plan.width, self._plan.height)
+        self._previews.busy = False
+        return Preview(step=self._step, jpeg=jpeg, width=width, height=height)
+
+
+class _Drawing:
+    """One picture being drawn, in the drawing thread."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        plan: Plan,
+        should_stop: Callable[[], bool],
+        emit: Callable[[Event | _PreviewOnItsWay], None],
+    ) -> None:
+        self._engine, self._plan, self._should_stop, self._emit = engine, plan, should_stop, emit
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        """Draw, emit, and end with exactly one terminal event."""
+        started = time.monotonic()
+        try:
+            with torch.inference_mode():
+                self._draw(started)
+            self._emit(Finished(seconds=time.monotonic() - started))
+        except Stopped:
+            log.info("picture stopped after %.1f s", time.monotonic() - started)
+            self._emit(Cancelled())
+        except BaseException as exc:  # noqa: BLE001 - the one place where anything becomes `Failed`
+            event = failed(exc)
+            log.warning("picture failed: %s", event.problem, exc_info=event.code == "internal")
+            self._clean_up_after(event.code)
+            self._emit(event)
+        finally:
+            self.ended.set()
+
+    def _draw(self, started: float) -> None:
+        engine, plan = self._engine, self._plan
+        machine = engine.machine()
+        self._emit(Started(device=devices.device_name(machine.device)))
+        devices.reset_peak_memory(machine.device)
+        family = engine.family(plan.model)
+        self._stop_if_asked()
+        encoded = family.encode(plan)
+        log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
+        self._emit(PromptReady(
+            texts=plan.texts, negative_texts=plan.negative_texts, warnings=plan.warnings + encoded.warnings,
+        ))  # fmt: skip
+        noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
+        schedule = make_schedule(
+            SAMPLERS[plan.sampler], family.scheduler_config, plan.steps, device=machine.device, noise=noise
+        )
+        with guided(
+            family.forward, encoded.cond, encoded.uncond,
+            guidance_scale=plan.guidance_scale, sag_scale=plan.sag_scale, sag_layer=family.sag_layer,
+        ) as predict:  # fmt: skip
+            latents = noise.draw() * schedule.init_noise_sigma
+            observe = self._observer(len(schedule.moments), engine.previews(family))
+            latents = denoise(predict, schedule, latents, observe=observe)
+        self._stop_if_asked()
+        pixels = family.decode(latents).contiguous().cpu()
+        facts = self._facts(machine, time.monotonic() - started)
+        self._emit(ImageReady(
+            width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
+        ))  # fmt: skip
+        log.info(
+            "picture done: %d×%d, %s %d steps, %.1f s", plan.width, plan.height, plan.sampler, plan.steps,
+            facts["seconds"],
+        )  # fmt: skip
+
+    def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:
+        times = [time.monotonic()]
+
+        def observe(step: Step) -> None:
+            times.append(time.monotonic())
+            done = step.moment.index + 1
+            self._emit(Progress(step=done, steps=steps, seconds_left=_seconds_left(times, steps)))
+            if previews is not None and done < steps and previews.is_due():
+                pixels = previews.start(step.denoised())
+                self._emit(_PreviewOnItsWay(done, pixels, self._plan, previews))
+            self._stop_if_asked()
+
+        return observe
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            raise Stopped
+
+    def _facts(self, machine: devices.Machine, seconds: float) -> dict[str, Any]:
+        return {
+            "device": devices.device_name(machine.device),
+            "dtype": machine.dtype_name,
+            "seconds": round(seconds, 3),
+            "peak_memory_bytes": devices.peak_memory_bytes(machine.device),
+        }
+
+    def _clean_up_after(self, code: str) -> None:
+        if code == "device_error":
+            self._engine.forget()
+        elif code == "out_of_memory":
+            devices.free_memory(self._engine.machine().device)
+
+
+def _seconds_left(times: list[float], steps: int) -> float:
+    """Estimate from the last few steps; the first is left out once there are others, because it warms up."""
+    done = len(times) - 1
+    since = max(1 if done > 1 else 0, done - 8)
+    return (steps - done) * (times[done] - times[since]) / (done - since)

@@ -1,0 +1,131 @@
+"""Family ``sdxl``: Stable Diffusion XL (arXiv:2307.01952) and everything built like it, from a diffusers folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fooocus_lite.engine.device import Machine
+from fooocus_lite.engine.family import Encoded
+from fooocus_lite.engine.guidance import Condition, unet_forward
+from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
+from fooocus_lite.engine.text import Embedded, TextEncoders
+from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
+from fooocus_lite.errors import BadValue
+from fooocus_lite.plan import ModelRef, Plan
+
+
+class Sdxl:
+    """A loaded SDXL-shaped model.
+
+    Raises (when made):
+        MissingModel, CorruptModel: a file of the model folder is not there or not usable.
+    """
+
+    def __init__(self, ref: ModelRef, machine: Machine) -> None:
+        folder = Path(ref.path)
+        if not folder.is_dir():
+            raise missing(folder)
+        self._machine = machine
+        self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
+        self._texts = TextEncoders(folder, machine)
+        unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
+        self._unet = unet.to(memory_format=torch.channels_last)
+        vae = read_json(folder / "vae" / "config.json")
+        self._vae_dtype = _vae_dtype(vae, machine)
+        self._vae = load_module(
+            folder / "vae", _vae_builder(folder, vae), device=machine.device, dtype=self._vae_dtype
+        ).to(memory_format=torch.channels_last)
+        self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        self.forward = unet_forward(self._unet, machine.dtype)
+        self.sag_layer: nn.Module | None = _middle_self_attention(self._unet)
+        channels = int(self._unet.config.in_channels)
+        self.colours = load_colours(folder / "preview.json", channels) or (SDXL_COLOURS if channels == 4 else None)
+
+    def encode(self, plan: Plan) -> Encoded:
+        """The Plan's texts; the unwanted ones only if an unconditional pass will run."""
+        cond, warnings = self._condition(plan.texts, plan, "prompt")
+        if plan.guidance_scale == 1:
+            return Encoded(cond, None, warnings)
+        uncond, more = self._condition(plan.negative_texts, plan, "negative prompt")
+        return Encoded(cond, uncond, warnings + more)
+
+    def _condition(self, texts: tuple[str, ...], plan: Plan, what: str) -> tuple[Condition, tuple[str, ...]]:
+        embedded = [self._texts.embed(text) for text in texts or ("",)]
+        condition = Condition(
+            torch.cat([one.prompt_embeds for one in embedded], dim=1),
+            {"text_embeds": embedded[0].pooled, "time_ids": self._time_ids(plan)},
+        )
+        return condition, tuple(_cut_warning(one, what) for one in embedded if one.tokens_cut)
+
+    def _time_ids(self, plan: Plan) -> Tensor:
+        """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2."""
+        size = (plan.height, plan.width)
+        return torch.tensor([[*size, 0, 0, *size]], dtype=self._machine.dtype, device=self._machine.device)
+
+    def latent_shape(self, plan: Plan) -> tuple[int, int, int, int]:
+        """(1, C, h, w).
+
+        Raises:
+            BadValue: the size does not divide by the pixels of a latent.
+        """
+        scale = self._pixels_per_latent
+        for field, value in (("width", plan.width), ("height", plan.height)):
+            if value % scale:
+                raise BadValue(f"{field} cannot be {value}.", f"It must be a multiple of {scale}.", field=field)
+        return (1, int(self._unet.config.in_channels), plan.height // scale, plan.width // scale)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
+        config: Any = self._vae.config
+        scaled = latents / float(config.scaling_factor)
+        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if mean is not None and std is not None:
+            shape = (1, -1, 1, 1)
+            scaled = scaled * latents.new_tensor(std).view(shape) + latents.new_tensor(mean).view(shape)
+        scaled = scaled + float(getattr(config, "shift_factor", None) or 0.0)
+        image: Tensor = self._vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]
+        return image[0].float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
+def _build_unet(config: dict[str, Any]) -> Any:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    return UNet2DConditionModel.from_config(config)
+
+
+def _vae_builder(folder: Path, config: Mapping[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
+
+    kinds: dict[str, Any] = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+    kind = kinds.get(str(config.get("_class_name", "AutoencoderKL")))
+    if kind is None:
+        raise damaged(folder / "vae" / "config.json", f"it names the unknown class {config['_class_name']}")
+    return kind.from_config
+
+
+def _vae_dtype(config: Mapping[str, Any], machine: Machine) -> torch.dtype:
+    """SDXL's own VAE overflows in fp16 and says so in its config; bf16 has the range, where the device has it."""
+    if machine.dtype != torch.float16 or not config.get("force_upcast", False):
+        return machine.dtype
+    if machine.device.type == "cuda" and torch.cuda.get_device_capability(machine.device)[0] >= 8:
+        return torch.bfloat16
+    return torch.float32
+
+
+def _middle_self_attention(unet: Any) -> nn.Module | None:
+    """The first self-attention of the middle block, the layer of arXiv:2210.00939, section 5."""
+    attentions = getattr(unet.mid_block, "attentions", None)
+    return attentions[0].transformer_blocks[0].attn1 if attentions else None
+
+
+def _cut_warning(embedded: Embedded, what: str) -> str:
+    return (
+        f"The {what} is longer than {embedded.tokens_read:,} tokens; "
+        f"the last {embedded.tokens_cut:,} were left out."
+    )

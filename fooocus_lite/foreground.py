@@ -1,0 +1,97 @@
+"""Pictures drawn at once, without a server: `generate` and `replay`.
+
+The same engine process, plan and file writer that the server uses; only the queue is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from fooocus_lite.errors import UnknownName
+from fooocus_lite.events import Event, Finished, ImageReady
+from fooocus_lite.images import save_image
+from fooocus_lite.library import Library
+from fooocus_lite.picture_text import PictureInfo, describe_picture, read_picture
+from fooocus_lite.plan import Plan, expand, make_plan
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.runner import Runner
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture with everything decided; ``notes`` are sentences for the person."""
+
+    recipe: Recipe
+    plan: Plan
+    notes: tuple[str, ...] = ()
+
+
+def make_jobs(recipe: Recipe, library: Library) -> list[Job]:
+    """One job per picture; an open seed is drawn here.
+
+    Raises:
+        FooocusError: the recipe names something that is not there or out of range.
+    """
+    jobs = [
+        Job(one, make_plan(one, library, one.seed or 0)) for one in expand(recipe, library, secrets.randbelow(2**32))
+    ]
+    return [dataclasses.replace(job, notes=job.plan.warnings) for job in jobs]
+
+
+def make_replay(path: Path, library: Library) -> Job:
+    """The job that makes the picture at ``path`` again, with the words as they were encoded then.
+
+    Raises:
+        FooocusError: the picture holds no recipe, or its model is not here.
+    """
+    info = read_picture(path)
+    recipe, notes = info.recipe, list[str]()
+    try:
+        plan = make_plan(recipe, library, recipe.seed or 0)
+    except UnknownName as exc:
+        if exc.field != "styles":
+            raise
+        plan = make_plan(recipe.model_copy(update={"styles": ()}), library, recipe.seed or 0)
+        notes.append(f"{exc.problem} The words it gave are in the picture, so they are used as they were.")
+    else:
+        if _has_words(info) and (plan.texts, plan.negative_texts) != (info.texts, info.negative_texts):
+            notes.append("A style has changed since this picture was made; its words of then are used.")
+    if _has_words(info):
+        plan = dataclasses.replace(plan, texts=info.texts, negative_texts=info.negative_texts)
+    return Job(recipe, plan, (*notes, *plan.warnings))
+
+
+def _has_words(info: PictureInfo) -> bool:
+    return bool(info.texts or info.negative_texts)
+
+
+def draw(
+    jobs: Sequence[Job], runner: Runner, output_dir: Path, *, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[Job, Event]]:
+    """Draw one job after the other; `ImageSaved` comes when the picture is on disk, before its `Finished`.
+
+    Raises:
+        WorkerDied: the process that draws ended.
+        DiskProblem: the picture cannot be saved.
+    """
+    for job in jobs:
+        image: ImageReady | None = None
+        for event in runner.run(job.plan, should_stop):
+            if isinstance(event, ImageReady):
+                image = event
+            if isinstance(event, Finished) and image is not None:
+                info = describe_picture(job.recipe, job.plan, image.facts)
+                yield job, save_image(image, info, task_id=secrets.token_hex(6), output_dir=output_dir)
+            yield job, event
+
+
+def same_pixels(one: Path, other: Path) -> bool:
+    """Whether two pictures show exactly the same."""
+    with Image.open(one) as first, Image.open(other) as second:
+        return first.size == second.size and first.convert("RGB").tobytes() == second.convert("RGB").tobytes()

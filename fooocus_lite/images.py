@@ -1,0 +1,136 @@
+"""Pictures on disk: saved whole or not at all, never over another; small ones for lists."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import threading
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from fooocus_lite.disk import disk_problem, write_atomic
+from fooocus_lite.errors import FooocusError, NotFound
+from fooocus_lite.events import ImageReady, ImageSaved
+from fooocus_lite.picture_text import PictureInfo, exif_comment, read_picture, read_recipe, to_text
+from fooocus_lite.png import encode_png
+from fooocus_lite.recipe import ImageFormat
+
+__all__ = ["find_saved", "read_picture", "read_recipe", "save_image", "thumbnail"]
+logger = logging.getLogger(__name__)
+
+THUMBNAIL_BYTES = 20_000
+_MAX_PIXELS = 64_000_000
+_MAX_EXIF_BYTES = 60_000  # a JPEG segment ends at 65,535
+_EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
+_SUFFIX: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+
+
+def save_image(
+    image: ImageReady, info: PictureInfo, *, task_id: str, output_dir: Path, at: datetime | None = None
+) -> ImageSaved:
+    """Write ``output_dir/YYYY-MM-DD/HH-MM-SS_<seed>_<task id>.<suffix>``, flushed and complete.
+
+    Raises:
+        DiskProblem: the disk is full or the folder cannot be written to; nothing is left behind.
+    """
+    at = at or datetime.now()
+    image_format: ImageFormat = info.recipe.image_format or "png"
+    text = to_text(info)
+    if image_format == "jpeg" and len(text) > _MAX_EXIF_BYTES:
+        logger.warning("task %s: its recipe does not fit into a JPEG, so it is saved as PNG", task_id)
+        image_format = "png"
+    data = _encode(image, text, image_format, info.app)
+    folder = output_dir / at.strftime("%Y-%m-%d")
+    path = folder / f"{at.strftime('%H-%M-%S')}_{info.recipe.seed}_{task_id}{_SUFFIX[image_format]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, data)
+    except OSError as exc:
+        raise disk_problem(exc, folder, "FOOOCUS_OUTPUT_DIR") from exc
+    return ImageSaved(path=str(path.absolute()), width=image.width, height=image.height, size_bytes=len(data))
+
+
+def _encode(image: ImageReady, text: str, image_format: ImageFormat, app: str) -> bytes:
+    if image_format == "png":
+        return encode_png(image.rgb, image.width, image.height, {"fooocus_lite": text, "Software": app})
+    exif = Image.Exif()
+    exif[_SOFTWARE] = app
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = exif_comment(text)
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if image_format == "jpeg" else {"quality": 92}
+    buffer = io.BytesIO()
+    picture = Image.frombytes("RGB", (image.width, image.height), image.rgb)
+    picture.save(buffer, image_format.upper(), exif=exif, **options)
+    return buffer.getvalue()
+
+
+def find_saved(output_dir: Path, task_id: str, days: set[str]) -> ImageSaved | None:
+    """The picture of a task whose server died after saving it and before writing that down.
+
+    Args:
+        days: ``YYYY-MM-DD`` on which the task was begun, or may have ended.
+    """
+    for day in sorted(days):
+        for path in (output_dir / day).glob(f"*_{task_id}.*"):
+            if path.suffix not in _SUFFIX.values():
+                continue
+            try:
+                recipe = read_recipe(path)
+                size_bytes = path.stat().st_size
+            except (FooocusError, OSError):
+                continue
+            return ImageSaved(
+                path=str(path.absolute()), width=recipe.width or 0, height=recipe.height or 0, size_bytes=size_bytes
+            )
+    return None
+
+
+def thumbnail(path: Path, folder: Path, side: int = 256) -> Path:
+    """A JPEG of at most 20 kB that fits ``side`` × ``side``, made on the first call and kept in ``folder``.
+
+    Raises:
+        NotFound: the picture was deleted or moved.
+        FooocusError: it cannot be decoded.
+        DiskProblem: there is no room for it.
+    """
+    try:
+        stat = path.stat()
+    except OSError as exc:
+        raise NotFound(f"The picture {path.name} is no longer in {path.parent}.", "It was moved or deleted.") from exc
+    key = hashlib.sha256(f"{path.absolute()}|{stat.st_mtime_ns}|{stat.st_size}|{side}".encode()).hexdigest()[:24]
+    small = folder / key[:2] / f"{key}.jpg"
+    if small.exists():
+        return small
+    data = _shrink(path, side)
+    part = small.with_name(f"{key}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        small.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, small)
+    except OSError as exc:
+        part.unlink(missing_ok=True)
+        raise disk_problem(exc, folder, "FOOOCUS_DATA_DIR") from exc
+    return small
+
+
+def _shrink(path: Path, side: int) -> bytes:
+    try:
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
+            if picture.width * picture.height > _MAX_PIXELS:
+                raise ValueError("too many pixels")
+            picture.draft("RGB", (side, side))
+            small = picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+        raise FooocusError(f"{path.name} is not a picture that can be shown.", code="unreadable_picture") from exc
+    small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    while True:
+        for quality in (82, 65, 45, 25):
+            buffer = io.BytesIO()
+            small.save(buffer, "JPEG", quality=quality)
+            if buffer.tell() <= THUMBNAIL_BYTES:
+                return buffer.getvalue()
+        small = small.resize((max(1, small.width * 3 // 4), max(1, small.height * 3 // 4)))

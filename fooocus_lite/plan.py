@@ -1,0 +1,184 @@
+"""`Plan`: a Recipe in which nothing is open any more.
+
+The types live here with the function that makes them, `make_plan`; the engine imports the types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.library import CatalogEntry, Library, Style
+from fooocus_lite.prompts import make_texts
+from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe
+from fooocus_lite.registry import SAMPLERS, find_sampler
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Named weights on this disk.
+
+    Attributes:
+        name: As in the menu, such as ``starter``.
+        family: Key of `fooocus_lite.registry.FAMILIES`.
+        path: Diffusers folder or single safetensors file, absolute.
+        native_size: Side in pixels the model was trained at.
+        max_size: Longest side in pixels that still looks right; larger is refused.
+        size_multiple: Width and height must be multiples of this many pixels.
+    """
+
+    name: str
+    family: str
+    path: str
+    native_size: int
+    max_size: int
+    size_multiple: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One picture, fully decided. Same plan + device + dtype → same pixels.
+
+    Attributes:
+        texts: What is encoded as the wanted picture; several are joined on the token axis.
+        negative_texts: Likewise for the unwanted.
+        seed: Of this one picture, 0 … 2^63 − 1.
+        sampler: Key of `fooocus_lite.registry.SAMPLERS`.
+        guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
+        sag_scale: Self-attention guidance; 0 runs no degraded pass.
+        warnings: Sentences a person should read; nothing that stops the picture.
+    """
+
+    texts: tuple[str, ...]
+    negative_texts: tuple[str, ...]
+    seed: int
+    width: int
+    height: int
+    steps: int
+    sampler: str
+    guidance_scale: float
+    sag_scale: float
+    model: ModelRef
+    image_format: ImageFormat
+    warnings: tuple[str, ...] = ()
+
+
+def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
+    """One picture, fully decided. Pure: the same arguments make the same plan.
+
+    Args:
+        recipe: What a person wants; a resolved one gives the same plan again.
+        library: What can be chosen by name.
+        seed: Used when the recipe names none.
+
+    Raises:
+        BadValue: a size or step count that the model or sampler cannot do.
+        UnknownName: a style, preset, sampler or model that is not there.
+        MissingModel: there is no model at all.
+    """
+    full = resolve(recipe, library, seed)
+    entry = library.find_model(full.model or "")
+    styles = [library.find_style(name) for name in dict.fromkeys(full.styles or ())]
+    texts, negative_texts = make_texts(
+        full.prompt, full.negative_prompt or "", [(style.prompt, style.negative_prompt) for style in styles]
+    )
+    return Plan(
+        texts=texts,
+        negative_texts=negative_texts,
+        seed=_decided(full.seed),
+        width=_decided(full.width),
+        height=_decided(full.height),
+        steps=_decided(full.steps),
+        sampler=_decided(full.sampler),
+        guidance_scale=_decided(full.guidance_scale),
+        sag_scale=_decided(full.sag_scale),
+        model=_model_ref(entry),
+        image_format=_decided(full.image_format),
+        warnings=tuple(_warnings(full, entry, styles, texts, negative_texts)),
+    )
+
+
+def resolve(recipe: Recipe, library: Library, seed: int) -> Recipe:
+    """The recipe of one picture with every field filled and every name as the library writes it.
+
+    Resolving it again changes nothing. What a person wrote in ``prompt`` stays as written.
+    ``preset`` stays open when none was used. Arguments and errors as for `make_plan`.
+    """
+    return expand(recipe.model_copy(update={"count": 1}), library, seed)[0]
+
+
+def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
+    """A batch: one resolved recipe per picture; picture i has the first one's seed + i, modulo 2^63."""
+    filled = library.filled(recipe)
+    entry = library.find_model(filled.model or "")
+    sampler = find_sampler(_decided(filled.sampler))
+    _check_size(_decided(filled.width), "width", entry)
+    _check_size(_decided(filled.height), "height", entry)
+    _check_steps(_decided(filled.steps), sampler)
+    first = seed if filled.seed is None else filled.seed
+    names = {
+        "styles": tuple(library.find_style(name).name for name in filled.styles or ()),
+        "sampler": sampler,
+        "model": entry.name,
+        "count": 1,
+    }
+    return [
+        filled.model_copy(update=names | {"seed": (first + index) % (MAX_SEED + 1)})
+        for index in range(_decided(filled.count))
+    ]
+
+
+def _decided(value: T | None) -> T:
+    """A value that the ladder must have filled; families' defaults guarantee it."""
+    if value is None:
+        raise FooocusError("A family in the registry lacks a default.", "This is a bug; please report it.")
+    return value
+
+
+def _check_size(side: int, name: str, entry: CatalogEntry) -> None:
+    if not entry.fits(side):
+        raise BadValue(f"{name} cannot be {side}.", f"Allowed for {entry.name}: {entry.allowed_sides}.", field=name)
+
+
+def _check_steps(steps: int, sampler: str) -> None:
+    row = SAMPLERS[sampler]
+    if not row.min_steps <= steps <= MAX_STEPS:
+        allowed = f"Allowed for {row.label}: {row.min_steps} to {MAX_STEPS}."
+        raise BadValue(f"steps cannot be {steps}.", allowed, field="steps")
+
+
+def _model_ref(entry: CatalogEntry) -> ModelRef:
+    return ModelRef(
+        name=entry.name,
+        family=entry.family,
+        path=entry.path,
+        native_size=entry.native_size,
+        max_size=entry.max_size,
+        size_multiple=entry.size_multiple,
+    )
+
+
+def _warnings(
+    full: Recipe, entry: CatalogEntry, styles: list[Style], texts: tuple[str, ...], negative_texts: tuple[str, ...]
+) -> Iterator[str]:
+    """Sentences about what a person may not have meant; all follow from the resolved recipe."""
+    width, height = _decided(full.width), _decided(full.height)
+    chosen = list(full.styles or ())
+    for name in (style.name for style in styles if chosen.count(style.name) > 1):
+        yield f"The style {name} was chosen more than once and is applied once."
+    strange = [s.name for s in styles if entry.style_categories and s.category not in entry.style_categories]
+    if strange:
+        yield f"The model {entry.name} has not learned the style {', '.join(strange)}; it may show little of it."
+    if not any(texts):
+        yield "The prompt is empty, so the model draws whatever it likes."
+    if any(negative_texts) and full.guidance_scale == 1:
+        yield "The negative prompt does nothing at guidance scale 1."
+    if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
+        native = f"{entry.native_size}×{entry.native_size}"
+        yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."
+    if not entry.available:
+        yield f"The model {entry.name} is not on this disk yet."

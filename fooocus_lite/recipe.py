@@ -1,0 +1,126 @@
+"""`Recipe`: what a person wants, in one value.
+
+Widgets, CLI flags, HTTP bodies, presets, queue rows and the text inside a saved picture all
+speak it. A field that is ``None`` means "you decide"; `fooocus_lite.plan.make_plan` decides.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from fooocus_lite.errors import BadValue, UnknownName
+
+MAX_SEED = 2**63 - 1
+MAX_STEPS = 200
+MAX_COUNT = 100
+MAX_PROMPT_CHARS = 20_000
+MAX_SIDE = 4096
+ImageFormat = Literal["png", "jpeg", "webp"]
+Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
+Name = Annotated[str, StringConstraints(max_length=200)]
+
+
+class Recipe(BaseModel):
+    """What to draw. Every field but the prompt may be left to the app."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    prompt: Text = Field(default="", description="What the picture shows.")
+    negative_prompt: Text | None = Field(default=None, description="What it must not show.")
+    styles: tuple[Name, ...] | None = Field(default=None, max_length=30, description="Style names, applied in order.")
+    preset: Name | None = Field(default=None, description="Preset whose values fill the fields you leave out.")
+    model: Name | None = Field(default=None, description="Model name as `GET /v1/menu` lists it.")
+    width: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Pixels.")
+    height: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Pixels.")
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Seed of the first picture; none = random.")
+    count: int | None = Field(default=None, ge=1, le=MAX_COUNT, description="Pictures; picture i has seed + i.")
+    steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="Denoising steps.")
+    sampler: Name | None = Field(default=None, description="Sampler id as `GET /v1/menu` lists it.")
+    guidance_scale: float | None = Field(
+        default=None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 = off."
+    )
+    sag_scale: float | None = Field(default=None, ge=0.0, le=5.0, description="Self-attention guidance; 0 = off.")
+    image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _without_nul(cls, text: str | None) -> str | None:
+        # A NUL ends the string in C libraries, PNG text and SQLite tools; lone surrogates cannot be UTF-8.
+        if text is None:
+            return None
+        return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+
+    @field_validator("width", "height", "seed", "count", "steps", "guidance_scale", "sag_scale", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # pydantic would read true as 1
+            raise ValueError("a truth value is no number")
+        return value
+
+    def over(self, other: Recipe) -> Recipe:
+        """This recipe's own fields on top of ``other``'s; a field left ``None`` counts as not set."""
+        mine = {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
+        return other.model_copy(update=mine)
+
+    def set_fields(self) -> dict[str, Any]:
+        """The fields that say something, as plain JSON values."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+def parse_recipe(data: Any) -> Recipe:
+    """A Recipe from untrusted JSON-like data.
+
+    Raises:
+        UnknownName: a field that does not exist.
+        BadValue: a value outside its range; names the field and the range.
+    """
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as exc:
+        raise _as_our_error(exc) from exc
+
+
+def _as_our_error(exc: ValidationError) -> BadValue | UnknownName:
+    first = exc.errors(include_url=False)[0]
+    is_name = first["type"] == "string_unicode" and not first["loc"]  # a field's name with half a character in it
+    if not first["loc"] and not is_name:
+        return BadValue("The request is not a JSON object.", 'Send one, such as {"prompt": "a red star"}.')
+    field = str(first["input"] if is_name else first["loc"][0])[:60].encode("utf-8", "replace").decode()
+    if field not in Recipe.model_fields:
+        hint = f"Fields are: {', '.join(Recipe.model_fields)}."
+        return UnknownName(f"There is no field {shown(field)}.", hint, field=field)
+    if first["type"] == "string_too_long":
+        got, most = len(str(first["input"])), first.get("ctx", {}).get("max_length", MAX_PROMPT_CHARS)
+        return BadValue(f"{field} has {got:,} characters.", f"Use at most {most:,}.", field=field)
+    return BadValue(f"{field} cannot be {shown(first['input'])}.", f"Allowed is {describe_range(field)}.", field=field)
+
+
+def shown(value: object) -> str:
+    """A value from outside as it can stand in a sentence: short, quoted, without control characters."""
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        return "an object" if isinstance(value, dict) else "this list"
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"  # Python refuses to print one of more than 4,300
+    text = repr(value[:41] if isinstance(value, str) else value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def describe_range(field: str) -> str:
+    """The allowed values of a field, in words, read from the schema itself."""
+    limits = {
+        key: getattr(rule, key)
+        for rule in Recipe.model_fields[field].metadata
+        for key in ("ge", "le", "max_length")
+        if getattr(rule, key, None) is not None
+    }
+    if "ge" in limits and "le" in limits:
+        kind = "a whole number" if "int" in str(Recipe.model_fields[field].annotation) else "a number"
+        low, high = (f"{limit:g}" if isinstance(limit, float) else limit for limit in (limits["ge"], limits["le"]))
+        return f"{kind} from {low} to {high}"
+    if field == "image_format":
+        return "png, jpeg or webp"
+    if field == "styles":
+        return f"a list of at most {limits.get('max_length', 30)} style names"
+    return "text"

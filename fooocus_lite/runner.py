@@ -1,0 +1,248 @@
+"""Where plans are drawn: a child process that is kept warm, and replaced when it dies.
+
+The server never imports torch: a fault of the device, an out-of-memory kill or ``kill -9`` costs one
+attempt at one picture.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from fooocus_lite.errors import WorkerDied
+from fooocus_lite.events import TERMINAL, Cancelled, Event
+from fooocus_lite.plan import Plan
+from fooocus_lite.worker import read_frame, send_frame
+
+logger = logging.getLogger(__name__)
+POLL_S = 0.05
+END_S = 5.0
+
+
+class Runner(Protocol):
+    """One device that draws one plan at a time."""
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the engine says about itself: device, dtype, memory; empty until it is loaded."""
+        ...
+
+    def warm_up(self, plan: Plan | None = None) -> None:
+        """Begin to load what ``plan`` will need; returns at once."""
+        ...
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """Events up to and including the terminal one.
+
+        Raises:
+            WorkerDied: it ended without one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop drawing and let the device go; `run` in another thread raises `WorkerDied`."""
+        ...
+
+
+class LocalRunner:
+    """A `Runner` on this machine.
+
+    Args:
+        engine: ``"module:attr"``, loaded in the child only.
+        options: Keyword arguments for it.
+        stop_timeout_s: How long a stop may be ignored before the child is killed.
+    """
+
+    def __init__(
+        self, engine: str = "fooocus_lite.engine.run:Engine", options: Mapping[str, Any] | None = None, *,
+        stop_timeout_s: float = 10.0,
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._options = dict(options or {})
+        self._stop_timeout_s = stop_timeout_s
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._child: _Child | None = None
+        self._closed = False
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What the engine said about itself last."""
+        child = self._child
+        return child.about if child is not None else {}
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None while there is none."""
+        child = self._child
+        return child.process.pid if child is not None and child.alive else None
+
+    def warm_up(self, plan: Plan | None = None) -> None:
+        """Start the child and let it load the engine and ``plan``'s model."""
+        self._ensure_child().send(("warm_up", 0, plan))
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        """See `Runner.run`; a stop that is ignored for too long ends with a killed child and `Cancelled`."""
+        child, number = self._ensure_child(), next(self._numbers)
+        child.send(("run", number, plan))
+        kill_at: float | None = None
+        ended = False
+        try:
+            while not ended:
+                if kill_at is None and should_stop():
+                    child.send(("stop", number, None))
+                    kill_at = time.monotonic() + self._stop_timeout_s
+                if kill_at is not None and time.monotonic() > kill_at:
+                    logger.warning("The worker ignored a stop for %.0f s and is replaced", self._stop_timeout_s)
+                    child.kill()
+                    ended = True
+                    yield Cancelled()
+                    return
+                event = child.next_event(number)
+                if event is not None:
+                    ended = event.kind in TERMINAL
+                    yield event
+        finally:
+            if not ended:
+                child.send(("stop", number, None))
+
+    def close(self) -> None:
+        """End the child."""
+        with self._lock:
+            self._closed = True
+            child = self._child
+        if child is not None:
+            child.close()
+
+    def _ensure_child(self) -> _Child:
+        with self._lock:
+            if self._closed:
+                raise WorkerDied("Fooocus Lite is shutting down.", "Start it again; the queue is kept.")
+            if self._child is None or not self._child.alive:
+                self._child = _Child(self._engine, self._options)
+            return self._child
+
+
+class _Child:
+    """One life of the worker process."""
+
+    def __init__(self, engine: str, options: dict[str, Any]) -> None:
+        self.about: dict[str, Any] = {}
+        self._inbox: queue.SimpleQueue[tuple[int, Event] | None] = queue.SimpleQueue()
+        self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
+        self._send_lock = threading.Lock()
+        self._broken = False
+        self.process = _start_process()
+        threading.Thread(target=self._read_answers, name="worker answers", daemon=True).start()
+        self._log_thread = threading.Thread(target=self._read_log, name="worker log", daemon=True)
+        self._log_thread.start()
+        self.send((engine, options))
+
+    @property
+    def alive(self) -> bool:
+        return not self._broken and self.process.poll() is None
+
+    def send(self, message: Any) -> None:
+        """Pass it on; to a dead child, do nothing (its end shows in `next_event`)."""
+        assert self.process.stdin is not None
+        with self._send_lock:
+            try:
+                send_frame(self.process.stdin, message)  # type: ignore[arg-type]
+            except (OSError, ValueError):
+                self._broken = True
+
+    def next_event(self, number: int) -> Event | None:
+        """The run's next event, or None after a moment of silence.
+
+        Raises:
+            WorkerDied: there will be none.
+        """
+        try:
+            answer = self._inbox.get(timeout=POLL_S)
+        except queue.Empty:
+            return None
+        if answer is None:
+            self._inbox.put(None)
+            raise self._obituary()
+        return answer[1] if answer[0] == number else None
+
+    def kill(self) -> None:
+        self._broken = True
+        self.process.kill()
+        self.process.wait(END_S)
+
+    def close(self) -> None:
+        """Close the pipe, which ends the child; if it does not listen, kill it."""
+        self._broken = True
+        try:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+            self.process.wait(END_S)
+        except OSError:
+            self.kill()
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _read_answers(self) -> None:
+        assert self.process.stdout is not None
+        while True:
+            try:
+                message = read_frame(self.process.stdout)  # type: ignore[arg-type]
+            except (OSError, ValueError, EOFError):
+                message = None
+            if message is None:
+                self._broken = True
+                self._inbox.put(None)
+                return
+            kind, number, value = message
+            if kind == "about":
+                self.about = value
+            else:
+                self._inbox.put((number, value))
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            text = line.decode("utf-8", "replace").rstrip()
+            self._last_lines.append(text)
+            logger.info("worker: %s", text)
+
+    def _obituary(self) -> WorkerDied:
+        try:
+            code = self.process.wait(END_S)
+        except subprocess.TimeoutExpired:  # it closed its pipe and hangs
+            self.process.kill()
+            code = self.process.wait(END_S)
+        self._log_thread.join(END_S)
+        logger.error("The worker process ended with %s; its last words: %s", code, " | ".join(self._last_lines))
+        if code == -getattr(signal, "SIGKILL", 9) or code == 137:
+            return WorkerDied(
+                "The process that draws was killed, probably because memory ran out.",
+                "Close other programs or choose a smaller size, then press Retry.",
+            )
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        return WorkerDied(
+            f"The process that draws ended {how}.", "Press Retry; if it happens again, run `fooocus-lite doctor`."
+        )
+
+
+def _start_process() -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
+    flags = 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    return subprocess.Popen(
+        [sys.executable, "-m", "fooocus_lite.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        start_new_session=True, creationflags=flags,  # Ctrl-C in the terminal must not reach the child
+    )  # fmt: skip

@@ -1,0 +1,362 @@
+"""The queue: one row per picture, claimed and never deleted, so that no kill loses or repeats one.
+
+A row and the facts about it change in the same transaction: whoever reads the log reads the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from fooocus_lite.database import Database, Transaction
+from fooocus_lite.errors import NotFound
+from fooocus_lite.eventlog import EventLog
+from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
+from fooocus_lite.recipe import Recipe
+
+MAX_ATTEMPTS = 2
+MAX_PAGE = 500
+_ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
+_PLAIN = (
+    "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
+)  # fmt: skip
+_COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture somebody asked for, with its settings frozen at the click."""
+
+    id: str
+    batch_id: str
+    recipe: Recipe
+    state: State
+    attempt: int
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    image_path: str | None = None
+    width: int | None = None
+    height: int | None = None
+    error: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    cancel_requested: bool = False
+    position: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; fields of the recipe that say nothing are left out."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"recipe": self.recipe.set_fields()}
+
+
+class TaskQueue:
+    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that)."""
+
+    def __init__(self, database: Database, log: EventLog) -> None:
+        self._database = database
+        self._log = log
+        self._work = threading.Condition()
+        self._stop_asked: set[str] = set()
+        newest = database.read("SELECT max(id) FROM tasks")[0][0]
+        self._last_id = int(newest or "0", 16)
+
+    # What a person does.
+
+    def submit(self, recipes: Sequence[Recipe], *, batch_id: str | None = None) -> list[str]:
+        """Put one task per recipe at the end of the line; durable when this returns.
+
+        Raises:
+            DiskProblem: nothing was queued.
+        """
+        with self._database.write(durable=True) as transaction:
+            ids = [self._new_id() for _ in recipes]
+            batch = batch_id or (ids[0] if ids else "")
+            for task_id, recipe in zip(ids, recipes, strict=True):
+                transaction.execute(
+                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at) VALUES (?, ?, ?, ?, ?, ?)",
+                    (task_id, batch, int(task_id, 16), _to_json(recipe), work_of(recipe), time.time()),
+                )
+                self._log.record(transaction, task_id, Queued())
+        with self._work:
+            self._work.notify_all()
+        return ids
+
+    def retry(self, task_id: str) -> str:
+        """A new task from the same recipe; returns its id."""
+        return self.submit([self.get(task_id).recipe])[0]
+
+    def cancel(self, task_id: str) -> bool:
+        """End a waiting task now, or ask a running one to stop; False if it had already ended.
+
+        Raises:
+            NotFound: no such task.
+        """
+        if self.find(task_id) is None:
+            raise _no_such(task_id)
+        return self._cancel("id = ?", (task_id,)) > 0
+
+    def cancel_batch(self, batch_id: str) -> int:
+        """Cancel what is left of a batch; how many tasks that were."""
+        return self._cancel("batch_id = ?", (batch_id,))
+
+    def clear_waiting(self) -> int:
+        """Cancel everything that waits; running tasks go on."""
+        return self._cancel("state = ?", ("waiting",))
+
+    def _cancel(self, where: str, values: tuple[str, ...]) -> int:
+        with self._database.write(durable=True) as transaction:
+            rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
+            waiting = [row["id"] for row in rows if row["state"] == "waiting"]
+            running = [row["id"] for row in rows if row["state"] == "running"]
+            for task_id in waiting:
+                self._end_in(transaction, task_id, Cancelled())
+            for task_id in running:
+                transaction.execute("UPDATE tasks SET cancel_requested = 1 WHERE id = ?", (task_id,))
+            transaction.after_commit(lambda: self._stop_asked.update(running))
+        return len(waiting) + len(running)
+
+    # What a dispatcher does.
+
+    def claim(self, worker: str, *, device: str = "") -> Task | None:
+        """The first task in line, now running and owned by ``worker``; None if nobody waits."""
+        with self._database.write() as transaction:
+            rows = transaction.execute(
+                "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
+                " WHERE id = (SELECT id FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT 1)"
+                f" RETURNING {_COLUMNS}",
+                (worker, time.time()),
+            )
+            if not rows:
+                return None
+            task = _task(rows[0])
+            self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
+            return task
+
+    def wait_for_work(self, timeout_s: float) -> None:
+        """Return when something may wait in line, or after ``timeout_s``."""
+        with self._work:
+            self._work.wait_for(lambda: self.counts()["waiting"] > 0, timeout_s)
+
+    def wake(self) -> None:
+        """Let `wait_for_work` look again."""
+        with self._work:
+            self._work.notify_all()
+
+    def stop_asked(self, task_id: str) -> bool:
+        """Whether somebody wants this running task to end; cheap enough for every step."""
+        return task_id in self._stop_asked
+
+    def finish(self, task_id: str, saved: ImageSaved, event: Finished, facts: dict[str, Any]) -> bool:
+        """Record where the picture is, and with it the end; False if the task had ended already."""
+        with self._database.write() as transaction:
+            rows = transaction.execute(
+                "UPDATE tasks SET image_path = ?, width = ?, height = ?, facts = ?"
+                " WHERE id = ? AND state = 'running' RETURNING id",
+                (saved.path, saved.width, saved.height, json.dumps(facts), task_id),
+            )
+            if not rows:
+                return False
+            self._log.record(transaction, task_id, saved)
+            return self._end_in(transaction, task_id, event)
+
+    def end(self, task_id: str, event: Finished | Failed | Cancelled) -> bool:
+        """Record the terminal event; False if the task had one already (then nothing changes)."""
+        with self._database.write() as transaction:
+            return self._end_in(transaction, task_id, event)
+
+    def put_back(self, task_id: str, reason: Failed | None) -> None:
+        """After its worker died: back to its old place once; the second time it fails with ``reason``.
+
+        Without a ``reason`` nobody is to blame (the server shuts down), and the attempt does not count.
+        """
+        with self._database.write() as transaction:
+            if reason is None:
+                transaction.execute(
+                    "UPDATE tasks SET attempt = attempt - 1 WHERE id = ? AND state = 'running'", (task_id,)
+                )
+            for row in transaction.execute("SELECT * FROM tasks WHERE id = ? AND state = 'running'", (task_id,)):
+                self._put_back_in(transaction, row, reason)
+        self.wake()
+
+    def recover(self) -> list[str]:
+        """At start-up: deal with tasks whose server or worker died; the ids of those in line again.
+
+        A task that somebody had asked to stop is cancelled.
+        """
+        reason = Failed(
+            code="worker_died",
+            problem="Fooocus Lite ended twice while it drew this picture.",
+            hint="Try a smaller size or another model, then press Retry.",
+        )
+        with self._database.write() as transaction:
+            rows = transaction.execute("SELECT * FROM tasks WHERE state = 'running' ORDER BY position")
+            states = {row["id"]: self._put_back_in(transaction, row, reason) for row in rows}
+        self.wake()
+        return [task_id for task_id, state in states.items() if state == "waiting"]
+
+    def _put_back_in(self, transaction: Transaction, row: sqlite3.Row, reason: Failed | None) -> State:
+        task_id = row["id"]
+        if row["cancel_requested"]:
+            self._end_in(transaction, task_id, Cancelled())
+            return "cancelled"
+        if reason is not None and row["attempt"] >= MAX_ATTEMPTS:
+            self._end_in(transaction, task_id, reason)
+            return "failed"
+        transaction.execute(
+            "UPDATE tasks SET state = 'waiting', worker = NULL, started_at = NULL WHERE id = ?", (task_id,)
+        )
+        self._log.record(transaction, task_id, Queued(attempt=row["attempt"] + 1))
+        return "waiting"
+
+    def _end_in(self, transaction: Transaction, task_id: str, event: Finished | Failed | Cancelled) -> bool:
+        error = None
+        if isinstance(event, Failed):
+            error = {"code": event.code, "problem": event.problem, "hint": event.hint, "field": event.field_name}
+        changed = transaction.execute(
+            "UPDATE tasks SET state = ?, finished_at = ?, error = ?"
+            " WHERE id = ? AND state IN ('waiting', 'running') RETURNING id",
+            (TERMINAL[event.kind], time.time(), json.dumps(error) if error else None, task_id),
+        )
+        if changed:
+            self._log.record(transaction, task_id, event)
+            transaction.after_commit(lambda: self._stop_asked.discard(task_id))
+        return bool(changed)
+
+    # What everybody asks.
+
+    def find(self, task_id: str) -> Task | None:
+        """The task with its place in line, or None."""
+        rows = self._database.read(f"SELECT {_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+        if not rows:
+            return None
+        return _task(rows[0], self.position(task_id) if rows[0]["state"] == "waiting" else None)
+
+    def get(self, task_id: str) -> Task:
+        """The task with its place in line.
+
+        Raises:
+            NotFound: no such task.
+        """
+        task = self.find(task_id)
+        if task is None:
+            raise _no_such(task_id)
+        return task
+
+    def position(self, task_id: str) -> int | None:
+        """1 = next; None if it does not wait."""
+        # An index alone answers this: 10,000 entries in well under a millisecond.
+        rows = self._database.read(
+            "SELECT count(*) AS place FROM tasks WHERE state = 'waiting' AND position <="
+            " (SELECT position FROM tasks WHERE id = ? AND state = 'waiting')",
+            (task_id,),
+        )
+        return rows[0]["place"] or None
+
+    def page(self, state: State | None = None, *, limit: int = 50, before: str | None = None) -> list[Task]:
+        """Tasks, newest first; the next page is ``before`` the last id of this one.
+
+        Places in line are left out here: see `waiting`.
+        """
+        where, values = ["id < ?"], [before or "~"]
+        if state is not None:
+            where.insert(0, "state = ?")
+            values.insert(0, state)
+        return self._select(f"WHERE {' AND '.join(where)} ORDER BY id DESC", values, limit)
+
+    def waiting(self, *, limit: int = 50, offset: int = 0) -> list[Task]:
+        """The line, next first, with places."""
+        rows = self._database.read(
+            f"SELECT {_COLUMNS} FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT ? OFFSET ?",
+            (min(limit, MAX_PAGE), offset),
+        )
+        return [_task(row, offset + index) for index, row in enumerate(rows, start=1)]
+
+    def running(self) -> list[Task]:
+        """What is being drawn or saved now, oldest first."""
+        return self._select("WHERE state = 'running' ORDER BY id", [], MAX_PAGE)
+
+    def batch(self, batch_id: str) -> list[str]:
+        """Ids of all tasks of a batch, in the order of their pictures."""
+        return [
+            row["id"] for row in self._database.read("SELECT id FROM tasks WHERE batch_id = ? ORDER BY id", (batch_id,))
+        ]
+
+    def batch(self, batch_id: str) -> list[str]:
+        """The ids of a batch, in the order they were asked for."""
+        return [
+            row["id"] for row in self._database.read("SELECT id FROM tasks WHERE batch_id = ? ORDER BY id", (batch_id,))
+        ]
+
+    def pictures(
+        self, *, since: float = 0.0, until: float | None = None, limit: int = 50, before: str | None = None
+    ) -> list[Task]:
+        """Finished tasks with a picture, newest first, between two Unix times; ``before`` is a task id."""
+        values: list[Any] = [since, until if until is not None else 1e12]
+        where = "state = 'finished' AND image_path IS NOT NULL AND finished_at >= ? AND finished_at < ?"
+        if before is not None:
+            where += " AND (finished_at, id) < (SELECT finished_at, id FROM tasks WHERE id = ?)"
+            values.append(before)
+        return self._select(f"WHERE {where} ORDER BY finished_at DESC, id DESC", values, limit)
+
+    def counts(self) -> dict[State, int]:
+        """Tasks by state; kept up to date by the database, so history costs nothing."""
+        return {row["state"]: row["tasks"] for row in self._database.read("SELECT state, tasks FROM totals")}
+
+    def waiting_work(self) -> int:
+        """Work in line, in the unit of `work_of`."""
+        return self._database.read("SELECT work FROM totals WHERE state = 'waiting'")[0]["work"]
+
+    def _select(self, rest: str, values: Iterable[Any], limit: int) -> list[Task]:
+        rows = self._database.read(
+            f"SELECT {_COLUMNS} FROM tasks {rest} LIMIT ?", [*values, max(0, min(limit, MAX_PAGE))]
+        )
+        return [_task(row) for row in rows]
+
+    def _new_id(self) -> str:
+        """Twelve hex digits that rise with time; called inside a transaction, so no two threads meet."""
+        milliseconds = int((time.time() - _ID_EPOCH_S) * 1000)
+        self._last_id = max(self._last_id + 1, (milliseconds << 8) | secrets.randbelow(256))
+        return f"{self._last_id:012x}"
+
+
+def work_of(recipe: Recipe) -> int:
+    """How much drawing a recipe asks for: pixels × steps × passes; 0 while that is open."""
+    if recipe.width is None or recipe.height is None or recipe.steps is None:
+        return 0
+    passes = 1 + ((recipe.guidance_scale or 1.0) > 1.0) + ((recipe.sag_scale or 0.0) > 0.0)
+    return recipe.width * recipe.height * recipe.steps * passes
+
+
+def _to_json(recipe: Recipe) -> str:
+    return recipe.model_dump_json(exclude_none=True)
+
+
+def _task(row: sqlite3.Row, position: int | None = None) -> Task:
+    return Task(
+        **{key: row[key] for key in _PLAIN},
+        recipe=_stored_recipe(row["recipe"]),
+        error=json.loads(row["error"]) if row["error"] else None,
+        facts=json.loads(row["facts"]) if row["facts"] else {},
+        cancel_requested=bool(row["cancel_requested"]),
+        position=position,
+    )
+
+
+def _stored_recipe(text: str) -> Recipe:
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError:  # written by another version: keep what still means something
+        values = json.loads(text)
+        return Recipe(**{key: values[key] for key in ("prompt", "seed", "width", "height") if key in values})
+
+
+def _no_such(task_id: str) -> NotFound:
+    return NotFound(f"There is no task '{task_id[:40]}'.", "It may belong to another data folder.")

@@ -1,0 +1,167 @@
+"""The server's application: the interface at once, the page as soon as Gradio is loaded.
+
+``/healthz`` and ``/v1`` answer before Gradio is imported. Until the page is built, ``/`` shows a
+light one that reloads itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fooocus_lite import __version__
+from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound
+from fooocus_lite.eventlog import EventLog
+from fooocus_lite.library import Library
+from fooocus_lite.recipe import parse_recipe
+from fooocus_lite.settings import Settings
+from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.web.api import Parts, make_router
+from fooocus_lite.web.guard import Guard
+from fooocus_lite.web.schemas import Health, problem_response
+
+logger = logging.getLogger(__name__)
+STATIC = Path(__file__).parent / "static"
+ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
+
+`POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`."""
+
+
+def create_app(
+    settings: Settings, library: Callable[[], Library], queue: TaskQueue, log: EventLog, dispatcher: Dispatcher
+) -> FastAPI:
+    """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
+    page = LatePage(lambda: _build_page(settings, library))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with page.building():
+            yield
+
+    app = FastAPI(
+        title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
+    app.add_middleware(Guard, host=settings.host)
+    _add_error_handlers(app)
+
+    @app.get("/healthz", tags=["server"], summary="Is it there?")
+    async def healthz() -> Health:
+        """Answers as soon as the server runs, long before the page is built."""
+        return Health(version=__version__, page=page.state, problem=page.problem)
+
+    app.include_router(make_router(Parts(settings, library, queue, log, dispatcher)))
+    app.mount("/ui", _Static(directory=STATIC))
+    app.mount("/", page)
+    return app
+
+
+class LatePage:
+    """Gradio's application once it is built; until then a page that waits for it."""
+
+    def __init__(self, build: Callable[[], FastAPI]) -> None:
+        self._build = build
+        self._app: ASGIApp | None = None
+        self.state = "starting"
+        self.problem: str | None = None
+
+    @contextlib.asynccontextmanager
+    async def building(self) -> AsyncIterator[None]:
+        """Build in a thread while the body runs; Gradio's own start-up and shutdown included."""
+        closing = asyncio.Event()
+        task = asyncio.create_task(self._live(closing))
+        try:
+            yield
+        finally:
+            closing.set()
+            await task
+
+    async def _live(self, closing: asyncio.Event) -> None:
+        try:
+            app = await asyncio.to_thread(self._build)
+        except Exception as exc:  # noqa: BLE001 - whatever breaks in Gradio, the interface must go on
+            logger.exception("the page could not be built")
+            self.state, self.problem = "failed", f"{type(exc).__name__}: {exc}"
+            return
+        async with app.router.lifespan_context(app):
+            self._app, self.state = app, "ready"
+            await closing.wait()
+            self._app = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(("/v1", "/healthz", "/ui")):
+            there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /openapi.json.")
+            await problem_response(there)(scope, receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await FileResponse(STATIC / "starting.html", headers={"Cache-Control": "no-store"})(scope, receive, send)
+
+
+class _Static(StaticFiles):
+    """Our scripts and styles: kept by the browser, but asked for again, so that an update shows at once."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _build_page(settings: Settings, library: Callable[[], Library]) -> FastAPI:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+    ui = importlib.import_module("fooocus_lite.web.ui")
+    return ui.make_page(settings, library())
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(FooocusError)
+    async def ours(request: Request, exc: FooocusError) -> Response:
+        return problem_response(exc)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, exc: RequestValidationError) -> Response:
+        return problem_response(_as_our_error(exc))
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, exc: HTTPException) -> Response:
+        if exc.status_code == 400:
+            return problem_response(BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8."))
+        if exc.status_code in (404, 405):
+            return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /openapi.json."))
+        return problem_response(FooocusError(str(exc.detail), "See /openapi.json."))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, exc: Exception) -> Response:
+        return problem_response(
+            FooocusError("Something went wrong in the program.", "The log has the details; please report them.")
+        )
+
+
+def _as_our_error(exc: RequestValidationError) -> FooocusError:
+    """FastAPI's complaint in our words; a Recipe's through `parse_recipe`, which knows the ranges."""
+    first = exc.errors()[0]
+    place = first["loc"]
+    if first["type"] == "json_invalid":
+        where = f" at character {place[-1]}" if isinstance(place[-1], int) else ""
+        why = first.get("ctx", {}).get("error", "")
+        return BadFile(f"The body is not JSON{where}.", f"{why}.".lstrip(".") or "Send a JSON object.")
+    if place and place[0] == "body":
+        try:
+            parse_recipe(exc.body)
+        except FooocusError as ours:
+            return ours
+    field = str(place[-1]) if place else "value"
+    return BadValue(f"{field} cannot be {str(first.get('input'))[:40]!r}.", f"{first['msg']}.", field=field)

@@ -1,0 +1,151 @@
+"""What the page follows: a snapshot first, then what changed, each message small and whole by itself.
+
+A reloaded page or a second tab begins with the snapshot and so is where the first one is. Nothing
+here grows with history: the snapshot holds the head of the line, a message holds one task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.eventlog import EventLog
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview, Progress, Queued, Started
+from fooocus_lite.recipe import MAX_SEED
+from fooocus_lite.taskqueue import Task, TaskQueue
+from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
+
+HEARTBEAT_S = 15.0
+ROWS = 100
+WORDS = 120
+SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Live:
+    """Reads queue, log and dispatcher for the page."""
+
+    def __init__(self, queue: TaskQueue, log: EventLog, dispatcher: Dispatcher) -> None:
+        self._queue = queue
+        self._log = log
+        self._dispatcher = dispatcher
+
+    async def page_messages(self) -> AsyncIterator[str]:
+        """Server-Sent Events for the page; never ends by itself."""
+        after = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
+        yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot))
+        async for event in self._log.afollow(after=after, heartbeat_s=HEARTBEAT_S):
+            if event is None:
+                yield ": still here\n\n"
+            elif (message := await self._message(event)) is not None:
+                yield sse(message)
+
+    async def task_events(self, task_id: str, after: int) -> AsyncIterator[str]:
+        """Server-Sent Events of one task; ends after its last event."""
+        async for event in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
+            if event is None:
+                yield ": still here\n\n"
+                continue
+            body = event.to_dict()
+            if isinstance(event, Preview):
+                body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
+            # Only facts can be replayed, so only they get an id that a client may come back with.
+            yield sse(body, name=event.kind, number=event.seq if event.is_fact else None)
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a page needs to show the present."""
+        running, head = self._queue.running(), self.head()
+        latest = [event for task in running for event in self._log.latest(task.id)]
+        previews = [event for event in latest if isinstance(event, Preview)]
+        return {
+            "type": "snapshot",
+            "rows": [row.model_dump() for row in (*self._rows(running), *head.tasks)],
+            "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
+            "preview": _preview(previews[-1]) if previews else None,
+        } | self._now()
+
+    def head(self) -> QueueHead:
+        """The head of the line, next first."""
+        return QueueHead(tasks=self._rows(self._queue.waiting(limit=ROWS)), waiting=self._queue.counts()["waiting"])
+
+    async def _message(self, event: Event) -> dict[str, Any] | None:
+        if isinstance(event, Progress):
+            return _progress(event) | {"type": "progress"}
+        if isinstance(event, Preview):
+            return _preview(event) | {"type": "preview"}
+        if isinstance(event, Queued | Started | Finished | Failed | Cancelled):
+            return await asyncio.to_thread(self._task_message, event)
+        return None
+
+    def _task_message(self, event: Event) -> dict[str, Any] | None:
+        task = self._queue.find(event.task_id)
+        if task is None:
+            return None
+        message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now()
+        if isinstance(event, Finished) and task.image_path:
+            message["picture"] = picture_out(task).model_dump(mode="json")
+        if isinstance(event, Failed):
+            message["details"] = event.details
+        return message
+
+    def _now(self) -> dict[str, Any]:
+        """Numbers that every queue change may change."""
+        trouble = self._dispatcher.trouble
+        workers = [
+            {key: worker.get(key) for key in ("name", "state", "device", "device_name", "total_memory_bytes")}
+            for worker in self._dispatcher.workers()
+        ]
+        return {
+            "waiting": self._queue.counts()["waiting"],
+            "seconds_left": self._dispatcher.seconds_left(),
+            "workers": workers,
+            "trouble": trouble.to_dict() if trouble else None,
+        }
+
+    def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
+        batches: dict[str, list[str]] = {}
+        rows: list[QueueRow] = []
+        for task in tasks:
+            if task.batch_id not in batches:
+                batches[task.batch_id] = self._queue.batch(task.batch_id)
+            batch = batches[task.batch_id]
+            rows.append(_row(task, batch.index(task.id) + 1 if task.id in batch else 1, len(batch)))
+        return rows
+
+
+def _row(task: Task, index: int, of: int) -> QueueRow:
+    recipe = task.recipe
+    return QueueRow(
+        id=task.id,
+        batch_id=task.batch_id,
+        index=index,
+        of=of,
+        state=task.state,
+        words=recipe.prompt[:WORDS],
+        styles=list(recipe.styles or ())[:3],
+        width=recipe.width or 1,
+        height=recipe.height or 1,
+        seed=recipe.seed if recipe.seed is not None and recipe.seed <= MAX_SEED else None,
+        cancelling=task.cancel_requested,
+        error=Problem(**task.error) if task.error else None,
+    )
+
+
+def _progress(event: Progress) -> dict[str, Any]:
+    return {"id": event.task_id, "step": event.step, "steps": event.steps, "seconds_left": event.seconds_left}
+
+
+def _preview(event: Preview) -> dict[str, Any]:
+    jpeg = base64.b64encode(event.jpeg).decode("ascii")
+    return {"id": event.task_id, "step": event.step, "jpeg": jpeg, "width": event.width, "height": event.height}
+
+
+def sse(data: dict[str, Any], *, name: str | None = None, number: int | None = None) -> str:
+    """One Server-Sent Event."""
+    lines = [f"id: {number}"] if number is not None else []
+    lines += [f"event: {name}"] if name else []
+    lines.append(f"data: {json.dumps(data, separators=(',', ':'))}")
+    return "\n".join(lines) + "\n\n"

@@ -1,0 +1,175 @@
+"""The shapes that go over HTTP, for the routes and for OpenAPI, and the one shape of every error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+from pydantic import BaseModel, Field
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.events import Progress, State
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.taskqueue import Task
+
+
+class Problem(BaseModel):
+    """Every error: what is wrong, and what to do next."""
+
+    code: str = Field(description="Stable name for programs, such as `bad_value`.", examples=["bad_value"])
+    problem: str = Field(description="One sentence: what is wrong.", examples=["steps cannot be 0."])
+    hint: str = Field(default="", description="One sentence: what to do.", examples=["Allowed is a whole number from 1 to 200."])
+    field: str | None = Field(default=None, description="The field that is wrong, if one is.", examples=["steps"])
+
+
+class Submitted(BaseModel):
+    """The tasks that now stand in the queue, one per picture."""
+
+    ids: list[str] = Field(examples=[["0d1f0a9e5b01", "0d1f0a9e5b9c"]])
+
+
+class TaskProgress(BaseModel):
+    """How far a running task is."""
+
+    step: int
+    steps: int
+    seconds_left: float | None = Field(default=None, description="An estimate; null while unknown.")
+
+
+class TaskOut(BaseModel):
+    """One picture somebody asked for, and where it stands."""
+
+    id: str = Field(examples=["0d1f0a9e5b01"])
+    batch_id: str
+    state: State
+    attempt: int = Field(description="How often a worker took it; a killed worker costs one.")
+    recipe: Recipe = Field(description="Settings frozen at the click, every field decided.")
+    position: int | None = Field(default=None, description="Place in line; 1 = next. Null unless waiting.")
+    progress: TaskProgress | None = Field(default=None, description="Null unless running.")
+    error: Problem | None = Field(default=None, description="Null unless failed.")
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = Field(default=None, description="From start to end, once ended.")
+    created_at: float = Field(description="Unix time.")
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class TaskList(BaseModel):
+    """Newest first; the next page is `before` = the last id of this one."""
+
+    tasks: list[TaskOut]
+
+
+class PictureOut(BaseModel):
+    """A finished picture and everything needed to make it again."""
+
+    id: str = Field(description="The task's id.")
+    width: int
+    height: int
+    finished_at: float
+    seconds: float | None = None
+    file: str = Field(description="Day folder and file name.", examples=["2026-01-31/183005-0d1f0a9e5b01.png"])
+    recipe: Recipe
+
+
+class PictureList(BaseModel):
+    """Newest first. `next` is the `before` of the next page; null at the end."""
+
+    pictures: list[PictureOut]
+    next: str | None = None
+
+
+class PlanOut(BaseModel):
+    """What would happen: nothing was queued."""
+
+    recipe: Recipe = Field(description="Every open field decided, the seed excepted.")
+    count: int
+    seconds_per_picture: float | None = Field(default=None, description="Measured on this machine; null before that.")
+    warnings: list[str] = Field(default_factory=list)
+
+
+class Count(BaseModel):
+    """How many tasks were told to end."""
+
+    cancelled: int
+
+
+class Health(BaseModel):
+    """The server answers; `page` says whether the page is there yet."""
+
+    status: str = "ok"
+    version: str
+    page: str = Field(description="`starting`, `ready` or `failed`.")
+    problem: str | None = Field(default=None, description="Why the page failed.")
+
+
+class QueueRow(BaseModel):
+    """What the page's queue list shows of a task; small, whatever the prompt."""
+
+    id: str
+    batch_id: str
+    index: int = Field(description="This is picture `index` …")
+    of: int = Field(description="… of `of` in its batch.")
+    state: State
+    words: str = Field(description="How the prompt begins.")
+    styles: list[str]
+    width: int
+    height: int
+    seed: int | None
+    cancelling: bool = False
+    error: Problem | None = None
+
+
+class QueueHead(BaseModel):
+    """The head of the line, next first."""
+
+    tasks: list[QueueRow]
+    waiting: int
+
+
+def task_out(task: Task, progress: Progress | None = None) -> TaskOut:
+    """The task as programs see it."""
+    values = {name: getattr(task, name) for name in TaskOut.model_fields if hasattr(task, name)}
+    ended = task.finished_at is not None and task.started_at is not None
+    step = TaskProgress(step=progress.step, steps=progress.steps, seconds_left=progress.seconds_left) if progress else None
+    seconds = task.finished_at - task.started_at if ended else None  # type: ignore[operator]
+    return TaskOut(**values | {"progress": step, "seconds": seconds})
+
+
+def picture_out(task: Task) -> PictureOut:
+    """The finished task as a picture."""
+    path = Path(task.image_path or "")
+    return PictureOut(
+        id=task.id,
+        width=task.width or 0,
+        height=task.height or 0,
+        finished_at=task.finished_at or task.created_at,
+        seconds=task.facts.get("seconds"),
+        file="/".join(path.parts[-2:]),
+        recipe=task.recipe,
+    )
+
+
+def problem_response(error: FooocusError, headers: dict[str, str] | None = None) -> Response:
+    """The error in its one shape, with the status that its code means."""
+    # ASCII escapes: what somebody sent may hold half characters that UTF-8 cannot carry back.
+    return Response(
+        json.dumps(error.to_dict()), status_code=error.http_status, media_type="application/json", headers=headers
+    )
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI entries for the errors that a route can answer with."""
+    words = {
+        400: "The body is not JSON.",
+        403: "Not allowed from there.",
+        404: "There is no such thing.",
+        409: "Not in this state.",
+        413: "The body is too large.",
+        422: "A value is not allowed; names the field and the range.",
+        507: "The disk is full or read-only.",
+    }
+    return {status: {"model": Problem, "description": words[status]} for status in statuses}

@@ -1,0 +1,41 @@
+// Everything about one picture: enough to make it again.
+
+import { button, h } from "./dom.js";
+import { state } from "./store.js";
+
+const ROWS = [
+  ["Styles", (recipe) => (recipe.styles || []).join(", ")],
+  ["Not", (recipe) => recipe.negative_prompt],
+  ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
+  ["Seed", (recipe) => recipe.seed],
+  ["Steps", (recipe) => recipe.steps],
+  ["Sampler", (recipe) => state.menu?.samplers.find((row) => row.id === recipe.sampler)?.label || recipe.sampler],
+  ["Guidance", (recipe) => recipe.guidance_scale],
+  ["Attention guidance", (recipe) => recipe.sag_scale || ""],
+  ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
+  ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
+];
+
+let shownId = null;
+
+/** Show the picture's recipe in `place`. */
+export function drawDetails(place, picture, close) {
+  if (shownId === picture.id && place.childElementCount) return;
+  shownId = picture.id;
+  const list = h("dl");
+  const add = (name, value) => {
+    if (value === undefined || value === null || value === "") return;
+    list.append(h("dt", { textContent: name }), h("dd", { textContent: String(value) }));
+  };
+  for (const [name, read] of ROWS) add(name, read(picture.recipe));
+  add("Drawn", new Date(picture.finished_at * 1000).toLocaleString());
+  if (picture.seconds) add("Took", `${picture.seconds.toFixed(1)} s`);
+  add("File", picture.file);
+  const copy = button("Copy the prompt", { kind: "small", onclick: () => navigator.clipboard?.writeText(picture.recipe.prompt) });
+  place.replaceChildren(
+    h("h2", {}, h("span", { textContent: "This picture" }), button("", { icon: "close", kind: "icon small bare", label: "Close details", onclick: close })),
+    h("p", { textContent: picture.recipe.prompt || "(no words)" }),
+    list,
+    copy,
+  );
+}

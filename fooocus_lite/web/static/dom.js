@@ -1,0 +1,92 @@
+// Making elements. Text is always text: nothing a person typed is ever parsed as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element with properties, attributes (names with - or role), listeners (on…) and children. */
+export function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name.includes("-") || name === "role" || name === "for") node.setAttribute(name, value);
+    else if (name === "dataset") Object.assign(node.dataset, value);
+    else node[name] = value;
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+const ICONS = {
+  left: "M10 3 5 8l5 5",
+  right: "m6 3 5 5-5 5",
+  close: "m4 4 8 8M12 4l-8 8",
+  info: "M8 7v4M8 5v.01M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12Z",
+  reuse: "M3 8a5 5 0 0 1 9-3l1 1M13 3v3h-3M13 8a5 5 0 0 1-9 3l-1-1M3 13v-3h3",
+  save: "M8 2v8M5 7l3 3 3-3M3 13h10",
+  folder: "M2 4.5v8h12v-7H8L6.5 4h-4Z",
+  trash: "M3 4h10M6 4V2.5h4V4M4.5 4l.5 9.5h6l.5-9.5M7 7v4M9 7v4",
+  warn: "M8 6v3M8 11.5v.01M7.1 2.6 1.6 12.3a1 1 0 0 0 .9 1.5h11a1 1 0 0 0 .9-1.5L8.9 2.6a1 1 0 0 0-1.8 0Z",
+  grid: "M2.5 2.5h4v4h-4zM9.5 2.5h4v4h-4zM2.5 9.5h4v4h-4zM9.5 9.5h4v4h-4z",
+  list: "M2 4h12M2 8h12M2 12h8",
+  sliders: "M2 5h6M12 5h2M10 3v4M2 11h2M8 11h6M6 9v4",
+  moon: "M13 9.5A5.5 5.5 0 0 1 6.5 3a5.5 5.5 0 1 0 6.5 6.5Z",
+  sun: "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6ZM8 1.5v1M8 13.5v1M1.5 8h1M13.5 8h1M3.4 3.4l.7.7M11.9 11.9l.7.7M12.6 3.4l-.7.7M4.1 11.9l-.7.7",
+  star: "m8 2 1.8 3.9 4.2.5-3.1 2.9.8 4.2L8 11.4l-3.7 2.1.8-4.2L2 6.4l4.2-.5Z",
+  undo: "M3 7h7a3.5 3.5 0 0 1 0 7H7M6 4 3 7l3 3",
+};
+
+/** A 16-px line icon; always beside words or a label, so hidden from screen readers. */
+export function icon(name) {
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  const path = document.createElementNS(SVG, "path");
+  for (const [key, value] of Object.entries({
+    d: ICONS[name], fill: "none", stroke: "currentColor",
+    "stroke-width": "1.4", "stroke-linecap": "round", "stroke-linejoin": "round",
+  })) path.setAttribute(key, value);
+  svg.append(path);
+  return svg;
+}
+
+/** A button of ours: icon, words, what it does. */
+export function button(words, { icon: shape, kind = "", label, title, onclick, ...rest } = {}) {
+  return h(
+    "button",
+    { type: "button", className: `fl-btn ${kind}`.trim(), "aria-label": label, title, onclick, ...rest },
+    shape ? icon(shape) : null,
+    words ? h("span", { textContent: words }) : null,
+  );
+}
+
+/** The element with this id, as soon as Gradio has drawn it. */
+export function whenThere(id) {
+  const found = document.getElementById(id);
+  if (found) return Promise.resolve(found);
+  return new Promise((resolve) => {
+    const watch = new MutationObserver(() => {
+      const node = document.getElementById(id);
+      if (node) { watch.disconnect(); resolve(node); }
+    });
+    watch.observe(document.documentElement, { childList: true, subtree: true });
+  });
+}
+
+/** Set text only where it differs, so that nothing is repainted or re-read for no reason. */
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** "2 min", "40 s". */
+export function duration(seconds) {
+  if (seconds < 1) return "1 s";
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** 1st, 2nd, 3rd, 4th. */
+export function ordinal(n) {
+  const tail = n % 100 >= 11 && n % 100 <= 13 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th";
+  return `${n}${tail}`;
+}

@@ -1,0 +1,204 @@
+// The form: what Gradio's widgets hold, as a Recipe. Gradio calls the exported functions with all values.
+
+import { call } from "./api.js";
+import { ordinal, duration } from "./dom.js";
+import { clear, showProblem } from "./notice.js";
+import { change, running, state } from "./store.js";
+import { setAdvanced, setSheet } from "./theme.js";
+
+const DRAFT = "fl.draft";
+const PROMPTS = "fl.prompts";
+const RECIPE_FIELDS = [
+  "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
+  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "image_format",
+];
+let names = [];
+let pending = {}; // values on their way into the widgets
+let saving = 0;
+
+const asDraft = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
+const asValues = (draft) => names.map((name) => draft[name]);
+const read = (key, fallback) => {
+  try { return JSON.parse(localStorage.getItem(key)) ?? fallback; } catch { return fallback; }
+};
+
+/** Once, when Gradio has drawn everything: the draft of last time comes back. */
+export async function start(fieldNames, values) {
+  names = fieldNames;
+  const draft = { ...asDraft(values), ...known(read(DRAFT, {})) };
+  const menu = await call("GET", "/v1/menu").catch(() => null);
+  if (menu) forget(draft, menu);
+  change({ menu, draft });
+  estimate(draft);
+  return asValues(draft);
+}
+
+const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
+
+/** Names that are gone since the draft was kept would only make errors. */
+function forget(draft, menu) {
+  const styles = new Set(menu.styles.map((row) => row.name));
+  draft.styles = (draft.styles || []).filter((name) => styles.has(name));
+  if (!menu.presets.some((row) => row.name === draft.preset)) draft.preset = menu.default_preset;
+}
+
+/** After every change of any widget: keep the draft, say what it will cost. */
+export function changed(values) {
+  const draft = asDraft(values);
+  change({ draft });
+  clearTimeout(saving);
+  saving = setTimeout(() => {
+    localStorage.setItem(DRAFT, JSON.stringify(draft));
+    estimate(draft);
+  }, 250);
+}
+
+/** Put values into the widgets: a draft's fields, by name. */
+export function fill(fields) {
+  pending = { ...pending, ...known(fields) };
+  document.getElementById("fl-fill")?.click();
+}
+
+/** Gradio asks for what `fill` left. */
+export function filled(values) {
+  const draft = { ...asDraft(values), ...pending };
+  pending = {};
+  return asValues(withShape(draft));
+}
+
+/** The values of a preset, its own prompt only if it has one. */
+export function presetChosen(values) {
+  const draft = asDraft(values);
+  const preset = state.menu?.presets.find((row) => row.name === draft.preset);
+  if (!preset?.values) return values;
+  const { prompt, seed, ...rest } = preset.values;
+  if (prompt) rest.prompt = prompt;
+  return asValues(withShape({ ...draft, ...known(rest), preset: preset.name }));
+}
+
+/** A shape is a width and a height. */
+export function shapeChosen(values) {
+  const draft = asDraft(values);
+  const [width, height] = String(draft.aspect).split("x").map(Number);
+  return asValues(width && height ? { ...draft, width, height } : draft);
+}
+
+/** …and the other way round. */
+export function sizeTyped(values) {
+  return withShape(asDraft(values)).aspect;
+}
+
+function withShape(draft) {
+  const name = `${draft.width}x${draft.height}`;
+  const model = state.menu?.models.find((row) => row.name === (draft.model || state.menu.defaults.model));
+  const named = model?.sizes.some((size) => `${size.width}x${size.height}` === name);
+  return { ...draft, aspect: named ? name : "custom" };
+}
+
+/** Whoever types a seed wants that one. */
+export function seedTyped(values) {
+  return String(asDraft(values).seed ?? "").trim() === "";
+}
+
+/** A Recipe from the widgets; what is empty is left to the program. */
+export function toRecipe(draft) {
+  const recipe = {};
+  for (const name of RECIPE_FIELDS) {
+    const value = draft[name];
+    if (value !== undefined && value !== null && value !== "") recipe[name] = value;
+  }
+  recipe.negative_prompt = draft.negative_prompt || "";
+  recipe.styles = draft.styles || [];
+  if (draft.random_seed) delete recipe.seed;
+  else if (recipe.seed !== undefined) recipe.seed = String(recipe.seed).trim(); // text: longer than a JS number may be
+  return recipe;
+}
+
+/** "Use these settings": everything of a finished picture, its seed fixed. */
+export function useSettings(recipe) {
+  const { seed, ...rest } = recipe;
+  fill({ negative_prompt: "", styles: [], ...rest, count: state.draft?.count ?? 1, seed: String(seed), random_seed: false });
+}
+
+/** The click: settings are frozen here, the queue takes them from here on. */
+export async function generate(values) {
+  const draft = asDraft(values);
+  clear("form");
+  change({ selected: null });
+  setSheet("");
+  remember(draft.prompt);
+  const place = isBusy() ? state.waiting + 1 : 0;
+  try {
+    const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
+    const what = ids.length > 1 ? `${ids.length} pictures queued` : "Queued";
+    say(place ? `${what}, ${place === 1 ? "next" : ordinal(place)} in line.` : "");
+  } catch (error) {
+    refuse(error);
+  }
+}
+
+function refuse(error) {
+  const field = error.field && document.getElementById(`fl-${error.field}`);
+  if (!field) { showProblem(error); return; }
+  field.classList.add("fl-bad-field");
+  const show = () => {
+    if (field.closest("#fl-advanced")) openAdvancedAt(field);
+    field.querySelector("textarea, input")?.focus();
+  };
+  showProblem(error, { action: { words: "Show the field", run: show } });
+}
+
+function openAdvancedAt(field) {
+  setAdvanced(true);
+  if (innerWidth < 720 && document.documentElement.dataset.sheet !== "advanced") setSheet("advanced");
+  const panel = field.closest('[role="tabpanel"]');
+  if (panel) document.querySelector(`[role="tab"][data-tab-id="${panel.id.replace("fl-tab-", "")}"]`)?.click();
+}
+
+/** One line under Generate, for a while. */
+export function say(words) {
+  change({ said: words });
+  clearTimeout(say.timer);
+  if (words) say.timer = setTimeout(() => change({ said: "" }), 6000);
+}
+
+let asked = 0;
+
+async function estimate(draft) {
+  const mine = ++asked;
+  try {
+    const plan = await call("POST", "/v1/plan", toRecipe(draft));
+    if (mine === asked) change({ estimate: plan });
+  } catch (error) {
+    if (mine === asked) change({ estimate: null });
+  }
+}
+
+/** What the present settings will take, in words. */
+export function estimateWords({ estimate: plan }) {
+  if (!plan) return "";
+  const { width, height, steps } = plan.recipe;
+  const parts = [`${width}×${height}`, `${steps} steps`];
+  const each = plan.seconds_per_picture;
+  if (each) parts.push(plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`);
+  return parts.join(" · ");
+}
+
+function remember(prompt) {
+  const all = [prompt, ...read(PROMPTS, []).filter((one) => one !== prompt)].slice(0, 50);
+  localStorage.setItem(PROMPTS, JSON.stringify(all));
+}
+
+/** ↑ in an empty prompt. */
+export function lastPrompt() {
+  const [last] = read(PROMPTS, []);
+  if (last) fill({ prompt: last });
+}
+
+/** A failed picture: where it failed there is nothing to see, so say it where one asked for it. */
+export function showFailure(task, details) {
+  const again = () => { clear("task"); call("POST", `/v1/tasks/${task.id}/retry`).catch((error) => showProblem(error)); };
+  showProblem({ ...task.error, details }, { key: "task", action: { words: "Try again", run: again } });
+}
+
+export const isBusy = () => Boolean(running()) || state.waiting > 0;

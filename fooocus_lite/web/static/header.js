@@ -1,0 +1,88 @@
+// The top line, the buttons beside Generate, the line under them, and the phone's bar.
+
+import { call } from "./api.js";
+import { button, duration, h, setText, whenThere } from "./dom.js";
+import { estimateWords, isBusy } from "./form.js";
+import { showProblem } from "./notice.js";
+import { queueLength } from "./queue.js";
+import { onChange, running, state } from "./store.js";
+import { isAdvancedOpen, setAdvanced, setSheet, themeButton } from "./theme.js";
+
+const gigabytes = (bytes) => Math.round(bytes / 2 ** 30);
+
+function deviceWords() {
+  if (!state.connected) return "Reconnecting…";
+  const worker = state.workers[0];
+  if (state.trouble) return state.trouble.problem;
+  if (!worker?.device) return running() ? "Starting up…" : "Ready";
+  const name = worker.device_name || (worker.device === "cpu" ? "CPU" : worker.device);
+  const memory = worker.total_memory_bytes ? ` · ${gigabytes(worker.total_memory_bytes)} GB` : "";
+  return `${name}${memory}`;
+}
+
+async function showTop() {
+  const brand = await whenThere("fl-brand");
+  const logo = h("img", { src: "/ui/favicon.svg", alt: "", width: 24, height: 24 });
+  brand.append(logo, h("h1", { textContent: "Fooocus Lite" }));
+  const tools = await whenThere("fl-tools");
+  const words = h("span");
+  const device = h("div", { id: "fl-device" }, h("i"), words);
+  const advanced = button("Advanced", {
+    icon: "sliders", kind: "bare", id: "fl-toggle-advanced", "aria-expanded": String(isAdvancedOpen()),
+    onclick: () => setAdvanced(!isAdvancedOpen()),
+  });
+  tools.append(device, themeButton(), advanced);
+  onChange(() => {
+    setText(words, deviceWords());
+    device.dataset.state = !state.connected || state.trouble ? "away" : running() ? "busy" : "ready";
+    device.title = state.trouble?.hint || "";
+  });
+}
+
+/** Skip this picture. */
+export function skip() {
+  if (running()) call("POST", "/v1/skip").catch((error) => showProblem(error));
+}
+
+/** Stop this batch. */
+export function stop() {
+  if (running()) call("POST", "/v1/stop").catch((error) => showProblem(error));
+}
+
+async function showRun() {
+  const place = await whenThere("fl-run");
+  const both = [
+    button("Skip", { title: "Skip this picture (Esc)", onclick: skip }),
+    button("Stop", { title: "Stop this batch (Ctrl+Esc)", onclick: stop }),
+  ];
+  place.append(...both);
+  onChange(() => {
+    for (const one of both) one.setAttribute("aria-disabled", String(!running()));
+  });
+}
+
+async function showStatus() {
+  const place = await whenThere("fl-status");
+  const said = h("span", { role: "status" });
+  const plan = h("span");
+  place.append(said, plan);
+  onChange(() => {
+    const left = state.secondsLeft && state.said ? ` About ${duration(state.secondsLeft)}.` : "";
+    const warning = state.estimate?.warnings?.[0] || "";
+    setText(said, state.said ? `${state.said}${left}` : warning);
+    setText(plan, estimateWords(state));
+  });
+}
+
+async function showBar() {
+  const bar = await whenThere("fl-bar");
+  const tab = (words, shape, name) => button(words, { icon: shape, kind: "bare", "aria-expanded": "false", dataset: { sheet: name }, onclick: () => setSheet(name) });
+  const queue = tab("Queue", "list", "queue");
+  bar.append(queue, tab("Pictures", "grid", "pictures"), tab("Advanced", "sliders", "advanced"));
+  onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength()}` : "Queue"));
+}
+
+/** Everything of the frame that lives. */
+export function showFrame() {
+  return Promise.all([showTop(), showRun(), showStatus(), showBar()]);
+}

@@ -1,0 +1,38 @@
+// The keyboard: Ctrl+Enter, Esc, Ctrl+Esc, ↑ in an empty prompt, ← → Del for pictures.
+
+import { lastPrompt } from "./form.js";
+import { skip, stop } from "./header.js";
+import { isGalleryOpen, removePicture, setGallery } from "./pictures.js";
+import { isZoomed, step, zoom } from "./stage.js";
+import { shown } from "./store.js";
+import { setSheet } from "./theme.js";
+
+const isTyping = (node) => node.matches?.("input, textarea, select, [contenteditable]");
+const isMenuOpen = (node) => node.getAttribute?.("aria-expanded") === "true" && node.getAttribute("role") === "combobox";
+
+function escape(event) {
+  if (event.ctrlKey || event.metaKey) return stop();
+  if (isMenuOpen(event.target)) return undefined;
+  if (isZoomed()) return zoom();
+  if (document.documentElement.dataset.sheet) return setSheet("");
+  if (isGalleryOpen()) return setGallery(false);
+  return skip();
+}
+
+function pressed(event) {
+  const { key, target } = event;
+  if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    document.getElementById("fl-generate").click();
+  } else if (key === "Escape") escape(event);
+  else if (key === "ArrowUp" && target.matches?.("#fl-prompt textarea") && target.value === "") lastPrompt();
+  else if (isTyping(target) || event.ctrlKey || event.altKey || event.metaKey || target.closest?.('[role="tablist"]')) return;
+  else if (key === "ArrowLeft") step(-1);
+  else if (key === "ArrowRight") step(1);
+  else if (key === "Delete" && shown()) removePicture(shown());
+}
+
+/** Listen. */
+export function listenToKeys() {
+  document.addEventListener("keydown", pressed, true);
+}

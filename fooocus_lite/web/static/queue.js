@@ -1,0 +1,88 @@
+// The queue: what is being drawn and what waits, with a way out of each.
+
+import { call } from "./api.js";
+import { button, duration, h, setText, whenThere } from "./dom.js";
+import { showProblem } from "./notice.js";
+import { progressWords } from "./stage.js";
+import { change, onChange, running, state } from "./store.js";
+
+const nodes = new Map(); // id -> {item, what, how, thumb}
+let list, title, none, clearAll, more;
+
+function titleWords() {
+  const extra = state.waiting ? `${state.waiting} waiting${state.secondsLeft ? ` · about ${duration(state.secondsLeft)}` : ""}` : "";
+  return extra ? ` (${extra})` : "";
+}
+
+/** Cancel one picture; it is gone from the list at once. */
+function cancel(row) {
+  change({ rows: state.rows.map((one) => (one.id === row.id ? { ...one, cancelling: true } : one)) });
+  call("DELETE", `/v1/tasks/${row.id}`).catch((error) => showProblem(error));
+}
+
+function makeRow(row) {
+  const thumb = h("span", { className: "thumb" });
+  const what = h("div", { className: "what", textContent: row.words || "(no words)", title: row.words });
+  const how = h("div", { className: "how" });
+  const out = button("", { icon: "close", kind: "icon small bare", label: `Cancel: ${row.words || "no words"}`, title: "Cancel", onclick: () => cancel(row) });
+  const item = h("li", { dataset: { id: row.id } }, thumb, h("div", {}, what, how), out);
+  return { item, how, thumb, out };
+}
+
+function drawRow(node, row, place) {
+  node.item.dataset.state = row.state;
+  let how = `${place === 1 ? "next" : `${place}. in line`}${row.of > 1 ? ` · ${row.index} of ${row.of}` : ""}`;
+  if (row.state === "running") how = progressWords(row);
+  else if (row.cancelling) how = "cancelled";
+  if (row.styles.length) how += ` · ${row.styles.join(", ")}`;
+  setText(node.how, how);
+  const preview = row.state === "running" && state.preview?.id === row.id ? state.preview.url : "";
+  if (preview) {
+    if (node.thumb.tagName !== "IMG") {
+      const img = h("img", { className: "thumb", alt: "" });
+      node.thumb.replaceWith(img);
+      node.thumb = img;
+    }
+    node.thumb.src = preview;
+  } else if (node.thumb.tagName !== "IMG") setText(node.thumb, row.state === "running" ? "▶" : String(place));
+}
+
+function draw() {
+  setText(title, titleWords());
+  none.hidden = state.rows.length > 0;
+  clearAll.hidden = state.waiting < 2;
+  const there = new Set(state.rows.map((row) => row.id));
+  for (const [id, node] of nodes) if (!there.has(id)) { node.item.remove(); nodes.delete(id); }
+  let place = 0;
+  let before = null;
+  for (const row of state.rows) {
+    if (row.state === "waiting") place += 1;
+    if (!nodes.has(row.id)) nodes.set(row.id, makeRow(row));
+    const node = nodes.get(row.id);
+    drawRow(node, row, place);
+    const wanted = before ? before.nextSibling : list.firstChild;
+    if (node.item !== wanted) list.insertBefore(node.item, wanted);
+    before = node.item;
+  }
+  const hidden = state.waiting - place;
+  more.hidden = hidden <= 0;
+  setText(more, hidden > 0 ? `and ${hidden} more` : "");
+}
+
+/** Fill the queue's place on the shelf and keep it true. */
+export async function showQueue() {
+  const shelf = await whenThere("fl-shelf");
+  title = h("small");
+  list = h("ol", { id: "fl-rows", "aria-label": "Queue" });
+  none = h("p", { className: "fl-none", textContent: "Nothing is waiting. Press Generate as often as you like; pictures line up here." });
+  more = h("p", { className: "fl-none", hidden: true });
+  clearAll = button("Clear", { kind: "small bare", label: "Cancel everything that waits", hidden: true, onclick: () => {
+    call("POST", "/v1/clear").catch((error) => showProblem(error));
+  } });
+  shelf.append(h("section", { id: "fl-queue", "aria-label": "Queue" },
+    h("header", {}, h("h2", {}, "Queue", title), clearAll),
+    h("div", { className: "fl-scroll" }, none, list, more)));
+  onChange(draw);
+}
+
+export const queueLength = () => state.waiting + (running() ? 1 : 0);

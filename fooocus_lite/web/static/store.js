@@ -1,0 +1,44 @@
+// What the page knows. One object, one way to change it, and views that redraw from it.
+
+export const state = {
+  connected: false,
+  rows: [], // waiting and running, in the order they will be drawn
+  waiting: 0, // all that wait, also those beyond `rows`
+  progress: new Map(), // id -> {step, steps, seconds_left}
+  preview: null, // {id, url, width, height}: the running picture so far
+  pictures: [], // newest first, as far as loaded
+  nextPictures: null, // where the next page begins; null = all are here
+  picturesKnown: false, // false until the first page came
+  selected: null, // id of the picture a person looks at; null = follow what is being drawn
+  secondsLeft: null, // of the waiting line, measured
+  workers: [], // {name, state, device, device_name, memory}
+  trouble: null, // what keeps the program from drawing now
+  menu: null,
+  draft: null, // the form's values, by field name
+  details: localStorage.getItem("fl.details") === "1",
+};
+
+const views = new Set();
+let due = false;
+
+/** Merge a change in and redraw once, before the next frame. */
+export function change(patch) {
+  Object.assign(state, patch);
+  if (due) return;
+  due = true;
+  const draw = () => {
+    due = false;
+    for (const view of views) view(state);
+  };
+  if (document.hidden) setTimeout(draw, 50);
+  else requestAnimationFrame(draw);
+}
+
+/** Draw now and whenever something changes. */
+export function onChange(view) {
+  views.add(view);
+  view(state);
+}
+
+export const running = () => state.rows.find((row) => row.state === "running") || null;
+export const shown = () => state.pictures.find((picture) => picture.id === state.selected) || null;

@@ -1,0 +1,51 @@
+// Dark or light: the system's choice until a person makes one. And panels that stay as they were left.
+
+import { button, icon } from "./dom.js";
+
+const root = document.documentElement;
+const wantsDark = window.matchMedia("(prefers-color-scheme: dark)");
+
+function apply() {
+  const chosen = localStorage.getItem("fl.theme") || (wantsDark.matches ? "dark" : "light");
+  root.dataset.theme = chosen;
+  document.body.classList.toggle("dark", chosen === "dark"); // Gradio's own mark
+  return chosen;
+}
+
+/** The ☾ button. */
+export function themeButton() {
+  const toggle = button("", { kind: "icon bare", onclick: () => {
+    localStorage.setItem("fl.theme", root.dataset.theme === "dark" ? "light" : "dark");
+    draw();
+  } });
+  const draw = () => {
+    const dark = apply() === "dark";
+    toggle.replaceChildren(icon(dark ? "sun" : "moon"));
+    toggle.setAttribute("aria-label", dark ? "Light theme" : "Dark theme");
+    toggle.title = toggle.getAttribute("aria-label");
+  };
+  wantsDark.addEventListener("change", draw);
+  draw();
+  setTimeout(draw, 500); // Gradio marks the body itself while it starts
+  return toggle;
+}
+
+/** Whether the Advanced column is open; on narrow windows it starts closed. */
+export function isAdvancedOpen() {
+  return root.dataset.advanced !== "closed";
+}
+
+/** Open or fold away the Advanced column, and remember it. */
+export function setAdvanced(open) {
+  root.dataset.advanced = open ? "open" : "closed";
+  localStorage.setItem("fl.advanced", root.dataset.advanced);
+  document.getElementById("fl-toggle-advanced")?.setAttribute("aria-expanded", String(open));
+}
+
+/** On a phone: the one sheet that is open, or none. */
+export function setSheet(name) {
+  root.dataset.sheet = root.dataset.sheet === name ? "" : name;
+  for (const tab of document.querySelectorAll("#fl-bar [data-sheet]")) {
+    tab.setAttribute("aria-expanded", String(tab.dataset.sheet === root.dataset.sheet));
+  }
+}

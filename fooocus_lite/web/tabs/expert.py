@@ -1,0 +1,45 @@
+"""What few people change: the walk from noise to picture, self-attention guidance, the file's format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+LABEL = "Expert"
+
+
+def applies(menu: dict[str, Any]) -> bool:
+    """Always."""
+    return True
+
+
+def build(menu: dict[str, Any]) -> dict[str, Any]:
+    """Widgets by field name."""
+    defaults, limits = menu["defaults"], menu["limits"]
+    sampler = gr.Dropdown(
+        [(row["label"], row["id"]) for row in menu["samplers"]],
+        value=defaults.get("sampler"),
+        label="Sampler",
+        elem_id="fl-sampler",
+        elem_classes="fl-field",
+    )
+    sag = gr.Slider(
+        limits["sag_scale"]["min"],
+        limits["sag_scale"]["max"],
+        defaults.get("sag_scale"),
+        buttons=[],
+        step=0.05,
+        label="Self-attention guidance",
+        info="Firmer shapes, half as fast; 0 is off.",
+        elem_id="fl-sag_scale",
+        elem_classes="fl-field",
+    )
+    image_format = gr.Dropdown(
+        [(name.upper(), name) for name in menu["image_formats"]],
+        value=defaults.get("image_format"),
+        label="File format",
+        elem_id="fl-image_format",
+        elem_classes="fl-field",
+    )
+    return {"sampler": sampler, "sag_scale": sag, "image_format": image_format}

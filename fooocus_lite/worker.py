@@ -1,0 +1,154 @@
+"""What runs in the child process: loads the engine, draws plans, and ends when its server is gone.
+
+The server speaks through the child's standard input, the child through its standard output; both carry
+pickled frames between two processes of the same program. Whatever libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import logging
+import os
+import pickle
+import queue
+import signal
+import struct
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Protocol, cast
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.events import Event, Failed
+from fooocus_lite.plan import Plan
+
+#: ("run", number, plan) ("warm_up", 0, plan or None) ("stop", number, None) to the child;
+#: ("event", number, event) ("about", 0, dict) back.
+Message = tuple[str, int, Any]
+_HEADER = struct.Struct(">Q")
+
+
+class Engine(Protocol):
+    """What ``"module:attr"`` must name; ``warm_up(plan)`` and ``describe()`` are optional."""
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]: ...
+
+
+def send_frame(stream: BinaryIO, message: Any) -> None:
+    """Write one message."""
+    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    stream.write(_HEADER.pack(len(data)))
+    stream.write(data)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> Any:
+    """The next message, or None at the end of the stream."""
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    (size,) = _HEADER.unpack(header)
+    data = stream.read(size)
+    return pickle.loads(data) if len(data) == size else None
+
+
+class Worker:
+    """The child's side of the conversation."""
+
+    def __init__(self, orders: BinaryIO, answers: BinaryIO) -> None:
+        self._orders = orders
+        self._answers = answers
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._stopped_run = 0
+        self._engine: Engine | None = None
+        self._engine_name, self._options = cast(tuple[str, dict[str, Any]], read_frame(orders) or ("", {}))
+
+    def serve(self) -> None:
+        """Work until the server is gone."""
+        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+        while True:
+            kind, number, plan = self._inbox.get()
+            if kind == "warm_up":
+                self._warm_up(plan)
+            else:
+                self._run(number, plan)
+
+    def _listen(self) -> None:
+        while (message := cast("Message | None", read_frame(self._orders))) is not None:
+            if message[0] == "stop":
+                self._stopped_run = max(self._stopped_run, message[1])
+            else:
+                self._inbox.put(message)
+        os._exit(0)  # the server closed the pipe or died; the main thread may be deep inside a kernel
+
+    def _warm_up(self, plan: Plan | None) -> None:
+        try:
+            engine = self._load()
+            warm_up = getattr(engine, "warm_up", None)
+            if plan is not None and warm_up is not None:
+                warm_up(plan)
+        except Exception:  # the process border: the first task tells a person, this is only for the log
+            logging.getLogger(__name__).warning("Warming up did not work", exc_info=True)
+        self._tell_about()
+
+    def _run(self, number: int, plan: Plan) -> None:
+        try:
+            for event in self._load().run(plan, lambda: self._stopped_run >= number):
+                send_frame(self._answers, ("event", number, event))
+        except BrokenPipeError:
+            os._exit(0)
+        except Exception as exc:  # noqa: BLE001 - the process border: an engine that cannot even start
+            send_frame(self._answers, ("event", number, _failed(exc)))
+        self._tell_about()
+
+    def _load(self) -> Engine:
+        if self._engine is None:
+            module, _, attribute = self._engine_name.partition(":")
+            self._engine = getattr(importlib.import_module(module), attribute)(**self._options)
+        return cast(Engine, self._engine)
+
+    def _tell_about(self) -> None:
+        describe = getattr(self._engine, "describe", None)
+        about = describe() if describe is not None else {}
+        send_frame(self._answers, ("about", 0, about))
+
+
+def _failed(exc: Exception) -> Failed:
+    details = traceback.format_exc()
+    if isinstance(exc, FooocusError):
+        return Failed(code=exc.code, problem=exc.problem, hint=exc.hint, field_name=exc.field, details=details)
+    return Failed(
+        code="device_error",
+        problem=f"The drawing engine cannot start: {type(exc).__name__}: {exc}.",
+        hint="Run `fooocus-lite doctor`; starting with `python3 launch.py` again repairs an incomplete set-up.",
+        details=details,
+    )
+
+
+def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The two pipes for us alone; from here on, printing goes to standard error and reading finds nothing."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        for descriptor in (0, 1):
+            msvcrt.setmode(descriptor, os.O_BINARY)
+    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return orders, answers
+
+
+def main() -> None:
+    """Entry of ``python -m fooocus_lite.worker``."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes our pipe
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    Worker(*_take_over_pipes()).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Every style, preset, model and registry row that ships is complete and usable."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+
+import pytest
+
+from fooocus_lite.library import Library, Style, load_library
+from fooocus_lite.plan import make_plan
+from fooocus_lite.prompts import PLACEHOLDER, normal_name
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
+from fooocus_lite.settings import app_root, load_settings
+from tests.house.code import ROOT
+
+# A data folder that is not there: a person's own files are not ours to judge.
+LIBRARY: Library = load_library(load_settings({"data_dir": "no-such-folder"}, env={}))
+STYLES = list(LIBRARY.styles.values())
+MAX_STYLE_WORDS = 60
+
+
+def test_all_shipped_files_load() -> None:
+    assert LIBRARY.problems == ()
+
+
+def test_there_is_enough_to_choose_from() -> None:
+    starter = [style for style in STYLES if style.category == "Starter"]
+    assert len(starter) >= 12 and len(STYLES) - len(starter) >= 20
+    assert {"starter", "starter-fast"} <= set(LIBRARY.presets)
+    assert STYLES[0].category == "Starter", "what the first model can show comes first"
+
+
+@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+def test_style(style: Style) -> None:
+    assert style.prompt.count(PLACEHOLDER) == 1
+    assert "\n" not in style.prompt + style.negative_prompt
+    assert PLACEHOLDER not in style.negative_prompt
+    assert len(f"{style.prompt} {style.negative_prompt}".split()) <= MAX_STYLE_WORDS
+    assert re.fullmatch(r"[A-Z0-9][\w ]{2,39}", style.name)
+    assert not re.search(r"\b(by|style of) [A-Z]", style.prompt), "no artist's name"
+    assert not re.search(r"  |,,| ,|^\s|\s$", style.prompt + "|" + style.negative_prompt)
+
+
+def test_no_two_styles_say_the_same() -> None:
+    assert len({normal_name(style.name) for style in STYLES}) == len(STYLES)
+    assert len({style.prompt.casefold() for style in STYLES}) == len(STYLES)
+
+
+def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:
+    spec = importlib.util.spec_from_file_location("training_words", ROOT / "training" / "words.py")
+    assert spec and spec.loader
+    words = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = words  # dataclasses look their module up
+    spec.loader.exec_module(words)
+    shipped = {style.prompt for style in STYLES if style.category == "Starter"}
+    assert set(words.STYLE_TEMPLATES.values()) <= shipped
+
+
+@pytest.mark.parametrize("name", LIBRARY.presets)
+def test_preset_makes_a_plan_without_a_word(name: str) -> None:
+    preset = LIBRARY.presets[name]
+    plan = make_plan(Recipe(prompt="a red circle", preset=name), LIBRARY, seed=1)
+    assert preset.label and preset.description.endswith(".")
+    assert [warning for warning in plan.warnings if "not on this disk" not in warning] == []
+
+
+@pytest.mark.parametrize("name", LIBRARY.models)
+def test_every_size_on_offer_can_be_drawn(name: str) -> None:
+    entry = LIBRARY.models[name]
+    assert (entry.native_size, entry.native_size) in entry.aspect_sizes
+    assert set(entry.style_categories) <= {style.category for style in STYLES}
+    for width, height in entry.aspect_sizes:
+        plan = make_plan(Recipe(prompt="x", model=name, width=width, height=height), LIBRARY, seed=1)
+        assert [warning for warning in plan.warnings if "not on this disk" not in warning] == []
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_row(name: str) -> None:
+    row = SAMPLERS[name]
+    assert re.fullmatch(r"[a-z0-9_]+", name) and row.label and row.paper
+    assert row.scheduler.endswith("Scheduler") and row.min_steps >= 1
+    assert {find_sampler(written) for written in (name, row.label, row.label.upper(), *row.aliases)} == {name}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family_row(name: str) -> None:
+    row = FAMILIES[name]
+    module, _, attribute = row.engine.partition(":")
+    source = (app_root() / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+    assert f"class {attribute}" in source
+    filled = Recipe(**row.defaults)
+    open_fields = {field for field in Recipe.model_fields if getattr(filled, field) is None}
+    assert open_fields == {"styles", "preset", "model", "seed"}, "a family's defaults fill everything else"
+    assert find_sampler(filled.sampler or "") and filled.width and filled.width % row.size_multiple == 0

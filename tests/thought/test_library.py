@@ -1,0 +1,234 @@
+"""Styles, presets and models as they are found in folders, broken ones included."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fooocus_lite.errors import MissingModel, UnknownName
+from fooocus_lite.library import Library, LiveLibrary, load_library, size_label
+from fooocus_lite.library_files import aspect_sizes
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.settings import Settings, load_settings
+
+Load = Callable[[], Library]
+SDXL_SIZES = [
+    "704x1408 704x1344 768x1344 768x1280 832x1216 832x1152 896x1152 896x1088 960x1088 960x1024 1024x1024 1024x960",
+    "1088x960 1088x896 1152x896 1152x832 1216x832 1280x768 1344x768 1344x704 1408x704 1472x704 1536x640 1600x640",
+    "1664x576 1728x576",
+]
+
+
+def test_everything_is_found_in_file_order(library: Library) -> None:
+    assert list(library.styles) == ["Washes", "Dots", "plain-addition"]
+    assert list(library.presets) == ["plain", "wide"]
+    assert list(library.models) == ["tiny", "big"]
+    assert library.problems == ()
+    assert library.styles["Washes"].category == "Some styles"
+    assert library.models["tiny"].available and not library.models["big"].available
+
+
+@pytest.mark.parametrize("name", ["Plain Addition", "plain_addition", " PLAIN-ADDITION"])
+def test_names_are_found_however_they_are_written(library: Library, name: str) -> None:
+    assert library.find_style(name).name == "plain-addition"
+
+
+@pytest.mark.parametrize(
+    "find, name, field, hint",
+    [
+        ("find_style", "Washed", "styles", "Did you mean Washes?"),
+        ("find_style", "zzz", "styles", "Did you mean Washes, Dots or plain-addition?"),
+        ("find_preset", "wied", "preset", "wide"),
+        ("find_model", "", "model", "tiny or big"),
+        pytest.param("find_model", "\x00" * 500, "model", "tiny or big", id="long"),
+    ],
+)
+def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name: str, field: str, hint: str) -> None:
+    with pytest.raises(UnknownName) as caught:
+        getattr(library, find)(name)
+    assert caught.value.field == field and hint in caught.value.hint and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "place, text, problem",
+    [
+        ("styles/bad.json", '[\n {"name": "A", "prompt": "x"},\n {"name": B}\n]', "styles/bad.json, line 3:"),
+        ("styles/bad.json", '[{"prompt": "x"}]', "styles/bad.json, entry 1: name is missing."),
+        ("styles/bad.json", '[{"name": "A", "prompt": 7}]', "styles/bad.json, entry 1 ('A'): prompt is not text."),
+        ("styles/bad.json", '[{"name": " "}]', "styles/bad.json, entry 1: name is empty."),
+        ("styles/twice.json", '[{"name": "dots"}]', "entry 1 ('dots') has the name of an earlier style."),
+        ("styles/bad.json", "[7]", "styles/bad.json, entry 1: it is not a JSON object."),
+        ("styles/bad.json", "{}", "styles/bad.json is not a list of styles."),
+        ("styles/bad.json", "", "styles/bad.json, line 1:"),
+        pytest.param("styles/bad.json", "[" * 100_000, "styles/bad.json holds something that is no style", id="deep"),
+        pytest.param(
+            "styles/bad.json", f"[{'9' * 5000}]", "styles/bad.json holds something that is no style", id="long"
+        ),
+        ("presets/bad.json", '{\n"recipe": {\n"steps": 5,\n}}', "presets/bad.json, line 4:"),
+        ("presets/bad.json", '{"steps": 5}', "presets/bad.json: recipe is missing; a preset is {"),
+        ("presets/bad.json", '{"recipe": {"steps": 0}}', "presets/bad.json, recipe: steps cannot be 0."),
+        ("presets/bad.json", '{"recipe": {"stepps": 5}}', "presets/bad.json, recipe: There is no field 'stepps'."),
+        ("presets/bad.json", '{"recipe": {"preset": "x"}}', "a preset cannot name another preset."),
+        ("presets/bad.json", '{"recipe": {"styles": ["X"]}}', "Preset bad: There is no style 'X'."),
+        ("presets/bad.json", '{"recipe": {"sampler": "X"}}', "Preset bad: There is no sampler 'X'."),
+        ("presets/bad.json", '{"recipe": {"model": "X"}}', "Preset bad: There is no model 'X'."),
+        ("presets/bad.json", "[]", "presets/bad.json: it is not a JSON object;"),
+        ("data/catalog.json", "{}", "data/catalog.json is not a list of models."),
+        ("data/catalog.json", '[{"name": "m"}]', "data/catalog.json, entry 1 ('m'): family is missing."),
+        (
+            "data/catalog.json",
+            '[{"name": "m", "family": "x", "path": "m", "native_size": 64}]',
+            "data/catalog.json, entry 1 ('m'): There is no family 'x'.",
+        ),
+        (
+            "data/catalog.json",
+            '[{"name": "m", "family": "sdxl", "path": "m", "native_size": 64, "aspect_sizes": [[64, 7]]}]',
+            "7 is no possible side. Allowed: multiples of 8 from 32 to 128.",
+        ),
+        (
+            "data/catalog.json",
+            '[{"name": "m", "family": "sdxl", "path": "m", "native_size": 64, "defaults": {"steps": 0}}]',
+            "data/catalog.json, entry 1 ('m'): steps cannot be 0.",
+        ),
+    ],
+)
+def test_a_broken_file_is_named_and_the_rest_loads(root: Path, load: Load, place: str, text: str, problem: str) -> None:
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).write_text(text)
+    library = load()
+    assert len(library.problems) == 1 and problem in library.problems[0], library.problems
+    assert {"Washes", "Dots"} <= set(library.styles)
+    assert {"plain", "wide"} <= set(library.presets) and {"tiny", "big"} <= set(library.models)
+
+
+def test_good_entries_beside_a_bad_one_load(root: Path, load: Load) -> None:
+    (root / "styles" / "mixed.json").write_text('[{"name": "A"}, 3, {"name": "B", "thumbnail": "other program"}]')
+    library = load()
+    assert {"A", "B"} <= set(library.styles) and len(library.problems) == 1
+
+
+def test_other_bytes_than_utf8_are_named_and_a_byte_order_mark_is_fine(root: Path, load: Load) -> None:
+    (root / "styles" / "latin.json").write_bytes('[{"name": "é"}]'.encode("latin-1"))
+    (root / "styles" / "mark.json").write_bytes(b'\xef\xbb\xbf[{"name": "Marked"}]')
+    library = load()
+    assert library.problems == ("styles/latin.json is not UTF-8 text.",)
+    assert "Marked" in library.styles
+
+
+def test_an_unreadable_file_is_named(root: Path, load: Load) -> None:
+    (root / "styles" / "folder.json").mkdir()
+    assert "styles/folder.json cannot be read" in load().problems[0]
+
+
+def test_own_files_take_the_place_of_shipped_ones(root: Path, load: Load) -> None:
+    for folder in ("styles", "presets"):
+        (root / "data" / folder).mkdir(parents=True)
+    (root / "data" / "styles" / "mine.json").write_text('[{"name": "dots", "prompt": "my {prompt}"}, {"name": "New"}]')
+    (root / "data" / "presets" / "wide.json").write_text('{"label": "Mine", "recipe": {"steps": 3}}')
+    (root / "data" / "catalog.json").write_text('[{"name": "m", "family": "sdxl", "path": "m", "native_size": 512}]')
+    library = load()
+    assert (library.find_style("Dots").prompt, library.find_style("dots").source) == ("my {prompt}", "own")
+    assert list(library.styles) == ["Washes", "Dots", "plain-addition", "New"]
+    assert (library.presets["wide"].label, library.presets["wide"].source) == ("Mine", "own")
+    assert list(library.models) == ["tiny", "big", "m"]
+    assert library.problems == ()
+
+
+def test_the_same_snapshot_until_something_changes(root: Path, library: Library) -> None:
+    assert library.refreshed() is library
+    (root / "styles" / "new.json").write_text('[{"name": "New"}]')
+    newer = library.refreshed()
+    assert "New" in newer.styles and "New" not in library.styles
+    assert newer.refreshed() is newer
+
+
+def test_changes_gone_files_and_arriving_weights_are_seen(root: Path, library: Library) -> None:
+    path = root / "presets" / "wide.json"
+    path.write_text(path.read_text().replace('"steps": 9', '"steps": 4'))  # no other size, only another time
+    os.utime(path, (1, 1))
+    changed = library.refreshed()
+    assert changed.presets["wide"].recipe.steps == 4
+    path.unlink()
+    gone = changed.refreshed()
+    assert "wide" not in gone.presets
+    (root / "models" / "big.safetensors").write_bytes(b"weights")
+    assert gone.refreshed().models["big"].available
+
+
+def test_a_live_library_is_always_the_newest(root: Path, settings: Settings) -> None:
+    live = LiveLibrary(settings)
+    assert live() is live()
+    (root / "styles" / "new.json").write_text('[{"name": "New"}]')
+    assert "New" in live().styles
+
+
+def test_models_are_looked_for_in_the_own_folder_first(root: Path) -> None:
+    settings = load_settings({"preset": "plain", "models_dir": "elsewhere"}, env={}, root=root)
+    assert load_library(settings).models["tiny"].path == str(root / "models" / "tiny")
+    (root / "elsewhere" / "tiny").mkdir(parents=True)
+    entry = load_library(settings).models["tiny"]
+    assert entry.path == str(root / "elsewhere" / "tiny") and not entry.available
+
+
+def test_missing_weights_are_one_sentence(library: Library) -> None:
+    assert library.check_available("TINY").name == "tiny"
+    with pytest.raises(MissingModel, match="The model big is not at "):
+        library.check_available("big")
+
+
+def test_an_unknown_default_preset_is_a_problem_not_an_end(root: Path) -> None:
+    library = load_library(load_settings(env={"FOOOCUS_PRESET": "nope"}, root=root))
+    assert library.problems == ("There is no preset 'nope' (setting preset, from FOOOCUS_PRESET).",)
+    assert library.filled(Recipe()).model == "tiny"
+
+
+def test_an_empty_root_loads_and_says_so(tmp_path: Path) -> None:
+    library = load_library(load_settings(env={}, root=tmp_path))
+    assert library.menu()["styles"] == []
+    with pytest.raises(MissingModel, match=r"There is no model\."):
+        library.filled(Recipe())
+
+
+def test_the_menu_is_json_and_complete(library: Library) -> None:
+    menu = json.loads(json.dumps(library.menu()))
+    assert menu["styles"][0] == {"name": "Washes", "category": "Some styles", "source": "shipped", "has_negative": True}
+    assert menu["presets"][1]["recipe"] == {"styles": ["dots"], "model": "tiny", "width": 192, "steps": 9, "count": 3}
+    assert menu["models"][0]["sizes"][0].keys() == {"width", "height", "label"}
+    assert menu["limits"]["steps"] | {"description": ""} == {
+        "description": "",
+        "allowed": "a whole number from 1 to 200",
+        "min": 1,
+        "max": 200,
+    }
+    assert menu["limits"]["image_format"]["allowed"] == "png, jpeg or webp"
+    assert menu["defaults"]["guidance_scale"] == 3.0 and menu["default_preset"] == "plain"
+    assert "euler" in [row["id"] for row in menu["samplers"]]
+
+
+def test_styles_a_model_has_learned_come_first(root: Path, settings: Settings) -> None:
+    (root / "styles" / "zebra.json").write_text('[{"name": "Stripes"}]')
+    models = json.loads((root / "models" / "catalog.json").read_text())
+    models[0]["styles"] = ["Zebra"]
+    (root / "models" / "catalog.json").write_text(json.dumps(models))
+    assert list(load_library(settings).styles) == ["Stripes", "Washes", "Dots", "plain-addition"]
+
+
+def test_sizes_for_1024_are_the_26_that_sdxl_programs_share() -> None:
+    assert [f"{w}x{h}" for w, h in aspect_sizes(1024, 8)] == " ".join(SDXL_SIZES).split()
+
+
+@pytest.mark.parametrize("native, multiple", [(128, 32), (128, 16), (256, 32), (512, 8), (768, 64)])
+def test_offered_sizes_are_possible_and_about_the_native_area(native: int, multiple: int) -> None:
+    sizes = aspect_sizes(native, multiple)
+    assert (native, native) in sizes
+    for width, height in sizes:
+        assert width % multiple == height % multiple == 0
+        assert 0.9 <= width * height / native**2 <= 1 and 0.5 <= width / height <= 3
+
+
+def test_size_labels() -> None:
+    assert size_label(1152, 896) == "1152×896 · 9:7"
