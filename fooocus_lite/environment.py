@@ -159,8 +159,8 @@ def _install(place: Place, build: str, reason: str, *, tools: bool) -> None:
         say(f"        repairing {', '.join(dropped)}")
     place.log.write_text("", encoding="utf-8")
     pins = ["-c", str(place.pins)]
-    # A newer pip can show progress and go on with a broken download; without it the old one does.
-    show_bar = not run_pip(place.python, ["pip", *pins], place.log)
+    run_pip(place.python, ["pip", *pins], place.log, is_quiet=True)  # a newer one shows progress; the old one will do
+    show_bar = shows_progress(packages)
     say(f"  [2/4] PyTorch for {reason}" + ("" if build == "default" else f" ({build})"))
     _install_torch(place, build, show_bar=show_bar)
     say("  [3/4] everything else")
@@ -191,6 +191,12 @@ def make_venv(place: Place) -> None:
 
 def _venv_package() -> str:
     return "`sudo apt install python3-venv`" if shutil.which("apt") else "your system's package for Python's venv"
+
+
+def shows_progress(packages: Path) -> bool:
+    """Whether pip is new enough to report progress in numbers: since 24.1."""
+    found = [re.match(r"pip-(\d+)\.(\d+)", info.name) for info in packages.glob("pip-*.dist-info")]
+    return any(match and (int(match[1]), int(match[2])) >= (24, 1) for match in found)
 
 
 def drop_half_installed(packages: Path) -> list[str]:

@@ -36,6 +36,7 @@ class _Cursor:
 class _Waker:
     loop: asyncio.AbstractEventLoop
     news: asyncio.Event
+    is_called: bool = False
 
 
 class EventLog:
@@ -111,9 +112,9 @@ class EventLog:
             seen = self._version
             events = self._take(cursor)
             yield from events
-            if self._closed or cursor.ended:
+            if self._closed:
                 return
-            if not events:
+            if not events and not cursor.ended:
                 with self._news:
                     woken = self._news.wait_for(lambda seen=seen: self._version != seen, heartbeat_s)
                 if not woken:
@@ -129,14 +130,15 @@ class EventLog:
         try:
             cursor = await asyncio.to_thread(self._begin, task_id, after)
             while not cursor.ended:
+                waker.is_called = False
                 waker.news.clear()
                 has_facts = self._fact_seq > cursor.checked_seq
                 events = await asyncio.to_thread(self._take, cursor) if has_facts else self._take(cursor)
                 for event in events:
                     yield event
-                if self._closed or cursor.ended:
+                if self._closed:
                     return
-                if not events:
+                if not events and not cursor.ended:
                     try:
                         await asyncio.wait_for(waker.news.wait(), heartbeat_s)
                     except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
@@ -165,7 +167,8 @@ class EventLog:
     def _wake(self) -> None:
         self._version += 1
         self._news.notify_all()
-        for waker in tuple(self._wakers):
+        for waker in [waker for waker in self._wakers if not waker.is_called]:
+            waker.is_called = True  # once is enough until it looks again
             try:
                 waker.loop.call_soon_threadsafe(waker.news.set)
             except RuntimeError:  # its loop was closed without ending the generator

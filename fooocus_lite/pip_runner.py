@@ -42,11 +42,12 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def run_pip(python: Path, arguments: list[str], log: Path, *, show_bar: bool = False) -> str:
+def run_pip(python: Path, arguments: list[str], log: Path, *, show_bar: bool = False, is_quiet: bool = False) -> str:
     """Run ``pip install``; returns a sentence when it failed, else ``""``.
 
     Args:
         show_bar: pip is new enough to report progress in numbers.
+        is_quiet: Say nothing on the way.
     """
     command = [str(python), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--prefer-binary"]
     command += ["--progress-bar", "raw" if show_bar else "off", *arguments]
@@ -59,7 +60,8 @@ def run_pip(python: Path, arguments: list[str], log: Path, *, show_bar: bool = F
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env) as process:
             for raw in process.stdout or ():
                 line = raw.decode("utf-8", "replace")
-                ticker.see(line)
+                if not is_quiet:
+                    ticker.see(line)
                 if not line.startswith("Progress "):
                     file.write(line)
                     kept.append(line)
@@ -105,7 +107,8 @@ class Ticker:
             self.name = f"{verb.lower()} {name} ({size} {unit})"
             self._show(self.name, keep=unit == "GB" or (unit == "MB" and float(size) > 20))
         elif line.startswith("Installing collected packages:"):
-            self._show(f"unpacking {line.count(',') + 1} packages", keep=True)
+            count = line.count(",") + 1
+            self._show(f"unpacking {count} package{'s' if count > 1 else ''}", keep=True)
 
     def clear(self) -> None:
         """Leave an empty line behind, for what comes next."""

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import WorkerDied
 from fooocus_lite.events import TERMINAL, Cancelled, Event
@@ -143,6 +143,8 @@ class _Child:
         self._send_lock = threading.Lock()
         self._broken = False
         self.process = _start_process()
+        streams = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self._stdin, self._stdout, self._stderr = cast("tuple[BinaryIO, BinaryIO, BinaryIO]", streams)
         threading.Thread(target=self._read_answers, name="worker answers", daemon=True).start()
         self._log_thread = threading.Thread(target=self._read_log, name="worker log", daemon=True)
         self._log_thread.start()
@@ -154,10 +156,9 @@ class _Child:
 
     def send(self, message: Any) -> None:
         """Pass it on; to a dead child, do nothing (its end shows in `next_event`)."""
-        assert self.process.stdin is not None
         with self._send_lock:
             try:
-                send_frame(self.process.stdin, message)  # type: ignore[arg-type]
+                send_frame(self._stdin, message)
             except (OSError, ValueError):
                 self._broken = True
 
@@ -179,25 +180,24 @@ class _Child:
     def kill(self) -> None:
         self._broken = True
         self.process.kill()
-        self.process.wait(END_S)
+        try:
+            self.process.wait(END_S)
+        except subprocess.TimeoutExpired:  # the system has it in a call that cannot be interrupted
+            logger.warning("The worker process %d does not end", self.process.pid)
 
     def close(self) -> None:
         """Close the pipe, which ends the child; if it does not listen, kill it."""
         self._broken = True
         try:
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+            self._stdin.close()
             self.process.wait(END_S)
-        except OSError:
-            self.kill()
-        except subprocess.TimeoutExpired:
+        except (OSError, subprocess.TimeoutExpired):
             self.kill()
 
     def _read_answers(self) -> None:
-        assert self.process.stdout is not None
         while True:
             try:
-                message = read_frame(self.process.stdout)  # type: ignore[arg-type]
+                message = read_frame(self._stdout)
             except (OSError, ValueError, EOFError):
                 message = None
             if message is None:
@@ -211,8 +211,7 @@ class _Child:
                 self._inbox.put((number, value))
 
     def _read_log(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+        for line in self._stderr:
             text = line.decode("utf-8", "replace").rstrip()
             self._last_lines.append(text)
             logger.info("worker: %s", text)
@@ -221,8 +220,8 @@ class _Child:
         try:
             code = self.process.wait(END_S)
         except subprocess.TimeoutExpired:  # it closed its pipe and hangs
-            self.process.kill()
-            code = self.process.wait(END_S)
+            self.kill()
+            code = -9
         self._log_thread.join(END_S)
         logger.error("The worker process ended with %s; its last words: %s", code, " | ".join(self._last_lines))
         if code == -getattr(signal, "SIGKILL", 9) or code == 137:

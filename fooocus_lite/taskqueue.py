@@ -71,12 +71,12 @@ class TaskQueue:
     # What a person does.
 
     def submit(self, recipes: Sequence[Recipe], *, batch_id: str | None = None) -> list[str]:
-        """Put one task per recipe at the end of the line; durable when this returns.
+        """Put one task per recipe at the end of the line; no kill loses them once this returns.
 
         Raises:
             DiskProblem: nothing was queued.
         """
-        with self._database.write(durable=True) as transaction:
+        with self._database.write() as transaction:
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
             for task_id, recipe in zip(ids, recipes, strict=True):
@@ -112,7 +112,7 @@ class TaskQueue:
         return self._cancel("state = ?", ("waiting",))
 
     def _cancel(self, where: str, values: tuple[str, ...]) -> int:
-        with self._database.write(durable=True) as transaction:
+        with self._database.write() as transaction:
             rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
             waiting = [row["id"] for row in rows if row["state"] == "waiting"]
             running = [row["id"] for row in rows if row["state"] == "running"]
@@ -143,7 +143,8 @@ class TaskQueue:
     def wait_for_work(self, timeout_s: float) -> None:
         """Return when something may wait in line, or after ``timeout_s``."""
         with self._work:
-            self._work.wait_for(lambda: self.counts()["waiting"] > 0, timeout_s)
+            if not self.counts()["waiting"]:
+                self._work.wait(timeout_s)  # also ends at `wake`, so that a server can stop at once
 
     def wake(self) -> None:
         """Let `wait_for_work` look again."""
@@ -285,12 +286,6 @@ class TaskQueue:
 
     def batch(self, batch_id: str) -> list[str]:
         """Ids of all tasks of a batch, in the order of their pictures."""
-        return [
-            row["id"] for row in self._database.read("SELECT id FROM tasks WHERE batch_id = ? ORDER BY id", (batch_id,))
-        ]
-
-    def batch(self, batch_id: str) -> list[str]:
-        """The ids of a batch, in the order they were asked for."""
         return [
             row["id"] for row in self._database.read("SELECT id FROM tasks WHERE batch_id = ? ORDER BY id", (batch_id,))
         ]

@@ -76,12 +76,14 @@ class Worker:
                 self._run(number, plan)
 
     def _listen(self) -> None:
-        while (message := cast("Message | None", read_frame(self._orders))) is not None:
-            if message[0] == "stop":
-                self._stopped_run = max(self._stopped_run, message[1])
-            else:
-                self._inbox.put(message)
-        os._exit(0)  # the server closed the pipe or died; the main thread may be deep inside a kernel
+        try:
+            while (message := cast("Message | None", read_frame(self._orders))) is not None:
+                if message[0] == "stop":
+                    self._stopped_run = max(self._stopped_run, message[1])
+                else:
+                    self._inbox.put(message)
+        finally:
+            os._exit(0)  # the server closed the pipe or died; the main thread may be deep inside a kernel
 
     def _warm_up(self, plan: Plan | None) -> None:
         try:

@@ -6,7 +6,7 @@ attention map never exists for more than one head and nothing larger than (B, N)
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ def column_mass(attn: Any, hidden_states: Tensor) -> Tensor:
 
 
 @contextmanager
-def recorded_attention(layer: nn.Module) -> Iterator[AttentionMass]:
+def recorded_attention(layer: nn.Module) -> Generator[AttentionMass]:
     """Note the attention mass of ``layer`` inside the ``with`` block; the layer is afterwards as it was before."""
     attn: Any = layer
     former = attn.processor

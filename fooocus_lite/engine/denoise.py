@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fooocus_lite.engine.samplers import Moment, Schedule
+from fooocus_lite.engine.moment import Moment
+from fooocus_lite.engine.samplers import Schedule
 
 #: Guided model output at one moment: (B, C, h, w) model input -> (B, C, h, w).
 Predict = Callable[[Tensor, Moment], Tensor]
@@ -15,7 +16,7 @@ Predict = Callable[[Tensor, Moment], Tensor]
 Constraint = Callable[[Tensor, Moment], Tensor]
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+class Stopped(Exception):
     """Raised by an observer at a step boundary to end the walk."""
 
 

@@ -9,7 +9,7 @@ distilled model never pays for an unconditional pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine.attention import AttentionMass, recorded_attention
 from fooocus_lite.engine.denoise import Predict
-from fooocus_lite.engine.samplers import Moment
+from fooocus_lite.engine.moment import Moment
 
 _BLUR_SIZE = 9  # latents; arXiv:2210.00939, section 5.1
 _BLUR_SIGMA = 1.0
@@ -96,7 +96,7 @@ def guided(
     guidance_scale: float,
     sag_scale: float,
     sag_layer: nn.Module | None = None,
-) -> Iterator[Predict]:
+) -> Generator[Predict]:
     """A `Predict` with the corrections whose weight is not zero; the model is as before when the block ends.
 
     Args:
@@ -140,7 +140,7 @@ def guided(
 
 
 @contextmanager
-def _recording(recorder: AttentionMass | None, rows: int) -> Iterator[None]:
+def _recording(recorder: AttentionMass | None, rows: int) -> Generator[None]:
     """Note the mass of the first ``rows`` rows: the unconditional ones where there are any (eq. 25 of the paper)."""
     if recorder is None:
         yield

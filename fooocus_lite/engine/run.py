@@ -6,6 +6,7 @@ one that waits for copies and encodes previews. So neither a slow reader nor a p
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -20,10 +21,11 @@ from fooocus_lite.engine.denoise import Step, Stopped, denoise
 from fooocus_lite.engine.failures import failed
 from fooocus_lite.engine.family import Family, load_family
 from fooocus_lite.engine.guidance import guided
+from fooocus_lite.engine.moment import NoiseSource
 from fooocus_lite.engine.preview import OnItsWay, Previews
 from fooocus_lite.engine.samplers import make_schedule
-from fooocus_lite.engine.steppers import NoiseSource
-from fooocus_lite.events import Cancelled, Event, Finished, ImageReady, Preview, Progress, PromptReady, Started
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady, Started
 from fooocus_lite.plan import ModelRef, Plan
 from fooocus_lite.registry import SAMPLERS
 
@@ -65,6 +67,7 @@ class Engine:
             try:
                 drawing.run()
             finally:
+                drawing.ended.set()
                 outbox.put(None)
 
         self._start(job)
@@ -77,13 +80,21 @@ class Engine:
             while not drawing.ended.wait(0.1):  # a reader that left early: end at the next step boundary
                 pass
 
-    def describe(self) -> dict[str, Any]:
-        """The device, its name and memory in bytes, and the number format.
+    def warm_up(self, plan: Plan) -> None:
+        """Load the model of ``plan`` and take two steps, so that the first real picture starts at once.
 
-        Raises:
-            BadValue: the device or dtype setting names something that is not here.
+        What goes wrong is only logged: the first task will tell it to a person.
         """
-        machine = self.machine()
+        log.info("warming up with model %s", plan.model.name)
+        for _ in self.run(dataclasses.replace(plan, steps=2), lambda: False):
+            pass
+
+    def describe(self) -> dict[str, Any]:
+        """The device, its name and memory in bytes, and the number format; or the ``problem`` with them."""
+        try:
+            machine = self.machine()
+        except FooocusError as exc:
+            return {"device": self._wanted[0], "dtype": self._wanted[1], "problem": str(exc)}
         return {
             "device": str(machine.device),
             "device_name": devices.device_name(machine.device),
@@ -159,20 +170,20 @@ class _Drawing:
     def run(self) -> None:
         """Draw, emit, and end with exactly one terminal event."""
         started = time.monotonic()
+        outcome: Event
         try:
             with torch.inference_mode():
                 self._draw(started)
-            self._emit(Finished(seconds=time.monotonic() - started))
+            outcome = Finished(seconds=time.monotonic() - started)
         except Stopped:
             log.info("picture stopped after %.1f s", time.monotonic() - started)
-            self._emit(Cancelled())
-        except BaseException as exc:  # noqa: BLE001 - the one place where anything becomes `Failed`
-            event = failed(exc)
-            log.warning("picture failed: %s", event.problem, exc_info=event.code == "internal")
-            self._clean_up_after(event.code)
-            self._emit(event)
-        finally:
-            self.ended.set()
+            outcome = Cancelled()
+        except Exception as exc:  # the one place where anything becomes `Failed`
+            outcome = failed(exc)
+            log.warning("picture failed: %s", outcome.problem, exc_info=outcome.code == "internal")
+        # Only now: an exception that is still held keeps the tensors of its frames alive.
+        self._clean_up_after(outcome)
+        self._emit(outcome)
 
     def _draw(self, started: float) -> None:
         engine, plan = self._engine, self._plan
@@ -182,10 +193,11 @@ class _Drawing:
         family = engine.family(plan.model)
         self._stop_if_asked()
         encoded = family.encode(plan)
+        warnings = plan.warnings + encoded.warnings
+        if plan.sag_scale and family.sag_layer is None:
+            warnings += (f"The model {plan.model.name} has no self-attention guidance; its scale does nothing.",)
         log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
-        self._emit(PromptReady(
-            texts=plan.texts, negative_texts=plan.negative_texts, warnings=plan.warnings + encoded.warnings,
-        ))  # fmt: skip
+        self._emit(PromptReady(texts=plan.texts, negative_texts=plan.negative_texts, warnings=warnings))
         noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
         schedule = make_schedule(
             SAMPLERS[plan.sampler], family.scheduler_config, plan.steps, device=machine.device, noise=noise
@@ -234,7 +246,8 @@ class _Drawing:
             "peak_memory_bytes": devices.peak_memory_bytes(machine.device),
         }
 
-    def _clean_up_after(self, code: str) -> None:
+    def _clean_up_after(self, outcome: Event) -> None:
+        code = outcome.code if isinstance(outcome, Failed) else ""
         if code == "device_error":
             self._engine.forget()
         elif code == "out_of_memory":

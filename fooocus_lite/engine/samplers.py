@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fooocus_lite.engine import steppers
+from fooocus_lite.engine.moment import Moment, NoiseSource
+from fooocus_lite.engine.steppers import SIGMA_SPACE, STEPPERS, scheduler_class
 from fooocus_lite.registry import Sampler
 
 # What the model was trained with. Everything else in a model's scheduler_config.json is some sampler's taste:
@@ -39,69 +39,50 @@ class DiffusersScheduler(Protocol):
     alphas_cumprod: Tensor
     config: Any
     init_noise_sigma: Any
+    host_clock: list[float]
 
     def set_timesteps(self, num_inference_steps: int) -> None: ...
     def set_begin_index(self, begin_index: int) -> None: ...
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **extra: Any) -> Any: ...
     def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One point of the walk, in the variance-preserving view x = alpha·x0 + sigma·noise, alpha² + sigma² = 1.
-
-    Attributes:
-        index: 0 for the first step.
-        timestep: The model's clock, on its device; may be fractional.
-        alpha: Host number, so that using it never waits for the device.
-        sigma: Likewise.
-        prediction_type: What the model predicts: ``epsilon``, ``v_prediction`` or ``sample``.
-    """
-
-    index: int
-    timestep: Tensor
-    alpha: float
-    sigma: float
-    prediction_type: str
-
-    def denoised(self, model_input: Tensor, prediction: Tensor) -> Tensor:
-        """The estimate of x0, (B, C, h, w), from what the model saw and said."""
-        if self.prediction_type == "v_prediction":  # arXiv:2202.00512, appendix D: x0 = alpha x - sigma v
-            return self.alpha * model_input - self.sigma * prediction
-        if self.prediction_type == "sample":
-            return prediction
-        return (model_input - self.sigma * prediction) / self.alpha  # arXiv:2006.11239, eq. 15
-
-    def noise(self, model_input: Tensor, prediction: Tensor) -> Tensor:
-        """The estimate of the noise in ``model_input``, (B, C, h, w)."""
-        if self.prediction_type == "v_prediction":  # eps = sigma x + alpha v
-            return self.sigma * model_input + self.alpha * prediction
-        if self.prediction_type == "sample":
-            return (model_input - self.alpha * prediction) / self.sigma
-        return prediction
 
 
 class Schedule:
     """The points of one walk and the method that goes from one to the next. Used once."""
 
-    def __init__(self, scheduler: DiffusersScheduler, *, device: torch.device, noise: steppers.NoiseSource) -> None:
+    def __init__(self, kind: str, scheduler: DiffusersScheduler, noise: NoiseSource, device: torch.device) -> None:
         self._scheduler = scheduler
         self._noise = noise
+        self._stepper = STEPPERS.get(kind)
         self._host_timesteps = scheduler.timesteps
+        self._extra = _noise_arguments(scheduler)
         on_device = scheduler.timesteps.to(device)
-        pairs = _alpha_sigma(scheduler)
-        kind = str(scheduler.config.prediction_type)
-        self.moments = tuple(Moment(i, on_device[i], *pairs[i], kind) for i in range(len(pairs)))
+        prediction = str(scheduler.config.prediction_type)
+        self.moments = tuple(
+            Moment(i, on_device[i], alpha, sigma, prediction) for i, (alpha, sigma) in enumerate(_levels(scheduler))
+        )
         #: Standard deviation of the first latents.
         self.init_noise_sigma = float(scheduler.init_noise_sigma)
 
     def scale_model_input(self, latents: Tensor, moment: Moment) -> Tensor:
         """What the model wants to see: (B, C, h, w) with variance preserved, whatever the sampler keeps."""
+        if self._stepper in SIGMA_SPACE:
+            return latents * moment.alpha
+        if self._stepper is not None:
+            return latents
         return self._scheduler.scale_model_input(latents, self._host_timesteps[moment.index])
 
     def step(self, prediction: Tensor, moment: Moment, latents: Tensor) -> Tensor:
         """The latents at the next point, (B, C, h, w)."""
-        timestep = self._host_timesteps[moment.index]
-        return steppers.step(self._scheduler, prediction, timestep, latents, noise=self._noise)
+        if self._stepper is not None:
+            there = self.moments[moment.index + 1] if moment.index + 1 < len(self.moments) else None
+            return self._stepper(self._scheduler, moment, there, prediction, latents, self._noise)
+        extra: dict[str, Any] = {}
+        if self._extra == "variance_noise":
+            extra["variance_noise"] = self._noise.draw()
+        elif self._extra == "generator":
+            extra["generator"] = self._noise.generator
+        return self._scheduler.step(prediction, self._host_timesteps[moment.index], latents, **extra).prev_sample
 
 
 def make_schedule(
@@ -110,7 +91,7 @@ def make_schedule(
     steps: int,
     *,
     device: torch.device,
-    noise: steppers.NoiseSource,
+    noise: NoiseSource,
 ) -> Schedule:
     """The walk that ``sampler`` takes in ``steps`` steps for a model trained as ``model_config`` says.
 
@@ -126,11 +107,13 @@ def make_schedule(
     if hasattr(scheduler, "set_begin_index"):
         # Otherwise the first step searches the timesteps with nonzero() and .item().
         scheduler.set_begin_index(0)
-    return Schedule(scheduler, device=device, noise=noise)
+    # LCM's boundary condition is a function of the clock; read here, because reading a tensor later would wait.
+    scheduler.host_clock = scheduler.timesteps.tolist()
+    return Schedule(sampler.scheduler, scheduler, noise, device)
 
 
 def _make_scheduler(sampler: Sampler, model_config: Mapping[str, Any], steps: int) -> DiffusersScheduler:
-    kind = steppers.scheduler_class(sampler.scheduler)
+    kind = scheduler_class(sampler.scheduler)
     config = {key: model_config[key] for key in _NOISE_PROCESS if key in model_config} | dict(sampler.config)
     if sampler.scheduler == "LCMScheduler":
         config.setdefault("original_inference_steps", _lcm_grid(steps))
@@ -143,7 +126,16 @@ def _lcm_grid(steps: int) -> int:
     return next(grid for grid in (50, 100, 200, 500, 1000) if grid >= steps)
 
 
-def _alpha_sigma(scheduler: DiffusersScheduler) -> list[tuple[float, float]]:
+def _noise_arguments(scheduler: DiffusersScheduler) -> str | None:
+    """How a diffusers step takes its noise: the SDE solvers as a tensor, older ones as a generator."""
+    known = inspect.signature(scheduler.step).parameters
+    if "variance_noise" in known and str(getattr(scheduler.config, "algorithm_type", "")).startswith("sde-"):
+        return "variance_noise"
+    return "generator" if "generator" in known and "variance_noise" not in known else None
+
+
+def _levels(scheduler: DiffusersScheduler) -> list[tuple[float, float]]:
+    """(alpha, sigma) at every timestep."""
     steps = len(scheduler.timesteps)
     sigmas = getattr(scheduler, "sigmas", None)
     if sigmas is None:  # LCM: the sampler walks on the training grid itself

@@ -125,7 +125,4 @@ def _middle_self_attention(unet: Any) -> nn.Module | None:
 
 
 def _cut_warning(embedded: Embedded, what: str) -> str:
-    return (
-        f"The {what} is longer than {embedded.tokens_read:,} tokens; "
-        f"the last {embedded.tokens_cut:,} were left out."
-    )
+    return f"The {what} is longer than {embedded.tokens_read:,} tokens; the last {embedded.tokens_cut:,} were left out."

@@ -1,133 +1,73 @@
-"""Single steps of the samplers that diffusers takes while the host waits for the device.
+"""Steps that diffusers takes while the host waits for the device, taken with numbers of the host.
 
-Euler compares a tensor with a number at every step, Euler a and LCM draw their noise on the wrong side and copy
-it over, LCM looks its noise level up with a device tensor, UniPC solves a 2×2 system on the device. Each of these
-empties the queue of a GPU once a step. The subclasses here compute the same step (same paper, same equation) with
-numbers of the host; noise comes from a `NoiseSource`. What is not listed here is diffusers' own.
+Euler compares a tensor with a number at every step, Euler a and LCM copy their noise over while everything waits,
+LCM looks its noise level up with a device tensor, UniPC solves a 2×2 system on the device. Each of these empties
+the queue of a GPU once a step. Here are the same steps (same paper, same equation) without that; whatever is not
+listed here is diffusers' own.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
-from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
-from diffusers.schedulers.scheduling_lcm import LCMScheduler
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from fooocus_lite.engine.samplers import DiffusersScheduler
+from fooocus_lite.engine.moment import Moment, NoiseSource
+
+#: (scheduler, here, there, prediction, latents, noise) -> latents at ``there``; ``there`` is ``None`` at the end.
+Stepper = Callable[[Any, Moment, "Moment | None", Tensor, Tensor, NoiseSource], Tensor]
 
 
-class NoiseSource:
-    """Standard normal noise of one picture, the same on every device.
+def euler(
+    scheduler: Any, here: Moment, there: Moment | None, prediction: Tensor, latents: Tensor, noise: NoiseSource
+) -> Tensor:
+    """Euler's method on dx/dσ = (x - denoised) / σ (arXiv:2206.00364, algorithm 2 without churn).
 
-    It is drawn on the CPU in float32 from the picture's own seed, so a picture depends neither on the device nor
-    on what was drawn before it.
+    Latents are x0 + σ·noise, as in the paper.
     """
-
-    def __init__(self, seed: int, shape: tuple[int, int, int, int], device: torch.device) -> None:
-        self.generator = torch.Generator("cpu").manual_seed(seed)
-        self._shape = shape
-        self._device = device
-
-    def draw(self) -> Tensor:
-        """(B, C, h, w) float32 on the device; the host does not wait for the copy."""
-        noise = torch.randn(
-            self._shape, generator=self.generator, dtype=torch.float32, pin_memory=self._device.type == "cuda"
-        )
-        return noise.to(self._device, non_blocking=True)
+    del scheduler, noise
+    denoised = here.denoised(latents * here.alpha, prediction)
+    return torch.lerp(denoised, latents, (there.ratio if there else 0.0) / here.ratio)
 
 
-@dataclass(frozen=True)
-class Stepped:
-    """What diffusers' ``step`` returns, as far as we read it."""
-
-    prev_sample: Tensor
-
-
-class Euler(EulerDiscreteScheduler):
-    """Euler's method on dx/dsigma = (x - denoised) / sigma (arXiv:2206.00364, algorithm 2 without churn)."""
-
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        """As diffusers; keeps the noise levels as host numbers too."""
-        super().set_timesteps(*args, **kwargs)
-        self.levels: list[float] = self.sigmas.tolist()
-
-    def scale_model_input(self, sample: Tensor, timestep: Any) -> Tensor:
-        """(B, C, h, w) with variance preserved: x / sqrt(sigma² + 1)."""
-        self._ensure_index(timestep)
-        self.is_scale_input_called = True
-        return sample / math.sqrt(self.levels[_index(self)] ** 2 + 1)
-
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, **_: Any) -> Any:
-        """The latents at the next noise level."""
-        index = _index(self)
-        sigma, sigma_next = self.levels[index], self.levels[index + 1]
-        denoised = _denoised_from_sigma_space(self, model_output, sample, sigma)
-        self._step_index = index + 1
-        return Stepped(torch.lerp(denoised, sample, sigma_next / sigma))
-
-    def _ensure_index(self, timestep: Any) -> None:
-        if self.step_index is None:
-            self._init_step_index(timestep)
+def euler_ancestral(
+    scheduler: Any, here: Moment, there: Moment | None, prediction: Tensor, latents: Tensor, noise: NoiseSource
+) -> Tensor:
+    """Euler down to σ_down, then fresh noise up to the next level (arXiv:2010.02502, eq. 16, eta = 1)."""
+    del scheduler
+    denoised = here.denoised(latents * here.alpha, prediction)
+    if there is None:
+        return denoised
+    # σ_up² + σ_down² = σ_next²: the variance is right whatever is split off as fresh noise.
+    down = there.ratio**2 / here.ratio
+    up = math.sqrt(max(there.ratio**2 - down**2, 0.0))
+    return torch.lerp(denoised, latents, down / here.ratio).add_(noise.draw(), alpha=up)
 
 
-class EulerAncestral(EulerAncestralDiscreteScheduler):
-    """Euler down to ``sigma_down``, then fresh noise up to the next level (arXiv:2010.02502, eq. 16, eta = 1)."""
-
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        """As diffusers; keeps the noise levels as host numbers too."""
-        super().set_timesteps(*args, **kwargs)
-        self.levels: list[float] = self.sigmas.tolist()
-
-    def scale_model_input(self, sample: Tensor, timestep: Any) -> Tensor:
-        """(B, C, h, w) with variance preserved: x / sqrt(sigma² + 1)."""
-        if self.step_index is None:
-            self._init_step_index(timestep)
-        self.is_scale_input_called = True
-        return sample / math.sqrt(self.levels[_index(self)] ** 2 + 1)
-
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *, variance_noise: Tensor, **_: Any) -> Any:
-        """The latents at the next noise level."""
-        index = _index(self)
-        sigma, sigma_next = self.levels[index], self.levels[index + 1]
-        denoised = _denoised_from_sigma_space(self, model_output, sample, sigma)
-        # sigma_up² + sigma_down² = sigma_next²: the variance is right whatever is split off as fresh noise.
-        sigma_down = sigma_next**2 / sigma
-        sigma_up = math.sqrt(max(sigma_next**2 - sigma_down**2, 0.0))
-        self._step_index = index + 1
-        return Stepped(torch.lerp(denoised, sample, sigma_down / sigma).add_(variance_noise, alpha=sigma_up))
+def lcm(
+    scheduler: Any, here: Moment, there: Moment | None, prediction: Tensor, latents: Tensor, noise: NoiseSource
+) -> Tensor:
+    """To x0, and back to the next level with fresh noise (arXiv:2310.04378, algorithm 3)."""
+    clock = float(scheduler.host_clock[here.index])
+    c_skip, c_out = scheduler.get_scalings_for_boundary_condition_discrete(clock)
+    denoised = c_out * here.denoised(latents, prediction) + c_skip * latents
+    if there is None:
+        return denoised
+    return (there.alpha * denoised).add_(noise.draw(), alpha=there.sigma)
 
 
-class Lcm(LCMScheduler):
-    """Consistency sampling: to x0, and back to the next level with fresh noise (arXiv:2310.04378, algorithm 3)."""
-
-    def set_timesteps(self, *args: Any, **kwargs: Any) -> None:
-        """As diffusers; keeps timesteps and kept variances as host numbers too."""
-        super().set_timesteps(*args, **kwargs)
-        self.clock: list[int] = self.timesteps.tolist()
-        self.kept: list[float] = self.alphas_cumprod[self.timesteps].tolist()
-
-    def step(self, model_output: Tensor, timestep: Any, sample: Tensor, *, variance_noise: Tensor, **_: Any) -> Any:
-        """The latents at the next noise level."""
-        if self.step_index is None:
-            self._init_step_index(timestep)
-        index = _index(self)
-        alpha, sigma = math.sqrt(self.kept[index]), math.sqrt(1 - self.kept[index])
-        x0 = _denoised_from_vp_space(self, model_output, sample, alpha, sigma)
-        c_skip, c_out = self.get_scalings_for_boundary_condition_discrete(self.clock[index])
-        denoised = c_out * x0 + c_skip * sample
-        self._step_index = index + 1
-        if index + 1 == len(self.kept):
-            return Stepped(denoised)
-        kept = self.kept[index + 1]
-        return Stepped((math.sqrt(kept) * denoised).add_(variance_noise, alpha=math.sqrt(1 - kept)))
+#: By diffusers class name.
+STEPPERS: dict[str, Stepper] = {
+    "EulerDiscreteScheduler": euler,
+    "EulerAncestralDiscreteScheduler": euler_ancestral,
+    "LCMScheduler": lcm,
+}
+#: Of `STEPPERS`, those whose latents are x0 + σ·noise and not variance-preserving.
+SIGMA_SPACE = (euler, euler_ancestral)
 
 
 class UniPc(UniPCMultistepScheduler):
@@ -140,14 +80,15 @@ class UniPc(UniPCMultistepScheduler):
 
     def convert_model_output(self, model_output: Tensor, *args: Any, sample: Any = None, **kwargs: Any) -> Tensor:
         """x0 as the model sees it now, (B, C, h, w)."""
-        alpha, sigma, _ = self.levels[_index(self)]
-        return _denoised_from_vp_space(self, model_output, sample, alpha, sigma)
+        alpha, sigma, _ = self.levels[self.step_index]
+        here = Moment(self.step_index, model_output, alpha, sigma, str(self.config["prediction_type"]))
+        return here.denoised(sample, model_output)
 
     def multistep_uni_p_bh_update(
         self, model_output: Tensor, *args: Any, sample: Any = None, order: Any = None, **kwargs: Any
     ) -> Tensor:
         """Predict the next latents from this and the former x0."""
-        index = _index(self)
+        index = self.step_index
         if order > 2:
             return super().multistep_uni_p_bh_update(model_output, *args, sample=sample, order=order, **kwargs)
         here, there = self.levels[index], self.levels[index + 1]
@@ -163,7 +104,7 @@ class UniPc(UniPCMultistepScheduler):
         self, this_model_output: Tensor, *args: Any, last_sample: Any = None, order: Any = None, **kwargs: Any
     ) -> Tensor:
         """Correct the latents, now that x0 at them is known."""
-        index = _index(self)
+        index = self.step_index
         if order > 2:
             return super().multistep_uni_c_bh_update(
                 this_model_output, *args, last_sample=last_sample, order=order, **kwargs
@@ -196,63 +137,11 @@ def _vp_level(sigma: float) -> tuple[float, float, float]:
     return alpha, sigma * alpha, -math.log(sigma) if sigma else math.inf
 
 
-def _index(scheduler: Any) -> int:
-    # diffusers sets it in scale_model_input or at the beginning of step.
-    index: int = scheduler.step_index
-    return index
-
-
-def _denoised_from_sigma_space(scheduler: Any, prediction: Tensor, sample: Tensor, sigma: float) -> Tensor:
-    """x0 for x = x0 + sigma·noise."""
-    kind = scheduler.config.prediction_type
-    if kind == "v_prediction":
-        return sample / (sigma**2 + 1) - prediction * (sigma / math.sqrt(sigma**2 + 1))
-    if kind == "sample":
-        return prediction
-    return sample - sigma * prediction
-
-
-def _denoised_from_vp_space(scheduler: Any, prediction: Tensor, sample: Tensor, alpha: float, sigma: float) -> Tensor:
-    """x0 for x = alpha·x0 + sigma·noise."""
-    kind = scheduler.config.prediction_type
-    if kind == "v_prediction":
-        return alpha * sample - sigma * prediction
-    if kind == "sample":
-        return prediction
-    return (sample - sigma * prediction) / alpha
-
-
-_OURS: dict[str, type[Any]] = {
-    "EulerDiscreteScheduler": Euler,
-    "EulerAncestralDiscreteScheduler": EulerAncestral,
-    "LCMScheduler": Lcm,
-    "UniPCMultistepScheduler": UniPc,
-}
-
-
 def scheduler_class(name: str) -> type[Any]:
-    """The class behind a diffusers class name: ours where we take the step, else diffusers' own."""
-    if name in _OURS:
-        return _OURS[name]
-    import diffusers  # the whole namespace: only for samplers that a new row names
+    """The class behind a diffusers class name."""
+    if name == UniPCMultistepScheduler.__name__:
+        return UniPc
+    import diffusers
 
     found: type[Any] = getattr(diffusers, name)
     return found
-
-
-def step(
-    scheduler: DiffusersScheduler, prediction: Tensor, timestep: Tensor, latents: Tensor, *, noise: NoiseSource
-) -> Tensor:
-    """One step of any scheduler, (B, C, h, w), with noise from ``noise`` if it wants any."""
-    method: Any = scheduler.step  # pyright: ignore[reportAttributeAccessIssue]
-    extra: dict[str, Any] = {}
-    if isinstance(scheduler, (EulerAncestral, Lcm)) or _is_sde(scheduler):
-        extra["variance_noise"] = noise.draw()
-    elif "generator" in inspect.signature(method).parameters:
-        extra["generator"] = noise.generator
-    following: Tensor = method(prediction, timestep, latents, **extra).prev_sample
-    return following
-
-
-def _is_sde(scheduler: DiffusersScheduler) -> bool:
-    return str(getattr(scheduler.config, "algorithm_type", "")).startswith("sde-")

@@ -80,6 +80,7 @@ class _Pair:
 
     def __init__(self, folder: Path, *, tokenizer: str, encoder: str, machine: Machine, projected: bool) -> None:
         self._tokenizer = _load_tokenizer(folder / tokenizer)
+        self._projected = projected
         self._encoder = _load_encoder(folder / encoder, machine, projected=projected)
         self._length = min(int(self._tokenizer.model_max_length), int(self._encoder.config.max_position_embeddings))
 
@@ -101,7 +102,7 @@ class _Pair:
         output = self._encoder(torch.tensor(padded, device=device), output_hidden_states=True)
         # arXiv:2307.01952, section 2.1: the penultimate outputs of both encoders; pooled of the second only.
         states: Tensor = output.hidden_states[-2].flatten(0, 1).unsqueeze(0)
-        pooled: Tensor = getattr(output, "text_embeds", None) if hasattr(output, "text_embeds") else output[1]
+        pooled: Tensor = output.text_embeds if self._projected else output.pooler_output
         return states, pooled[:1]
 
 
@@ -125,6 +126,6 @@ def _load_tokenizer(folder: Path) -> Any:
             raise missing(file)
     try:
         tokenizer: Any = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as exc:  # noqa: BLE001 - the Rust parser raises bare Exception
+    except Exception as exc:
         raise damaged(files[0], "it is not a tokenizer") from exc
     return tokenizer

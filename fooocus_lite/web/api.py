@@ -187,7 +187,9 @@ def _event_number(text: str | None) -> int:
     if text is None or text == "":
         return 0
     if not text.isdecimal() or len(text) > 18:
-        raise BadValue("Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID")
+        raise BadValue(
+            "Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID"
+        )
     return int(text)
 
 
@@ -256,7 +258,9 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
         """Deletes a picture that lies in the output folder, for good."""
         path = _picture_path(parts.queue.get(task_id))
         if not path.resolve().is_relative_to(Path(parts.settings.output_dir).resolve()):
-            raise FooocusError("The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict")
+            raise FooocusError(
+                "The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict"
+            )
         path.unlink()
         return Response(status_code=204)
 

@@ -20,7 +20,9 @@ class Problem(BaseModel):
 
     code: str = Field(description="Stable name for programs, such as `bad_value`.", examples=["bad_value"])
     problem: str = Field(description="One sentence: what is wrong.", examples=["steps cannot be 0."])
-    hint: str = Field(default="", description="One sentence: what to do.", examples=["Allowed is a whole number from 1 to 200."])
+    hint: str = Field(
+        default="", description="One sentence: what to do.", examples=["Allowed is a whole number from 1 to 200."]
+    )
     field: str | None = Field(default=None, description="The field that is wrong, if one is.", examples=["steps"])
 
 
@@ -134,7 +136,9 @@ def task_out(task: Task, progress: Progress | None = None) -> TaskOut:
     """The task as programs see it."""
     values = {name: getattr(task, name) for name in TaskOut.model_fields if hasattr(task, name)}
     ended = task.finished_at is not None and task.started_at is not None
-    step = TaskProgress(step=progress.step, steps=progress.steps, seconds_left=progress.seconds_left) if progress else None
+    step = (
+        TaskProgress(step=progress.step, steps=progress.steps, seconds_left=progress.seconds_left) if progress else None
+    )
     seconds = task.finished_at - task.started_at if ended else None  # type: ignore[operator]
     return TaskOut(**values | {"progress": step, "seconds": seconds})
 

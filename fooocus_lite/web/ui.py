@@ -32,7 +32,7 @@ HEAD = """
   document.documentElement.dataset.theme =
     localStorage.getItem("fl.theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   document.documentElement.dataset.advanced =
-    localStorage.getItem("fl.advanced") || (innerWidth < 1100 ? "closed" : "open");
+    localStorage.getItem("fl.advanced") || "closed";
 </script>
 <script type="module" src="/ui/main.js"></script>
 """
@@ -132,10 +132,12 @@ def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
             elem_classes="fl-field",
         )
         with gr.Row(elem_id="fl-seedbox"):
-            fields["seed"] = gr.Textbox("", label="Seed", placeholder="random", elem_id="fl-seed", elem_classes="fl-field")
+            fields["seed"] = gr.Textbox(
+                "", label="Seed", placeholder="random", elem_id="fl-seed", elem_classes=["fl-field", "fl-one"]
+            )
             fields["random_seed"] = gr.Checkbox(True, label="Random", elem_id="fl-random", elem_classes="fl-field")
     _place("fl-run")
-    _place("fl-status")
+    _place("fl-warning")
     return generate
 
 

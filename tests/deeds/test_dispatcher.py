@@ -91,7 +91,12 @@ def test_bad_plans_and_engine_failures_fail_alone(store: Store) -> None:
     (gone,) = store.queue.submit([Recipe(prompt="p", model="nobody", seed=1)])
     ids = [bad, gone, *ask(store, "fail now", "raise now")]
     errors = [task.error for task in wait_for(store, *ids)]
-    assert [error and error["code"] for error in errors] == ["bad_value", "unknown_name", "out_of_memory", "device_error"]
+    assert [error and error["code"] for error in errors] == [
+        "bad_value",
+        "unknown_name",
+        "out_of_memory",
+        "device_error",
+    ]
     assert errors[0] and errors[0]["field"] == "width"
     assert all(error and error["problem"] and error["hint"] for error in errors)
     a_red_circle(store)
@@ -212,10 +217,10 @@ def test_a_queue_that_cannot_be_written_is_tried_again(
 ) -> None:
     really_write, full = store.database.write, threading.Event()
 
-    def write(*, durable: bool = False) -> object:
+    def write() -> object:
         if full.is_set():
             raise DiskProblem("The disk is full.", "Free some space.")
-        return really_write(durable=durable)
+        return really_write()
 
     monkeypatch.setattr(store.database, "write", write)
     (task_id,) = ask(store, f"gate {tmp_path}/gate")

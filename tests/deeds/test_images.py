@@ -29,7 +29,7 @@ from fooocus_lite.recipe import MAX_PROMPT_CHARS, MAX_SEED, Recipe
 from tests.deeds.conftest import a_recipe
 
 AT = datetime(2031, 5, 4, 3, 2, 1)
-WORDS = "a red ★ star, שלום, 日本, 😀👨‍👩‍👧, \"quoted\" \\ {prompt} </script> \x7f\r\n\ttab"
+WORDS = 'a red ★ star, שלום, 日本, 😀👨‍👩‍👧, "quoted" \\ {prompt} </script> \x7f\r\n\ttab'
 
 
 def a_picture(width: int = 32, height: int = 16) -> ImageReady:
@@ -48,7 +48,9 @@ def saved(tmp_path: Path, **fields: Any) -> Path:
 
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
 def test_the_recipe_comes_back_from_every_format(tmp_path: Path, image_format: str) -> None:
-    path = saved(tmp_path, image_format=image_format, seed=MAX_SEED, styles=["Ölbild", "水彩"], negative_prompt="😀" * 9)
+    path = saved(
+        tmp_path, image_format=image_format, seed=MAX_SEED, styles=["Ölbild", "水彩"], negative_prompt="😀" * 9
+    )
     info = read_picture(path)
     expected = about(
         a_recipe(WORDS, image_format=image_format, seed=MAX_SEED, styles=["Ölbild", "水彩"], negative_prompt="😀" * 9)
@@ -229,7 +231,9 @@ def test_a_bomb_is_not_inflated(tmp_path: Path) -> None:
 def test_a_picture_with_a_billion_pixels_is_read_without_decoding(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + itxt(recipe_json())[33:])
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + itxt(recipe_json())[33:]
+    )
     assert read_recipe(path).prompt == "p"
     with pytest.raises(FooocusError) as caught:
         images.thumbnail(path, tmp_path / "thumbs")

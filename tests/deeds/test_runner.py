@@ -45,7 +45,14 @@ def alive(pid: int) -> bool:
 def test_a_picture_crosses_the_pipe_whole(runner: LocalRunner, library: Library) -> None:
     plan = a_plan(library, seed=77, width=1024, height=1024)
     events = list(runner.run(plan, never))
-    assert kinds(events) == ["started", "prompt_ready", "preview", *["progress", "preview"] * 2, "image_ready", "finished"]
+    assert kinds(events) == [
+        "started",
+        "prompt_ready",
+        "preview",
+        *["progress", "preview"] * 2,
+        "image_ready",
+        "finished",
+    ]
     image = events[-2]
     assert isinstance(image, ImageReady)
     assert image.rgb == pixels(plan)

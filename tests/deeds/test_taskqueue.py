@@ -407,7 +407,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_sentence(tmp_path: Path) -> None
 def test_a_recipe_of_another_version_keeps_its_words(store: Store) -> None:
     (task_id,) = store.queue.submit([a_recipe("words", seed=3)])
     with store.database.write() as transaction:
-        transaction.execute("UPDATE tasks SET recipe = '{\"prompt\": \"words\", \"seed\": 3, \"teleport\": true}'")
+        transaction.execute('UPDATE tasks SET recipe = \'{"prompt": "words", "seed": 3, "teleport": true}\'')
     assert store.queue.get(task_id).recipe == Recipe(prompt="words", seed=3)
 
 
@@ -419,6 +419,9 @@ def test_waiting_for_work_ends_when_work_comes(store: Store) -> None:
     thread.join(60)
     until(lambda: got, "the claim")
     assert got[0] is not None
+    thread = threading.Thread(target=store.queue.wait_for_work, args=(600,))
+    thread.start()
+    until(lambda: store.queue.wake() or not thread.is_alive(), "the way out for a shutdown")
 
 
 def test_every_terminal_kind_is_a_state(store: Store) -> None:

@@ -120,9 +120,7 @@ def test_a_size_between_latents_is_refused(draw: Draw, model: Path) -> None:
 @pytest.mark.parametrize(
     ("guidance_scale", "sag_scale", "forwards"), [(1.0, 0.0, 4), (3.0, 0.0, 4), (1.0, 0.7, 8), (3.0, 0.7, 8)]
 )
-def test_number_of_unet_passes(
-    draw: Draw, model: Path, guidance_scale: float, sag_scale: float, forwards: int
-) -> None:
+def test_number_of_unet_passes(draw: Draw, model: Path, guidance_scale: float, sag_scale: float, forwards: int) -> None:
     with counted_forwards("UNet2DConditionModel") as seen:
         draw(make_plan(model, steps=4, guidance_scale=guidance_scale, sag_scale=sag_scale))
     assert len(seen) == forwards
@@ -241,13 +239,12 @@ def test_a_prompt_is_called_too_long_only_if_it_was_cut(draw: Draw, model: Path)
         return of(draw(plan), PromptReady)[0].warnings
 
     assert warnings("a" * room) == ()
-    assert warnings("a" * (room + 5)) == (
-        f"The prompt is longer than {room} tokens; the last 5 were left out.",
-    )
+    assert warnings("a" * (room + 5)) == (f"The prompt is longer than {room} tokens; the last 5 were left out.",)
 
 
 @pytest.mark.parametrize(
-    ("options", "field"), [({"device": "toaster"}, "device"), ({"device": "cpu:x"}, "device"), ({"dtype": "fp7"}, "dtype")]
+    ("options", "field"),
+    [({"device": "toaster"}, "device"), ({"device": "cpu:x"}, "device"), ({"dtype": "fp7"}, "dtype")],
 )
 def test_an_impossible_machine_is_one_sentence(model: Path, options: dict[str, Any], field: str) -> None:
     failure = list(Engine(**options).run(make_plan(model), go_on))[-1]
@@ -286,6 +283,18 @@ def test_describe_names_device_and_format() -> None:
     facts = Engine(device="cpu", dtype="bf16").describe()
     assert facts["device"] == "cpu"
     assert facts["dtype"] == "bf16"
+    assert "toaster" in Engine(device="toaster").describe()["problem"]
+
+
+def test_a_warm_engine_loads_nothing_more(model: Path) -> None:
+    engine, plan = Engine(device="cpu"), make_plan(model)
+    engine.warm_up(plan)
+    loaded = engine.family(plan.model)
+    with counted_forwards("CLIPText") as seen:
+        assert isinstance(list(engine.run(plan, go_on))[-1], Finished)
+    assert seen == []
+    assert engine.family(plan.model) is loaded
+    engine.warm_up(make_plan(model.parent / "nowhere"))  # told by the first task, not here
 
 
 def test_half_precision_draws_nearly_the_same(model: Path, pixels: Pixels) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from fooocus_lite.engine.attention import column_mass, recorded_attention
 from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.guidance import Condition, degrade, guided, joined, map_size, unet_forward
-from fooocus_lite.engine.samplers import Moment, make_schedule
-from fooocus_lite.engine.steppers import NoiseSource
+from fooocus_lite.engine.moment import Moment, NoiseSource
+from fooocus_lite.engine.samplers import make_schedule
 from fooocus_lite.registry import Sampler
 from tests.engine.tiny_sdxl import SCHEDULER, make_unet, make_vae
 
@@ -74,7 +74,9 @@ def middle(unet: Any) -> Any:
     return unet.mid_block.attentions[0].transformer_blocks[0].attn1
 
 
-def run(unet: Any, *, g: float, s: float, uncond: Condition | None = None, kind: str = "epsilon") -> tuple[Tensor, list[int]]:
+def run(
+    unet: Any, *, g: float, s: float, uncond: Condition | None = None, kind: str = "epsilon"
+) -> tuple[Tensor, list[int]]:
     forward, batches = counted(unet)
     latents = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(2))
     told = uncond or condition(9)
@@ -102,18 +104,19 @@ def test_self_attention_guidance_is_that_of_diffusers(
         prompt_embeds=cond, negative_prompt_embeds=uncond, latents=latents, num_inference_steps=5, width=width,
         height=height, guidance_scale=guidance_scale, sag_scale=0.75, output_type="latent",
     ).images  # fmt: skip
-    schedule = make_schedule(DDIM, config, 5, device=CPU, noise=NoiseSource(0, (1, 4, 1, 1), CPU))
+    schedule = ddim_schedule(config)
     with torch.no_grad(), guided(
         unet_forward(sd15_unet, torch.float32), Condition(cond), Condition(uncond),
         guidance_scale=guidance_scale, sag_scale=0.75, sag_layer=middle(sd15_unet),
     ) as predict:  # fmt: skip
         ours = denoise(predict, schedule, latents)
-        without = denoise(lambda x, m: unet_forward(sd15_unet, torch.float32)(x, m, Condition(cond)), schedule_again(config), latents)
+        bare = unet_forward(sd15_unet, torch.float32)
+        without = denoise(lambda x, m: bare(x, m, Condition(cond)), ddim_schedule(config), latents)
     assert float((ours - theirs).abs().max()) <= 1e-4
     assert float((ours - without).abs().max()) > 1e-2  # the comparison would notice guidance that does nothing
 
 
-def schedule_again(config: dict[str, Any]) -> Any:
+def ddim_schedule(config: dict[str, Any]) -> Any:
     return make_schedule(DDIM, config, 5, device=CPU, noise=NoiseSource(0, (1, 4, 1, 1), CPU))
 
 

@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fooocus_lite.engine.denoise import Step, denoise
 from fooocus_lite.engine.guidance import Condition, guided, unet_forward
+from fooocus_lite.engine.moment import NoiseSource
 from fooocus_lite.engine.samplers import make_schedule
-from fooocus_lite.engine.steppers import NoiseSource
 from fooocus_lite.registry import SAMPLERS
 from tests.engine.tiny_sdxl import SCHEDULER, make_unet
 
@@ -35,7 +35,7 @@ class HostTraffic(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = str(func)
-        if "_local_scalar_dense" in name or "nonzero" in name:
+        if name.startswith(("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten.nonzero")):
             self.reads.append(name)
         tensors = [value for value in args if isinstance(value, Tensor)]
         if name.startswith(("aten.to.", "aten._to_copy.")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +15,8 @@ from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteSchedule
 from torch import Tensor
 
 from fooocus_lite.engine.denoise import Step, denoise
-from fooocus_lite.engine.samplers import Moment, Schedule, make_schedule
-from fooocus_lite.engine.steppers import NoiseSource
+from fooocus_lite.engine.moment import Moment, NoiseSource
+from fooocus_lite.engine.samplers import Schedule, make_schedule
 from fooocus_lite.registry import SAMPLERS, Sampler
 from tests.engine.tiny_sdxl import SCHEDULER
 
@@ -24,7 +25,12 @@ DATA_STD = 0.5
 
 
 def walk(
-    sampler: Sampler, steps: int, *, kind: str = "epsilon", places: int = 4096, model: Callable[..., Tensor] | None = None
+    sampler: Sampler,
+    steps: int,
+    *,
+    kind: str = "epsilon",
+    places: int = 4096,
+    model: Callable[..., Tensor] | None = None,
 ) -> tuple[Tensor, list[Step]]:
     """Sample N(0, DATA_STD²) with the ideal model; the latents at the end and every step on the way."""
     noise = NoiseSource(3, (1, 1, places, 1), CPU)
@@ -88,7 +94,7 @@ def test_euler_a_spreads_as_its_recursion_says() -> None:
     latents, seen = walk(SAMPLERS["euler_ancestral"], 20, places=places)
     sigmas = [step.moment.sigma / step.moment.alpha for step in seen] + [0.0]
     variance = 1 + sigmas[0] ** 2
-    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, following in itertools.pairwise(sigmas):
         down = following**2 / sigma
         shrink = DATA_STD**2 / (DATA_STD**2 + sigma**2)
         kept = down / sigma + (1 - down / sigma) * shrink

@@ -102,9 +102,7 @@ DAMAGE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "damage", "code"), DAMAGE, ids=[f"{name}-{how.__name__}" for name, how, _ in DAMAGE]
-)
+@pytest.mark.parametrize(("name", "damage", "code"), DAMAGE, ids=[f"{name}-{how.__name__}" for name, how, _ in DAMAGE])
 def test_damage_is_named_and_mending_helps(
     model: Path, tmp_path: Path, name: str, damage: Callable[[Path], None], code: str
 ) -> None:

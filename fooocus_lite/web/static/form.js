@@ -30,7 +30,8 @@ export async function start(fieldNames, values) {
   if (menu) forget(draft, menu);
   change({ menu, draft });
   estimate(draft);
-  return asValues(draft);
+  setTimeout(() => { document.documentElement.dataset.form = "ready"; });
+  return asValues(withShape(draft));
 }
 
 const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
@@ -130,11 +131,17 @@ export async function generate(values) {
   const place = isBusy() ? state.waiting + 1 : 0;
   try {
     const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
-    const what = ids.length > 1 ? `${ids.length} pictures queued` : "Queued";
-    say(place ? `${what}, ${place === 1 ? "next" : ordinal(place)} in line.` : "");
+    if (place) say(queuedWords(ids.length, place));
   } catch (error) {
     refuse(error);
   }
+}
+
+/** "Queued, 3rd · about 40 s" */
+function queuedWords(count, place) {
+  const rank = place === 1 ? "next" : ordinal(place);
+  const what = count > 1 ? `${count} queued from ${rank}` : `Queued, ${rank}`;
+  return state.secondsLeft ? `${what} · about ${duration(state.secondsLeft)}` : what;
 }
 
 function refuse(error) {
@@ -177,8 +184,7 @@ async function estimate(draft) {
 /** What the present settings will take, in words. */
 export function estimateWords({ estimate: plan }) {
   if (!plan) return "";
-  const { width, height, steps } = plan.recipe;
-  const parts = [`${width}×${height}`, `${steps} steps`];
+  const parts = [`${plan.recipe.steps} steps`];
   const each = plan.seconds_per_picture;
   if (each) parts.push(plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`);
   return parts.join(" · ");

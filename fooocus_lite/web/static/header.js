@@ -1,7 +1,7 @@
 // The top line, the buttons beside Generate, the line under them, and the phone's bar.
 
 import { call } from "./api.js";
-import { button, duration, h, setText, whenThere } from "./dom.js";
+import { button, h, setText, whenThere } from "./dom.js";
 import { estimateWords, isBusy } from "./form.js";
 import { showProblem } from "./notice.js";
 import { queueLength } from "./queue.js";
@@ -51,27 +51,22 @@ export function stop() {
 
 async function showRun() {
   const place = await whenThere("fl-run");
+  const status = h("div", { id: "fl-status", role: "status" });
   const both = [
     button("Skip", { title: "Skip this picture (Esc)", onclick: skip }),
     button("Stop", { title: "Stop this batch (Ctrl+Esc)", onclick: stop }),
   ];
-  place.append(...both);
+  place.append(status, ...both);
   onChange(() => {
+    setText(status, state.said || estimateWords(state));
+    status.toggleAttribute("data-news", Boolean(state.said));
     for (const one of both) one.setAttribute("aria-disabled", String(!running()));
   });
 }
 
-async function showStatus() {
-  const place = await whenThere("fl-status");
-  const said = h("span", { role: "status" });
-  const plan = h("span");
-  place.append(said, plan);
-  onChange(() => {
-    const left = state.secondsLeft && state.said ? ` About ${duration(state.secondsLeft)}.` : "";
-    const warning = state.estimate?.warnings?.[0] || "";
-    setText(said, state.said ? `${state.said}${left}` : warning);
-    setText(plan, estimateWords(state));
-  });
+async function showWarning() {
+  const place = await whenThere("fl-warning");
+  onChange(() => setText(place, state.estimate?.warnings?.[0] || ""));
 }
 
 async function showBar() {
@@ -84,5 +79,5 @@ async function showBar() {
 
 /** Everything of the frame that lives. */
 export function showFrame() {
-  return Promise.all([showTop(), showRun(), showStatus(), showBar()]);
+  return Promise.all([showTop(), showRun(), showWarning(), showBar()]);
 }

@@ -42,6 +42,8 @@ function build(stage) {
   parts.view.append(parts.live);
   parts.progress = h("div", { id: "fl-progress", role: "progressbar", "aria-label": "Progress", "aria-valuemin": "0", "aria-valuemax": "100" }, parts.bar);
   fillActions();
+  stage.setAttribute("role", "region");
+  stage.setAttribute("aria-label", "Stage");
   stage.append(parts.view, h("div", { id: "fl-strip" }, parts.progress, parts.words, parts.actions), parts.details);
   new ResizeObserver(fit).observe(parts.view);
 }

@@ -11,23 +11,35 @@ function toggle(name) {
   fill({ styles: chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name] });
 }
 
+function section(category, styles) {
+  const choices = h("div", { className: "choices" });
+  for (const style of styles) {
+    const one = button(style.name, { kind: "small", "aria-pressed": "false", onclick: () => toggle(style.name) });
+    buttons.set(style.name, one);
+    choices.append(one);
+  }
+  return h("section", {}, h("h3", { textContent: category || "Own" }), choices);
+}
+
+/** By category: those that the model learned at once, the others folded away. */
+function build(place, { styles, models, defaults }) {
+  const groups = new Map();
+  for (const style of styles) groups.set(style.category, [...(groups.get(style.category) || []), style]);
+  const learned = models.find((model) => model.name === defaults.model)?.style_categories || [];
+  const more = h("details", {}, h("summary", { textContent: "More styles, for larger models" }));
+  for (const [category, group] of groups) {
+    const fits = learned.length === 0 || learned.includes(category) || !category;
+    (fits ? place : more).append(section(category, group));
+  }
+  if (more.childElementCount > 1) place.append(more);
+}
+
 /** Fill the Styles tab and keep it true. */
 export async function showStyles() {
   const place = await whenThere("fl-stylelist");
   onChange(() => {
     if (!state.menu) return;
-    if (!buttons.size) {
-      let category = null;
-      for (const style of state.menu.styles) {
-        if (style.category !== category) {
-          category = style.category;
-          if (category) place.append(h("h3", { textContent: category }));
-        }
-        const one = button(style.name, { kind: "small", onclick: () => toggle(style.name) });
-        buttons.set(style.name, one);
-        place.append(one);
-      }
-    }
+    if (!buttons.size) build(place, state.menu);
     const chosen = new Set(state.draft?.styles || []);
     for (const [name, one] of buttons) one.setAttribute("aria-pressed", String(chosen.has(name)));
   });

@@ -1,0 +1,191 @@
+"""The measurements, one function a part; each yields rows of the table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
+from fooocus_lite.bench.report import Row
+from fooocus_lite.plan import Plan
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.settings import Settings
+from fooocus_lite.store import Store, open_store
+
+ROUNDS = 9
+START_ROUNDS = 3
+QUEUE_ROUNDS = 200
+FEW, MANY = 10, 10_000
+MB = 1_000_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part is given."""
+
+    settings: Settings
+    plan: Plan
+    folder: Path
+    threads: int
+    say: Callable[[str], None]
+
+    def recipe(self, **changes: Any) -> dict[str, Any]:
+        """The recipe of the plan, as a program would send it."""
+        plan = self.plan
+        values = {"prompt": plan.texts[0], "styles": [], "model": plan.model.name, "steps": plan.steps}
+        values |= {"width": plan.width, "height": plan.height, "sampler": plan.sampler, "seed": plan.seed}
+        return values | {"guidance_scale": plan.guidance_scale} | changes
+
+
+def ratio_row(name: str, limit: float, above: list[float], below: list[float], what: str) -> Row:
+    """The ratio of two medians, with both in milliseconds."""
+    top, bottom = median(above), median(below)
+    return Row(name, top / bottom, limit, f"{what}: {top * 1000:,.1f} ms ÷ {bottom * 1000:,.1f} ms")
+
+
+def measure_pictures(bench: Bench) -> Iterator[Row]:
+    """A picture, and the first preview, through the app and in the bare loop, in turns."""
+    app: list[float] = []
+    bare: list[float] = []
+    app_preview: list[float] = []
+    bare_preview: list[float] = []
+    with (
+        AppServer(bench.settings, bench.folder / "pictures", threads=bench.threads) as server,
+        BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop,
+    ):
+        server.wait_for_page()
+        for number in range(ROUNDS + 1):
+            app.append(_app_picture(server, bench.recipe(seed=number)))
+            bare.append(loop.ask("picture", number))
+            words = f"{bench.plan.texts[0]}, number {number}"
+            app_preview.append(_app_preview(server, bench.recipe(prompt=words, seed=number)))
+            bare_preview.append(loop.ask("first_preview", f"{words} again"))
+            bench.say(f"  round {number} of {ROUNDS}: {app[-1]:.2f} s and {bare[-1]:.2f} s")
+        memory = psutil.Process(server.process.pid).memory_info().rss
+        has_torch = _has_torch(server.process.pid)
+    del app[0], bare[0], app_preview[0], bare_preview[0]  # the first ones load the model
+    steps = f"{bench.plan.width}×{bench.plan.height}, {bench.plan.steps} steps, previews on"
+    yield ratio_row("picture: app ÷ bare loop", 1.05, app, bare, f"HTTP request → file on disk, {steps}")
+    yield ratio_row(
+        "click → first preview", 1.3, app_preview, bare_preview, "new words, warm; ÷ encoding + one step + one preview"
+    )
+    yield Row("server memory after that", memory / MB, 400, "resident, with the page built", "MB")
+    yield Row("torch in the server", float(has_torch), 0, "libraries mapped into the process", "")
+
+
+def _app_picture(server: AppServer, recipe: dict[str, Any]) -> float:
+    started = time.perf_counter()
+    task = server.submit(recipe)
+    with server.following(f"/v1/tasks/{task}/events") as messages:
+        for name, data in messages:
+            if name == "finished":
+                return time.perf_counter() - started
+            if name in ("failed", "cancelled"):
+                raise RuntimeError(data.decode())
+    raise RuntimeError("the stream ended before the picture")
+
+
+def _app_preview(server: AppServer, recipe: dict[str, Any]) -> float:
+    """Seconds from the request to the preview on the page's own stream; then the picture is skipped."""
+    with server.following("/v1/events") as messages:
+        next(messages)
+        started = time.perf_counter()
+        task = server.submit(recipe)
+        seconds = 0.0
+        for _, data in messages:
+            message = json.loads(data)
+            if message["type"] == "preview" and not seconds:
+                seconds = time.perf_counter() - started
+                server.ask("DELETE", f"/v1/tasks/{task}")
+            if message["type"] == "task" and message["task"]["state"] in ("cancelled", "finished", "failed"):
+                return seconds
+    raise RuntimeError("the stream ended before a preview")
+
+
+def _has_torch(pid: int) -> bool:
+    return any("torch" in Path(part.path).name for part in psutil.Process(pid).memory_maps())
+
+
+def measure_queue(bench: Bench) -> Iterator[Row]:
+    """Submit and claim with few and with many tasks in line."""
+    seconds: dict[int, list[float]] = {FEW: [], MANY: []}
+    stores = {size: open_store(bench.folder / f"queue-{size}") for size in seconds}
+    for size, store in stores.items():
+        store.queue.submit([Recipe(prompt=f"number {number}", seed=number) for number in range(size)])
+    for _ in range(QUEUE_ROUNDS):
+        for size, store in stores.items():
+            started = time.perf_counter()
+            store.queue.submit([Recipe(prompt="one more", seed=1)])
+            task = store.queue.claim("bench")
+            seconds[size].append(time.perf_counter() - started)
+            assert task is not None
+            store.queue.cancel(task.id)
+    for store in stores.values():
+        store.close()
+    yield ratio_row(f"submit + claim: {MANY:,} ÷ {FEW} in line", 1.5, seconds[MANY], seconds[FEW], "written to disk")
+
+
+def measure_start(bench: Bench) -> Iterator[Row]:
+    """How soon the interface and the page are there, against Gradio's import alone."""
+    page: list[float] = []
+    gradio: list[float] = []
+    answers: list[float] = []
+    early = 0
+    for number in range(START_ROUNDS + 1):
+        with AppServer(bench.settings, bench.folder / f"start-{number}", threads=bench.threads) as server:
+            answers.append(server.first_answer_s)
+            early += server.page_at_first_answer == "starting"
+            page.append(server.wait_for_page())
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import gradio"], env=child_environment(bench.threads), check=True)
+        gradio.append(time.perf_counter() - started)
+        bench.say(f"  round {number} of {START_ROUNDS}: {page[-1]:.2f} s and {gradio[-1]:.2f} s")
+    del page[0], gradio[0]  # the first ones read from a cold disk
+    yield ratio_row("page ÷ `import gradio`", 1.5, page, gradio, "from the start of the process")
+    late = START_ROUNDS + 1 - early
+    how = f"starts in which /healthz waited for Gradio; it answered after {median(answers):.2f} s"
+    yield Row("late /healthz", late, 0, how, "")
+
+
+def measure_counts(bench: Bench) -> Iterator[Row]:
+    """Things that must not happen at all."""
+    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
+        yield Row("host syncs outside previews", loop.ask("host_reads"), 0, f"in {bench.plan.steps} steps", "")
+        yield Row("text encoder runs, same words again", loop.ask("encoder_runs"), 0, "in the second task", "")
+
+
+def measure_bytes(bench: Bench) -> Iterator[Row]:
+    """What an answer and a message weigh after few and after many tasks."""
+    found: dict[int, tuple[int, int]] = {}
+    for size in (FEW, MANY):
+        folder = bench.folder / f"bytes-{size}"
+        _make_history(folder / "data", size, bench.plan)
+        with AppServer(bench.settings, folder, threads=bench.threads) as server:
+            listing = len(server.ask("GET", f"/v1/tasks?limit={FEW}"))
+            with server.following("/v1/events") as messages:
+                next(messages)
+                task = server.submit(bench.recipe())
+                update = len(next(messages)[1])
+                server.ask("DELETE", f"/v1/tasks/{task}")
+        found[size] = (listing, update)
+    for index, name in enumerate((f"bytes of GET /v1/tasks?limit={FEW}", "bytes of one queue update")):
+        few, many = found[FEW][index], found[MANY][index]
+        yield Row(f"{name}: {MANY:,} ÷ {FEW} past", many / few, 1.05, f"{many:,} ÷ {few:,} bytes")
+
+
+def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
+    """A queue with ``size`` ended tasks."""
+    store: Store = open_store(data_dir)
+    values: dict[str, Any] = {"prompt": plan.texts[0], "width": plan.width, "height": plan.height, "steps": plan.steps}
+    store.queue.submit([Recipe(**values, seed=number) for number in range(size)])
+    store.queue.clear_waiting()
+    store.close()

@@ -1,0 +1,159 @@
+"""The bare loop that `bench` measures the app against: the same model, one process, nothing around it.
+
+A child process of `bench`: orders as JSON lines on standard input, answers as JSON lines on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fooocus_lite.engine.denoise import denoise
+from fooocus_lite.engine.device import choose_machine
+from fooocus_lite.engine.family import Encoded, load_family
+from fooocus_lite.engine.guidance import guided, joined
+from fooocus_lite.engine.moment import Moment, NoiseSource
+from fooocus_lite.engine.preview import OnItsWay, to_pixels
+from fooocus_lite.engine.run import Engine
+from fooocus_lite.engine.samplers import make_schedule
+from fooocus_lite.engine.steppers import scheduler_class
+from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.registry import SAMPLERS
+
+_READS = ("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten.nonzero")
+
+
+class Bare:
+    """A loaded model and the shortest way to a picture."""
+
+    def __init__(self, plan: Plan, *, device: str, dtype: str) -> None:
+        self.plan = plan
+        self.machine = choose_machine(device, dtype)
+        self.family = load_family(plan.model, self.machine)
+
+    def picture(self, seed: int) -> float:
+        """Seconds for a picture of the plan, its words encoded before."""
+        encoded = self.family.encode(self.plan)
+        started = time.perf_counter()
+        self.family.decode(self._walk(encoded, seed, self.plan.steps)[0]).cpu()
+        return time.perf_counter() - started
+
+    def first_preview(self, text: str) -> float:
+        """Seconds to encode ``text``, take one step and make a preview."""
+        started = time.perf_counter()
+        encoded = self.family.encode(replace(self.plan, texts=(text,)))
+        latents, denoised = self._walk(encoded, 1, 1)
+        colours = self.family.colours
+        if colours is not None:
+            shown = latents if denoised is None else denoised
+            matrix, bias = torch.tensor(colours.matrix).to(shown), torch.tensor(colours.bias).to(shown)
+            OnItsWay(to_pixels(shown, matrix, bias)).jpeg(self.plan.width, self.plan.height)
+        return time.perf_counter() - started
+
+    def _walk(self, encoded: Encoded, seed: int, steps: int) -> tuple[Tensor, Tensor | None]:
+        """(latents, last estimate of x0) after ``steps`` steps, with diffusers' scheduler as it comes."""
+        row = SAMPLERS[self.plan.sampler]
+        kind: Any = scheduler_class(row.scheduler)
+        scheduler: Any = kind.from_config(dict(self.family.scheduler_config), **row.config)
+        scheduler.set_timesteps(self.plan.steps)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        shape = self.family.latent_shape(self.plan)
+        latents = torch.randn(shape, generator=generator).to(self.machine.device) * scheduler.init_noise_sigma
+        pair = None if encoded.uncond is None else joined(encoded.uncond, encoded.cond)
+        denoised: Tensor | None = None
+        for index, timestep in enumerate(scheduler.timesteps[:steps]):
+            model_input: Tensor = scheduler.scale_model_input(latents, timestep)
+            moment = Moment(index, timestep.to(self.machine.device), 1.0, 0.0)
+            if pair is None:
+                prediction = self.family.forward(model_input, moment, encoded.cond)
+            else:
+                uncond, cond = self.family.forward(torch.cat([model_input, model_input]), moment, pair).chunk(2)
+                prediction = uncond + self.plan.guidance_scale * (cond - uncond)
+            done = scheduler.step(prediction, timestep, latents)
+            latents, denoised = done.prev_sample, getattr(done, "pred_original_sample", None)
+        return latents, denoised
+
+    def host_reads(self) -> int:
+        """How often our own loop reads a number from the device in one picture without previews."""
+        plan, machine = self.plan, self.machine
+        encoded = self.family.encode(plan)
+        noise = NoiseSource(plan.seed, self.family.latent_shape(plan), machine.device)
+        schedule = make_schedule(
+            SAMPLERS[plan.sampler], self.family.scheduler_config, plan.steps, device=machine.device, noise=noise
+        )
+        scales = {"guidance_scale": plan.guidance_scale, "sag_scale": plan.sag_scale}
+        with guided(
+            self.family.forward, encoded.cond, encoded.uncond, **scales, sag_layer=self.family.sag_layer
+        ) as predict:
+            latents = noise.draw() * schedule.init_noise_sigma
+            with _Reads() as reads:
+                denoise(predict, schedule, latents)
+        return reads.count
+
+    def encoder_runs(self, *, device: str, dtype: str) -> int:
+        """How often a second task with the same words runs a text encoder."""
+        engine, runs = Engine(device=device, dtype=dtype, preview_fps=0), list[str]()
+        short = replace(self.plan, steps=SAMPLERS[self.plan.sampler].min_steps)
+        list(engine.run(short, lambda: False))
+
+        def note(module: torch.nn.Module, *_: object) -> None:
+            if type(module).__name__.startswith("CLIPTextModel"):
+                runs.append(type(module).__name__)
+
+        handle = torch.nn.modules.module.register_module_forward_hook(note)
+        try:
+            list(engine.run(replace(short, seed=short.seed + 1), lambda: False))
+        finally:
+            handle.remove()
+        return len(runs)
+
+
+class _Reads(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += str(func).startswith(_READS)
+        return func(*args, **(kwargs or {}))
+
+
+def _frozen(value: Any) -> Any:
+    """A field of a Plan out of JSON."""
+    if isinstance(value, dict):
+        fields: dict[str, Any] = {str(key): item for key, item in cast(dict[str, Any], value).items()}
+        return ModelRef(**fields)
+    return tuple(cast(list[str], value)) if isinstance(value, list) else value
+
+
+def main() -> None:
+    """Answer orders until the input ends."""
+    first = json.loads(sys.stdin.readline())
+    values: dict[str, Any] = {key: _frozen(value) for key, value in first["plan"].items()}
+    where = {"device": str(first["device"]), "dtype": str(first["dtype"])}
+    with torch.inference_mode():
+        bare = Bare(Plan(**values), **where)
+        orders: dict[str, Callable[[Any], Any]] = {
+            "picture": bare.picture,
+            "first_preview": bare.first_preview,
+            "host_reads": lambda _: bare.host_reads(),
+            "encoder_runs": lambda _: bare.encoder_runs(**where),
+        }
+        sys.stdout.write(json.dumps({"ready": torch.__version__}) + "\n")
+        sys.stdout.flush()
+        for line in sys.stdin:
+            name, value = json.loads(line)
+            sys.stdout.write(json.dumps(orders[name](value)) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Following tasks: nothing is missed, and nothing grows with history."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.store import Store, open_store
+from fooocus_lite.web.live import Live
+from tests.app.client import ask, follow
+from tests.faults.server import Server
+
+
+def test_events_of_a_task_from_first_to_last(quiet_server: Server) -> None:
+    (task_id,) = quiet_server.submit("a yellow star", steps=6)
+    events = list(follow(quiet_server.address, f"/v1/tasks/{task_id}/events"))
+    kinds = [event["event"] for event in events]
+    assert kinds[0] == "queued"
+    assert kinds[-1] == "finished"
+    assert [kind for kind in kinds if kind in ("started", "prompt_ready", "image_saved")] == [
+        "started",
+        "prompt_ready",
+        "image_saved",
+    ]
+    assert all(("id" in event) == (event["event"] not in ("progress", "preview")) for event in events)
+    sequence = [json.loads(event["data"])["seq"] for event in events]
+    assert sequence == sorted(sequence)
+    for event in events:
+        if event["event"] == "preview":
+            with Image.open(io.BytesIO(base64.b64decode(json.loads(event["data"])["jpeg"]))) as preview:
+                assert preview.format == "JPEG" and max(preview.size) <= 512
+
+
+def test_events_are_replayed_after_the_last_one_seen(quiet_server: Server) -> None:
+    (task_id,) = quiet_server.submit("a yellow star", steps=2)
+    path = f"/v1/tasks/{task_id}/events"
+    whole = [event for event in follow(quiet_server.address, path) if "id" in event]
+    again = [event for event in follow(quiet_server.address, path) if "id" in event]
+    assert again == whole
+    rest = list(follow(quiet_server.address, path, Last_Event_ID=whole[1]["id"]))
+    assert rest == whole[2:]
+    assert list(follow(quiet_server.address, path, Last_Event_ID=whole[-1]["id"])) == []
+    status, _, body = ask(quiet_server.address, "GET", path, headers={"Last-Event-ID": "yesterday"})
+    assert (status, json.loads(body)["field"]) == (422, "Last-Event-ID")
+
+
+def test_page_begins_with_a_snapshot_and_then_hears_everything(quiet_server: Server) -> None:
+    running = quiet_server.submit("a red cross", steps=200)[0]
+    quiet_server.wait_until_drawing(running)
+    waiting = quiet_server.submit("a blue cross", steps=2, count=2)
+    messages = follow(quiet_server.address, "/v1/events")
+    first = json.loads(next(messages)["data"])
+    assert first["type"] == "snapshot"
+    assert [row["id"] for row in first["rows"]] == [running, *waiting]
+    assert [row["state"] for row in first["rows"]] == ["running", "waiting", "waiting"]
+    assert [one["id"] for one in first["progress"]] == [running]
+    ask(quiet_server.address, "DELETE", f"/v1/tasks/{waiting[0]}")
+    ask(quiet_server.address, "DELETE", f"/v1/tasks/{running}")
+    ended: dict[str, Any] = {}
+    for message in messages:
+        news = json.loads(message["data"])
+        if news["type"] == "task":
+            ended[news["task"]["id"]] = news
+            if news["task"]["id"] == waiting[1] and news["task"]["state"] == "finished":
+                break
+    assert [ended[task_id]["task"]["state"] for task_id in (running, *waiting)] == [
+        "cancelled",
+        "cancelled",
+        "finished",
+    ]
+    assert ended[waiting[1]]["picture"]["recipe"]["prompt"] == "a blue cross"
+    assert ended[waiting[1]]["waiting"] == 0
+
+
+class _NoRunner:
+    about: dict[str, Any] = {}
+
+    def warm_up(self, plan: object) -> None: ...
+
+    def run(self, plan: object, should_stop: object) -> Iterator[Any]:
+        return iter(())
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path)
+    yield opened
+    opened.close()
+
+
+def bytes_of(store: Store) -> tuple[int, int, int]:
+    """Of the snapshot, of one queue change, and of a page of tasks."""
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+
+    async def two_messages() -> tuple[int, int]:
+        messages = live.page_messages()
+        snapshot = await anext(messages) if sys.version_info >= (3, 10) else ""
+        (task_id,) = await asyncio.to_thread(store.queue.submit, [Recipe(prompt="a star", seed=1, width=8, height=8)])
+        change = await anext(messages)
+        await messages.aclose()
+        store.queue.cancel(task_id)
+        return len(snapshot), len(change)
+
+    page = sum(len(json.dumps(task.to_dict())) for task in store.queue.page(limit=50))
+    return *asyncio.run(two_messages()), page
+
+
+def test_messages_do_not_grow_with_history(store: Store) -> None:
+    def draw(number: int) -> None:
+        store.queue.submit([Recipe(prompt="a star", seed=seed, width=8, height=8) for seed in range(100, 100 + number)])
+        store.queue.clear_waiting()
+
+    draw(60)
+    few = bytes_of(store)
+    draw(3000)
+    many = bytes_of(store)
+    assert all(abs(a - b) <= 0.02 * a + 8 for a, b in zip(few, many, strict=True)), (few, many)
+
+
+def test_a_long_line_is_told_by_its_head(store: Store) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+    store.queue.submit([Recipe(prompt="x" * 20_000, seed=seed) for seed in range(500)])
+    snapshot = live.snapshot()
+    assert len(snapshot["rows"]) == 100
+    assert snapshot["waiting"] == 500
+    assert [row["index"] for row in snapshot["rows"]] == list(range(1, 101))
+    assert len(json.dumps(snapshot)) < 60_000

@@ -1,0 +1,98 @@
+"""The page comes late without keeping anybody waiting, and the server stays light."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from fooocus_lite.web.app import LatePage
+from tests.app.client import ask
+from tests.faults.server import ROOT, Server, until
+
+
+def test_the_interface_needs_neither_gradio_nor_torch() -> None:
+    code = "import sys, fooocus_lite.web.app; print([name for name in ('gradio', 'torch', 'diffusers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def late(build: object) -> tuple[FastAPI, LatePage]:
+    page = LatePage(build)  # type: ignore[arg-type]
+
+    async def lifespan(app: FastAPI):  # noqa: ANN202
+        async with page.building():
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+    app.mount("/", page)
+    return app, page
+
+
+def test_a_light_page_stands_in_until_the_real_one_is_built() -> None:
+    may_build, started, ended = threading.Event(), [], []
+
+    async def lifespan(app: FastAPI):  # noqa: ANN202
+        started.append(True)
+        yield
+        ended.append(True)
+
+    def build() -> FastAPI:
+        may_build.wait(30)
+        real = FastAPI(lifespan=lifespan)
+        real.get("/")(lambda: "the real page")
+        return real
+
+    app, page = late(build)
+    with TestClient(app) as client:
+        assert "in a moment" in client.get("/").text
+        assert page.state == "starting"
+        may_build.set()
+        until(lambda: page.state == "ready", "the real page")
+        assert client.get("/").json() == "the real page"
+        assert started and not ended
+    assert ended
+
+
+def test_a_page_that_cannot_be_built_says_why() -> None:
+    def build() -> FastAPI:
+        raise ImportError("no gradio here")
+
+    app, page = late(build)
+    with TestClient(app) as client:
+        until(lambda: page.state != "starting", "the failure")
+        assert page.problem == "ImportError: no gradio here"
+        assert client.get("/").status_code == 200
+
+
+def test_page_is_gradio_without_its_extras(web_server: Server) -> None:
+    status, _, body = ask(web_server.address, "GET", "/")
+    assert status == 200
+    html = body.decode()
+    assert "fl-generate" in html
+    assert '"connect_heartbeat":false' in html.replace(" ", "")
+    assert "fonts.googleapis.com" not in html
+    for path in ("/docs", "/redoc", "/monitoring", "/gradio_api/runs"):
+        assert ask(web_server.address, "GET", path)[0] in (403, 404), path
+
+
+def test_own_scripts_are_served_and_asked_for_again(web_server: Server) -> None:
+    for file in sorted((ROOT / "fooocus_lite/web/static").iterdir()):
+        status, headers, body = ask(web_server.address, "GET", f"/ui/{file.name}")
+        assert (status, body) == (200, file.read_bytes())
+        assert headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_server_process_stays_light(quiet_server: Server) -> None:
+    quiet_server.wait(*quiet_server.submit("a red circle", steps=2))
+    assert quiet_server.process
+    process = Path(f"/proc/{quiet_server.process.pid}")
+    assert "libtorch" not in (process / "maps").read_text()
+    resident = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS"))
+    assert int(resident.split()[1]) < 400_000

@@ -1,0 +1,88 @@
+"""Servers, a model that may be broken, and disks that are small."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults.server import STARTER, Server, is_shipped
+
+if not sys.platform.startswith("linux"):
+    collect_ignore_glob = ["test_*.py"]  # they kill with signals, look into /proc and mount disks
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a starter model of its own: the shipped one, or one of random weights until that is there."""
+    folder = tmp_path_factory.mktemp("fault-models")
+    if is_shipped():
+        shutil.copytree(STARTER, folder / "starter")
+    else:
+        from tests.engine.tiny_sdxl import write_model
+
+        (write_model(folder / "starter") / "model_index.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One that the tests which do not end it share."""
+    running = Server(tmp_path_factory.mktemp("fault-server"), models).start()
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def start(models: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers of the test's own, and ends them after it."""
+    with ExitStack() as ends:
+
+        def start_one(folder: Path = tmp_path, **settings: object) -> Server:
+            running = Server(folder, models, **settings).start()
+            assert running.process
+            ends.callback(running.process.wait)
+            ends.callback(running.process.kill)
+            return running
+
+        yield start_one
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """Mounts a tmpfs of a given size; skips where that is not allowed."""
+    mounted: list[Path] = []
+
+    def mount(name: str, size: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        if shutil.which("mount") is None or os.geteuid() != 0:
+            pytest.skip("mounting a small disk needs root")
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+        if done.returncode != 0:
+            pytest.skip("mounting is not allowed here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def fill(folder: Path) -> Path:
+    """Fill the disk of ``folder`` to the last byte; returns the file that does it."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        size = 1 << 20
+        while size:
+            try:
+                file.write(bytes(size))
+            except OSError:
+                size //= 2
+    return ballast

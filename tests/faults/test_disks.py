@@ -1,0 +1,146 @@
+"""Disks that are full, read-only, locked, damaged or taken: one sentence each, and the queue goes on."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import fill
+from tests.faults.server import DEADLINE_S, Server, until
+
+
+@pytest.fixture
+def unet(server: Server) -> Iterator[Path]:
+    """The largest weights, put back afterwards."""
+    (path,) = (server.models / "starter" / "unet").glob("*.safetensors")
+    whole = path.read_bytes()
+    yield path
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "empty"])
+def test_damaged_weights_fail_with_their_name(server: Server, unet: Path, damage: str) -> None:
+    whole = unet.read_bytes()
+    unet.write_bytes({"cut": whole[: len(whole) // 2], "header": b"\xff" * 64 + whole[64:], "empty": b""}[damage])
+    for pid in server.workers():  # a warm worker would not read the file again
+        os.kill(pid, 9)
+    (task,) = server.wait(*server.submit("a red circle"))
+    assert task["state"] == "failed"
+    assert task["error"]["code"] == "corrupt_model", task["error"]
+    assert unet.name in task["error"]["problem"] and task["error"]["hint"]
+    unet.write_bytes(whole)
+    server.gives_a_red_circle()
+
+
+def test_missing_weights_are_said_at_once(server: Server) -> None:
+    model, away = server.models / "starter", server.models / "away"
+    model.rename(away)
+    status, problem = server.post("/v1/tasks", {"prompt": "a red circle"})
+    assert (status, problem["code"]) == (409, "missing_model")
+    assert "starter" in problem["problem"] and problem["hint"]
+    away.rename(model)
+    server.gives_a_red_circle()
+
+
+def test_a_full_output_disk_fails_the_picture_and_not_the_queue(
+    start: Callable[..., Server], small_disk: Callable[[str, str], Path]
+) -> None:
+    disk = small_disk("small", "2m")
+    server = start(output_dir=disk / "outputs")
+    server.outputs = disk / "outputs"
+    server.gives_a_red_circle()
+    ballast = fill(disk)
+    first, second = server.wait(*server.submit("a red circle", count=2))
+    for task in (first, second):
+        assert task["state"] == "failed"
+        assert task["error"]["code"] == "disk_full"
+        assert str(disk) in task["error"]["problem"] and "Free some space" in task["error"]["hint"]
+    assert not list(disk.rglob("*.part"))
+    ballast.unlink()
+    server.gives_a_red_circle()
+
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    (task,) = server.wait(*server.submit("a red circle"))
+    assert task["error"]["code"] == "not_writable"
+    assert str(disk) in task["error"]["problem"] and "FOOOCUS_OUTPUT_DIR" in task["error"]["hint"]
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    server.gives_a_red_circle()
+
+
+def test_a_full_queue_disk_refuses_new_tasks_and_loses_none(
+    start: Callable[..., Server], small_disk: Callable[[str, str], Path]
+) -> None:
+    disk = small_disk("small", "16m")
+    server = start(data_dir=disk)
+    server.data = disk
+    waiting = server.submit("a red circle", count=3, steps=100)
+    server.wait_until_drawing(waiting[0])
+    ballast = fill(disk)
+    refused = until(lambda: _refusal(server), "the refusal")  # the WAL may still have room inside
+    assert refused["code"] == "disk_full"
+    assert str(disk) in refused["problem"] and refused["hint"]
+    assert server.get("/v1/tasks?limit=1")[0] == 200
+    ballast.unlink()
+    assert {task["state"] for task in server.wait(*waiting)} == {"finished"}
+    server.gives_a_red_circle()
+
+
+def _refusal(server: Server) -> dict[str, str] | None:
+    status, answer = server.post("/v1/tasks", {"prompt": "x" * 15_000, "count": 20, "steps": 1})
+    if status == 201:
+        server.post("/v1/clear")
+    return answer if status == 507 else None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_output_folder_is_named(start: Callable[..., Server], tmp_path: Path) -> None:
+    server = start()
+    server.outputs.mkdir(exist_ok=True)
+    server.outputs.chmod(0o500)
+    (task,) = server.wait(*server.submit("a red circle"))
+    assert task["error"]["code"] == "not_writable"
+    server.outputs.chmod(0o700)
+    server.gives_a_red_circle()
+
+
+def test_a_second_server_is_told_about_the_first(server: Server, tmp_path: Path) -> None:
+    other = Server(tmp_path, server.models, data_dir=server.data)
+    assert other.launch().wait(DEADLINE_S) == 2
+    assert re.fullmatch(rf".*process {server.process and server.process.pid}\b.*\n", other.log)  # one line
+    assert server.address in other.log
+    assert "Traceback" not in other.log
+    server.gives_a_red_circle()
+
+
+def test_a_locked_queue_file_is_a_sentence_until_it_is_free(server: Server) -> None:
+    ids = server.submit("a blue square", count=2, steps=60)
+    server.wait_until_drawing(ids[0])
+    other = sqlite3.connect(server.data / "queue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    status, problem = server.post("/v1/tasks", {"prompt": "a red circle"})
+    assert (status, problem["code"]) == (409, "conflict")
+    assert "locked" in problem["problem"]
+    assert server.get("/v1/tasks?limit=5")[0] == 200
+    other.execute("ROLLBACK")
+    other.close()
+    assert {task["state"] for task in server.wait(*ids)} == {"finished"}
+    server.gives_a_red_circle()
+
+
+def test_a_damaged_queue_file_is_put_aside_and_said(start: Callable[..., Server], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "queue.db").write_bytes(b"no database at all" * 1000)
+    server = start()
+    (aside,) = server.data.glob("queue.db.damaged-*")
+    assert aside.read_bytes().startswith(b"no database")
+    assert f"moved to {aside.name}" in server.log
+    server.gives_a_red_circle()
+    shutil.rmtree(server.outputs)
+    server.gives_a_red_circle()

@@ -1,0 +1,1 @@
+"""How the starter model was made: pictures drawn by code, training, evaluation, export."""

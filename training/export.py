@@ -1,0 +1,96 @@
+"""Writes the trained model as a diffusers SDXL folder: averaged weights, float16, safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, EulerDiscreteScheduler, StableDiffusionXLPipeline
+from torch import Tensor
+from transformers import CLIPTokenizer
+
+from training.config import STARTER, Config, parse
+from training.train_unet import SCHEDULE, Trainee, find_scaling_factor
+from training.train_vae import make_vae
+
+PREVIEW_SHARDS = 8
+
+
+def fit_preview(folder: Path, scaling_factor: float) -> dict[str, list]:
+    """Least-squares map from scaled latents to RGB in -1..1, for previews: matrix (channels, 3) and bias (3)."""
+    latents, colours = [], []
+    for path in sorted(folder.glob("*.pt"))[:PREVIEW_SHARDS]:
+        shard = torch.load(path, weights_only=True)
+        latents.append(shard["latents"].float().mul(scaling_factor).permute(0, 2, 3, 1).flatten(0, 2))
+        colours.append(shard["means"].float().permute(0, 2, 3, 1).flatten(0, 2))
+    known = torch.cat(latents)
+    known = torch.cat([known, torch.ones(len(known), 1)], dim=1)
+    solution = torch.linalg.lstsq(known, torch.cat(colours)).solution
+    rounded = [[round(value, 5) for value in row] for row in solution.tolist()]
+    return {"matrix": rounded[:-1], "bias": rounded[-1]}
+
+
+def load_trainee(config: Config, work: Path, vocabulary: int) -> Trainee:
+    """U-Net and text encoders with the averaged weights of the checkpoint; untrained if there is none."""
+    torch.manual_seed(config.seed)
+    model = Trainee(config, vocabulary)
+    if (work / "unet.pt").exists():
+        state = torch.load(work / "unet.pt", weights_only=True, map_location="cpu")
+        average: dict[str, Tensor] = state["average"]
+        model.load_state_dict(average, strict=False)
+    return model.eval()
+
+
+def load_autoencoder(config: Config, work: Path, scaling_factor: float) -> AutoencoderTiny:
+    """The autoencoder with its scaling factor: latents as the U-Net sees them are ``encoded * factor``."""
+    vae = make_vae(config)
+    vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True, map_location="cpu")["model"])
+    vae.register_to_config(scaling_factor=scaling_factor)
+    return vae.eval()
+
+
+def make_pipeline(config: Config, work: Path) -> StableDiffusionXLPipeline:
+    """The whole model as diffusers' SDXL pipeline, float32."""
+    tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
+    model = load_trainee(config, work, len(tokenizer))
+    return StableDiffusionXLPipeline(
+        vae=load_autoencoder(config, work, find_scaling_factor(work / "latents")),
+        text_encoder=model.text_encoder, text_encoder_2=model.text_encoder_2,
+        tokenizer=tokenizer, tokenizer_2=tokenizer, unet=model.unet,
+        scheduler=EulerDiscreteScheduler(**SCHEDULE, steps_offset=1, timestep_spacing="leading"),
+        force_zeros_for_empty_prompt=False, add_watermarker=False,
+    )  # fmt: skip
+
+
+def export(config: Config, work: Path, target: Path) -> None:
+    """Replaces the model folders in ``target``; its README stays."""
+    pipeline = make_pipeline(config, work).to(torch.float16)
+    fresh = target / ".fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    preview = fit_preview(work / "latents", pipeline.vae.config.scaling_factor)
+    (fresh / "preview.json").write_text(json.dumps(preview, indent=1) + "\n", "utf-8")
+    for item in sorted(fresh.iterdir()):
+        old = target / item.name
+        if old.is_dir():
+            shutil.rmtree(old)
+        os.replace(item, old)
+    fresh.rmdir()
+    for path in target.rglob("*.safetensors"):
+        path.chmod(0o644)
+
+
+def main() -> None:
+    """The command line."""
+    args, config = parse(__doc__ or "", target={"type": Path, "default": STARTER})
+    args.target.mkdir(parents=True, exist_ok=True)
+    export(config, args.work, args.target)
+    size_mb = sum(path.stat().st_size for path in args.target.rglob("*") if path.is_file()) / 1e6
+    print(f"{args.target}: {size_mb:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
