@@ -6,6 +6,7 @@ Nothing heavy is imported before a command needs it, so that ``--help`` answers 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fooocus_lite.events import Event
     from fooocus_lite.foreground import Job
     from fooocus_lite.library import Library
     from fooocus_lite.recipe import Recipe
@@ -57,6 +59,9 @@ FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 1 failed on the way, 2 not started, 130 stopped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no ✓ must not end the program
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help", "--version")):
         arguments.insert(0, "serve")
@@ -96,7 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_generate(made["generate"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
     for name in ("generate", "replay"):
-        made[name].add_argument("--out", metavar="DIR", type=Path, help="folder for the pictures; else output_dir")
+        made[name].add_argument(
+            "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
+        )
     for name in ("generate", "replay", "settings", "doctor", "bench"):
         made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
@@ -196,69 +203,77 @@ def _plan_as_text(job: Job) -> str:
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
-    from fooocus_lite.events import Cancelled, Failed, ImageSaved, Progress
+    from fooocus_lite.events import Cancelled, Failed
     from fooocus_lite.foreground import draw
     from fooocus_lite.runner import LocalRunner
 
-    for note in dict.fromkeys(note for job in jobs for note in job.notes):
-        print(note, file=sys.stderr)
     for job in jobs:
         library.check_available(job.plan.model.name)
+    folder = Path(os.path.abspath(options.out)) if options.out else settings.output_dir
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
-    bar, saved = _Bar(len(jobs)), 0
+    teller = _Teller(len(jobs), options)
     try:
-        for job, event in draw(jobs, runner, _folder(options, settings)):
-            match event:
-                case Progress():
-                    bar.show(saved, event.step, event.steps)
-                case ImageSaved():
-                    bar.clear()
-                    saved += 1
-                    _print_picture(job, event, options)
-                case Failed():
-                    bar.clear()
-                    print(f"{event.problem} {event.hint}".strip(), file=sys.stderr)
-                    return 1
-                case Cancelled():
-                    return 1
-                case _:
-                    pass
+        for job, event in draw(jobs, runner, folder, by_day=options.out is None):
+            teller.note(*job.notes)
+            teller.tell(job, event)
+            if isinstance(event, Failed | Cancelled):
+                break
     except FooocusError as exc:
-        bar.clear()
-        print(exc, file=sys.stderr)
+        teller.complain(exc)
     finally:
         runner.close()
-    return 0 if saved == len(jobs) else 1
+    return 0 if teller.saved == len(jobs) else 1
 
 
-def _folder(options: argparse.Namespace, settings: Settings) -> Path:
-    return Path(os.path.abspath(options.out)) if options.out else settings.output_dir
+class _Teller:
+    """Pictures to stdout, everything else to stderr; progress on one line, and only on a terminal."""
 
-
-def _print_picture(job: Job, saved: Any, options: argparse.Namespace) -> None:
-    if options.json:
-        facts = {"path": saved.path, "seed": job.plan.seed, "width": saved.width, "height": saved.height}
-        print(json.dumps(facts, ensure_ascii=False), flush=True)
-    else:
-        print(saved.path, flush=True)
-
-
-class _Bar:
-    """Progress on one line of the terminal; silent where there is none."""
-
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, pictures: int, options: argparse.Namespace) -> None:
+        self.saved = 0
         self._pictures = pictures
-        self._is_shown = False
+        self._options = options
+        self._noted: set[str] = set()
+        self._has_bar = False
 
-    def show(self, done: int, step: int, steps: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r  picture {done + 1} of {self._pictures}, step {step} of {steps} ", end="", file=sys.stderr)
-            self._is_shown = True
+    def tell(self, job: Job, event: Event) -> None:
+        """Print what a person wants to know of one event."""
+        from fooocus_lite.events import Failed, ImageSaved, Progress, PromptReady
 
-    def clear(self) -> None:
-        if self._is_shown:
-            print("\r" + " " * 60 + "\r", end="", file=sys.stderr)
-            self._is_shown = False
+        match event:
+            case PromptReady():
+                self.note(*event.warnings)
+            case Progress() if sys.stderr.isatty():
+                text = f"picture {self.saved + 1} of {self._pictures}, step {event.step} of {event.steps}"
+                print(f"\r  {text:<60}", end="", file=sys.stderr)
+                self._has_bar = True
+            case ImageSaved():
+                self._clear()
+                self.saved += 1
+                facts = {"path": event.path, "seed": job.plan.seed, "width": event.width, "height": event.height}
+                print(json.dumps(facts, ensure_ascii=False) if self._options.json else event.path, flush=True)
+            case Failed():
+                self.complain(f"{event.problem} {event.hint}".strip())
+                if self._options.debug and event.details:
+                    self.complain(event.details)
+            case _:
+                pass
+
+    def note(self, *sentences: str) -> None:
+        """Each sentence once."""
+        for sentence in sentences:
+            if sentence not in self._noted:
+                self._noted.add(sentence)
+                self.complain(sentence)
+
+    def complain(self, what: object) -> None:
+        """A line on stderr."""
+        self._clear()
+        print(what, file=sys.stderr)
+
+    def _clear(self) -> None:
+        if self._has_bar:
+            print("\r" + " " * 62 + "\r", end="", file=sys.stderr)
+            self._has_bar = False
 
 
 def run_replay(options: argparse.Namespace) -> int:

@@ -183,6 +183,7 @@ def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
         )
     if version == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    connection.execute("SELECT 1 FROM tasks, events, speeds, totals LIMIT 0")
 
 
 def _is_damage(exc: sqlite3.DatabaseError) -> bool:
@@ -218,5 +219,11 @@ def _in_words(path: Path) -> Generator[None]:
                 code="conflict",
             ) from exc
         raise
+    except sqlite3.DatabaseError as exc:
+        if not _is_damage(exc):
+            raise
+        raise FooocusError(
+            f"The queue file {path} is damaged.", "Restart Fooocus Lite: it puts the file aside and begins a new one."
+        ) from exc
     except OSError as exc:
         raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc

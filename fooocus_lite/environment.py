@@ -140,8 +140,11 @@ def ensure_environment(place: Place, *, tools: bool) -> None:
         _check_disk(place, build)
         is_first = not place.python.exists()
         say("First start: making .venv (only this once)." if is_first else "Bringing .venv up to date.")
-        place.stamp.unlink(missing_ok=True)
-        _install(place, build, reason, tools=tools)
+        try:
+            place.stamp.unlink(missing_ok=True)
+            _install(place, build, reason, tools=tools)
+        except OSError as exc:
+            raise Problem(explain(str(exc)) or f"Setting up failed ({exc}): delete .venv and start again.") from exc
         stamp = {"pins": pins_hash(place), "python": python_of(place), "hardware": torch_build.hardware()}
         part = place.stamp.with_suffix(".part")
         part.write_text(json.dumps({**stamp, "torch": build, "tools": tools}), encoding="utf-8")

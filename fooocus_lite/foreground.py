@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from fooocus_lite.errors import UnknownName
 from fooocus_lite.events import Event, Finished, ImageReady
@@ -71,9 +69,7 @@ def _has_words(info: PictureInfo) -> bool:
     return bool(info.texts or info.negative_texts)
 
 
-def draw(
-    jobs: Sequence[Job], runner: Runner, output_dir: Path, *, should_stop: Callable[[], bool] = lambda: False
-) -> Iterator[tuple[Job, Event]]:
+def draw(jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool = True) -> Iterator[tuple[Job, Event]]:
     """Draw one job after the other; `ImageSaved` comes when the picture is on disk, before its `Finished`.
 
     Raises:
@@ -82,16 +78,11 @@ def draw(
     """
     for job in jobs:
         image: ImageReady | None = None
-        for event in runner.run(job.plan, should_stop):
+        for event in runner.run(job.plan, lambda: False):
             if isinstance(event, ImageReady):
                 image = event
             if isinstance(event, Finished) and image is not None:
                 info = describe_picture(job.recipe, job.plan, image.facts)
-                yield job, save_image(image, info, task_id=secrets.token_hex(6), output_dir=output_dir)
+                name = secrets.token_hex(6)
+                yield job, save_image(image, info, task_id=name, output_dir=output_dir, by_day=by_day)
             yield job, event
-
-
-def same_pixels(one: Path, other: Path) -> bool:
-    """Whether two pictures show exactly the same."""
-    with Image.open(one) as first, Image.open(other) as second:
-        return first.size == second.size and first.convert("RGB").tobytes() == second.convert("RGB").tobytes()

@@ -31,9 +31,18 @@ _SUFFIX: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp
 
 
 def save_image(
-    image: ImageReady, info: PictureInfo, *, task_id: str, output_dir: Path, at: datetime | None = None
+    image: ImageReady,
+    info: PictureInfo,
+    *,
+    task_id: str,
+    output_dir: Path,
+    at: datetime | None = None,
+    by_day: bool = True,
 ) -> ImageSaved:
     """Write ``output_dir/YYYY-MM-DD/HH-MM-SS_<seed>_<task id>.<suffix>``, flushed and complete.
+
+    Args:
+        by_day: A folder for each day; without it the picture lies in ``output_dir`` itself.
 
     Raises:
         DiskProblem: the disk is full or the folder cannot be written to; nothing is left behind.
@@ -45,7 +54,7 @@ def save_image(
         logger.warning("task %s: its recipe does not fit into a JPEG, so it is saved as PNG", task_id)
         image_format = "png"
     data = _encode(image, text, image_format, info.app)
-    folder = output_dir / at.strftime("%Y-%m-%d")
+    folder = output_dir / at.strftime("%Y-%m-%d") if by_day else output_dir
     path = folder / f"{at.strftime('%H-%M-%S')}_{info.recipe.seed}_{task_id}{_SUFFIX[image_format]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

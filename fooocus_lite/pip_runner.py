@@ -77,7 +77,7 @@ def explain(text: str) -> str:
     for pattern, sentence in _REASONS:
         if re.search(pattern, text):
             return sentence
-    if missing := re.search(r"No matching distribution found for (\S+)", text):
+    if missing := re.search(r"(?:No matching distribution found for|Cannot install) ([^\s,]+)", text):
         return f"{missing.group(1)} cannot be had for Python {platform.python_version()} on {platform.platform()}."
     return ""
 

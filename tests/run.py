@@ -54,7 +54,7 @@ def wants_browser(arguments: list[str]) -> bool:
     return not paths or any("browser" in path or path.rstrip("/") == "tests" for path in paths)
 
 
-def test_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This environment without a person's own settings, and cut off from the hub."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("FOOOCUS_")}
     return env | {
@@ -68,7 +68,7 @@ def test_environment() -> dict[str, str]:
 
 def main(arguments: list[str]) -> int:
     """Find a browser, run pytest; the exit code is pytest's."""
-    env = test_environment()
+    env = clean_environment()
     if wants_browser(arguments):
         env[VARIABLE] = ensure_browser()
         if not env[VARIABLE] and os.environ.get("CI"):

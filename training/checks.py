@@ -194,17 +194,17 @@ def check_pair(picture: Array, spec: Spec) -> dict[str, bool]:
 
 
 def light_of(picture: Array) -> tuple[bool, bool]:
-    """(night, snow) whose sky is nearest to the upper part of the picture."""
+    """(night, snow) of the sky that most pixels in the upper part of the picture look like."""
     height = picture.shape[0]
     rows = np.arange(int(0.02 * height), int(0.28 * height))
-    seen = to_lab(np.median(picture[rows], axis=1))
-    far = {}
-    for light, (top, bottom) in SKY.items():
-        fall = (rows / height)[:, None]
-        far[light] = float(
-            np.linalg.norm(to_lab(np.array(top) * (1 - fall) + np.array(bottom) * fall) - seen, axis=-1).mean()
-        )
-    return min(far, key=lambda light: far[light])
+    seen = to_lab(picture[rows])
+    fall = (rows / height)[:, None, None]
+    far = []
+    for top, bottom in SKY.values():
+        sky = to_lab(np.array(top) * (1 - fall) + np.array(bottom) * fall)
+        far.append(np.linalg.norm(sky - seen, axis=-1))
+    votes = np.bincount(np.argmin(far, axis=0).ravel(), minlength=len(SKY))
+    return list(SKY)[int(votes.argmax())]
 
 
 def find_scene(picture: Array) -> set[str]:
@@ -217,16 +217,16 @@ def find_scene(picture: Array) -> set[str]:
         """Share of the rows top..bottom whose colour is within ``reach`` of the thing's."""
         colour = np.array(scene_rgb(name, night=night, snow=snow)) * 255
         part = lab[int(top * height) : int(bottom * height)]
-        return float((np.linalg.norm(part - to_lab(colour), axis=-1) < reach).mean())
+        return float((np.linalg.norm(part - to_lab(colour), axis=-1) < reach * (0.6 if night else 1)).mean())
 
     found = {word for word, there in (("night", night), ("snow", snow)) if there}
     if share("roof", 0.3, 0.85) > 0.015 and share("wall", 0.4, 0.95) > 0.015:
         found.add("house")
     if share("leaf", 0.2, 0.85) > 0.02:
         found.add("tree")
-    if share("mountain", 0.1, 0.62, 13.0) > 0.06:
+    if share("mountain", 0.38, 0.6, 13.0) > 0.1:
         found.add("mountain")
-    if share("sea", 0.63, 0.76) > 0.3:
+    if share("sea", 0.63, 0.76) > 0.2:
         found.add("sea")
     body = "moon" if night else "sun"
     if share(body, 0.0, 0.4, 18.0) > 0.02:

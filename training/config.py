@@ -46,13 +46,14 @@ class Config:
     head_size: int = 32
     layers_per_block: int = 1
     batch: int = 48
-    rate: float = 5e-4
+    rate: float = 6e-4
     minutes: float = 100.0
     warm_up: float = 0.02
+    level_until: float = 0.6
     ema: float = 0.999
     snr_gamma: float = 5.0
     short_tokens: int = 40
-    short_until: float = 0.6
+    short_until: float = 0.7
 
 
 CONFIGS = {

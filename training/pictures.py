@@ -120,7 +120,9 @@ def _thing_part(thing: Thing, x: float, y: float, radius: float, rng: Random) ->
     )
     angle = rng.uniform(-most, most)
     fills, holes = shape_polygons(thing.shape)
-    fills, holes = (tuple(_turned(polygon, angle) * radius + np.array([x, y]) for polygon in some) for some in (fills, holes))
+    fills, holes = (
+        tuple(_turned(polygon, angle) * radius + np.array([x, y]) for polygon in some) for some in (fills, holes)
+    )
     return Part(fills, _rgb(thing.colour), holes, shadow=True)
 
 

@@ -1,26 +1,25 @@
 """Trains the U-Net and both text encoders together on cached latents.
 
 The loss is SDXL's noise prediction with min-SNR weights (arXiv:2303.09556). The learning rate warms
-up and then falls along a cosine that ends with the wall-clock budget ``--minutes``. A run that was
+up, stays, and falls to nothing at the end of the wall-clock budget ``--minutes``. A run that was
 stopped goes on from its last checkpoint: weights, averages, optimizer, time spent.
 
-On a CPU several processes with one thread each are faster than one process with several threads,
-and suffer less from other programs: start it with ``torchrun --nproc-per-node CORES -m training.train_unet``.
+On a CPU several processes with one thread each (``--processes``) are faster than one process with
+several threads, and suffer less from other programs.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
+import torch.multiprocessing as mp
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -121,26 +120,47 @@ def cheap_attention(device: torch.device) -> contextlib.AbstractContextManager:
 
 
 def rate_at(progress: float, config: Config) -> float:
-    """Learning rate at ``progress`` 0..1 of the budget: linear warm-up, then cosine to a hundredth."""
-    if progress < config.warm_up:
-        return config.rate * progress / config.warm_up
-    fall = (progress - config.warm_up) / (1 - config.warm_up)
-    return config.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, fall))))
+    """Learning rate at ``progress`` 0..1 of the budget: up, level, then straight down to a hundredth."""
+    rise = progress / config.warm_up
+    fall = 1 - 0.99 * (progress - config.level_until) / (1 - config.level_until)
+    return config.rate * max(0.01, min(1.0, rise, fall))
 
 
-@torch.no_grad()
-def share_gradients(parameters: list[nn.Parameter]) -> None:
-    """Replaces each gradient by its mean over all processes."""
-    if not dist.is_initialized():
-        return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    torch._foreach_copy_(
-        gradients, [part.view(gradient.shape) for part, gradient in zip(parts, gradients, strict=True)]
-    )
+@dataclass
+class Team:
+    """The processes of one run on a CPU: they share gradients through memory, and one clock.
+
+    ``shared`` is (2, processes, parameters); the halves take turns, so that one barrier a step is enough.
+    """
+
+    rank: int
+    world: int
+    shared: Tensor | None = None
+    barrier: Any = None
+    clock: Any = None
+    turn: int = 0
+
+    def share(self, gradients: Tensor) -> None:
+        """Replaces the flat ``gradients`` by their mean over all processes."""
+        if self.shared is None:
+            return
+        sheets = self.shared[self.turn]
+        self.turn = 1 - self.turn
+        sheets[self.rank].copy_(gradients)
+        self.barrier.wait()
+        torch.mean(sheets, dim=0, out=gradients)
+
+    def tell_time(self, elapsed: float) -> float:
+        """The first process's time, so that all agree on the learning rate and on the end.
+
+        Set before and read after the barrier in `share`, one step later for everybody.
+        """
+        if self.clock is None:
+            return elapsed
+        before = self.clock[1 - self.turn]
+        if self.rank == 0:
+            self.clock[self.turn] = elapsed
+        return before
 
 
 @torch.no_grad()
@@ -150,13 +170,22 @@ def update_average(average: dict[str, Tensor], model: Trainee, decay: float) -> 
     torch._foreach_lerp_([average[name] for name in names], [value.detach() for value in values], 1 - decay)
 
 
+def flat_gradients(model: nn.Module) -> Tensor:
+    """One vector that all gradients are views of: shared and clipped in one go."""
+    parameters = list(model.parameters())
+    flat = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
+    start = 0
+    for parameter in parameters:  # with the parameter's own strides, as the fused optimizer expects
+        parameter.grad = flat.as_strided(parameter.shape, parameter.stride(), start)
+        start += parameter.numel()
+    return flat
+
+
 class Run:
     """One training run and everything its checkpoint holds."""
 
-    def __init__(self, config: Config, work: Path, device: torch.device) -> None:
-        self.config, self.path, self.device = config, work / "unet.pt", device
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
+    def __init__(self, config: Config, work: Path, device: torch.device, team: Team) -> None:
+        self.config, self.path, self.device, self.team = config, work / "unet.pt", device, team
         torch.manual_seed(config.seed)
         self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
         self.scaling_factor = find_scaling_factor(work / "latents")
@@ -166,13 +195,14 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
+        self.gradients = flat_gradients(self.model)
         self.elapsed, self.steps, self.seen = 0.0, 0, 0
         if self.path.exists():
             self.resume()
         buckets = load_buckets(work / "latents", self.scaling_factor)
-        seed = f"{config.seed}:{self.rank}:{self.steps}"
+        seed = f"{config.seed}:{team.rank}:{self.steps}"
         torch.manual_seed(Random(seed).getrandbits(40))
-        self.batches = Batches(buckets, self.tokenizer, config.batch // self.world, seed)
+        self.batches = Batches(buckets, self.tokenizer, config.batch // team.world, seed)
         alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
         snr = alphas / (1 - alphas)
@@ -198,7 +228,7 @@ class Run:
     def loss(self, tokens: int) -> Tensor:
         """The weighted loss of a fresh batch whose captions are padded to ``tokens``."""
         latents, ids, sizes = (part.to(self.device) for part in self.batches.next(tokens))
-        self.seen += len(latents) * self.world
+        self.seen += len(latents) * self.team.world
         noise = torch.randn(latents.shape).to(self.device)
         timesteps = spread_timesteps(len(latents)).to(self.device)
         at = timesteps[:, None, None, None]
@@ -214,24 +244,15 @@ class Run:
             group["lr"] = rate_at(progress, self.config)
         with cheap_attention(self.device):
             loss = self.loss(self.config.short_tokens if progress < self.config.short_until else TOKENS)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.gradients.zero_()
             loss.backward()
-        share_gradients(list(self.model.parameters()))
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.team.share(self.gradients)
+        self.gradients.mul_(min(1.0, 1.0 / (float(self.gradients.norm()) + 1e-6)))
         self.optimizer.step()
         self.steps += 1
-        if self.rank == 0:
+        if self.team.rank == 0:
             update_average(self.average, self.model, min(self.config.ema, (1 + self.steps) / (10 + self.steps)))
         return loss.item()
-
-
-def same_everywhere(value: float) -> float:
-    """The first process's ``value``, so that all agree on the learning rate and on the end."""
-    if not dist.is_initialized():
-        return value
-    shared = torch.tensor([value], dtype=torch.float64)
-    dist.broadcast(shared, 0)
-    return float(shared)
 
 
 def train(run: Run, minutes: float) -> None:
@@ -241,8 +262,8 @@ def train(run: Run, minutes: float) -> None:
     losses: list[float] = []
     while (progress := run.elapsed / (60 * minutes)) < 1:
         losses.append(run.step(progress))
-        run.elapsed = same_everywhere(time.monotonic() - started)
-        if run.rank > 0:
+        run.elapsed = run.team.tell_time(time.monotonic() - started)
+        if run.team.rank > 0:
             continue
         if run.steps % 50 == 0:
             rate = run.optimizer.param_groups[0]["lr"]
@@ -254,19 +275,40 @@ def train(run: Run, minutes: float) -> None:
         if time.monotonic() - saved > SAVE_EVERY_S:
             run.save()
             saved = time.monotonic()
-    if run.rank == 0:
+    if run.team.rank == 0:
         run.save()
+
+
+def work_in_team(rank: int, world: int, shared: Tensor, barrier: Any, clock: Any, job: tuple) -> None:
+    """One of several processes on a CPU."""
+    config, work, minutes = job
+    torch.set_num_threads(1)
+    team = Team(rank, world, shared, barrier, clock)
+    run = Run(config, work, torch.device("cpu"), team)
+    clock[0] = clock[1] = run.elapsed
+    barrier.wait()
+    train(run, minutes)
 
 
 def main() -> None:
     """The command line."""
-    args, config = parse(__doc__ or "", minutes={"type": float, "help": "wall-clock budget"})
-    if "LOCAL_RANK" in os.environ and args.device.type == "cpu":
-        torch.set_num_threads(1)
-        dist.init_process_group("gloo")
-    train(Run(config, args.work, args.device), args.minutes or config.minutes)
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    args, config = parse(
+        __doc__ or "",
+        minutes={"type": float, "help": "wall-clock budget"},
+        processes={"type": int, "default": 1, "help": "on a CPU: one for each core"},
+    )
+    minutes = args.minutes or config.minutes
+    if args.processes == 1 or args.device.type != "cpu":
+        train(Run(config, args.work, args.device, Team(0, 1)), minutes)
+        return
+    vocabulary = len(CLIPTokenizer.from_pretrained(args.work / "tokenizer"))
+    count = sum(parameter.numel() for parameter in Trainee(config, vocabulary).parameters())
+    shared = torch.zeros(2, args.processes, count).share_memory_()
+    context = mp.get_context("spawn")
+    barrier, clock = context.Barrier(args.processes), context.Array("d", 2)
+    mp.spawn(
+        work_in_team, (args.processes, shared, barrier, clock, (config, args.work, minutes)), nprocs=args.processes
+    )
 
 
 if __name__ == "__main__":

@@ -177,6 +177,10 @@ def random_spec(rng: Random, styled: float = 0.4) -> Spec:
     return spec
 
 
+def _a(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
 def _pick(word: str, table: dict[str, tuple[str, ...]], rng: Random, chance: float = 0.15) -> str:
     return rng.choice(table[word]) if word in table and rng.random() < chance else word
 
@@ -187,7 +191,7 @@ def _article(phrase: str, rng: Random) -> str:
         return phrase
     if chance < 0.27:
         return f"one {phrase}"
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+    return _a(phrase)
 
 
 def _thing_words(thing: Thing, rng: Random) -> str:
@@ -202,7 +206,7 @@ def _object_caption(spec: Spec, rng: Random) -> str:
     if form < 0.04:
         return thing
     if form < 0.5:
-        return f"{thing} on a {ground} background"
+        return f"{thing} on {_a(ground)} background"
     if form < 0.6:
         return f"{thing} on {ground} background"
     if form < 0.7:
@@ -212,9 +216,9 @@ def _object_caption(spec: Spec, rng: Random) -> str:
     if form < 0.84:
         return f"{thing} on {ground}"
     if form < 0.9:
-        return f"on a {ground} background {thing}"
+        return f"on {_a(ground)} background {thing}"
     before = rng.choice(("against", "in front of", "over", "with"))
-    return f"{thing} {before} a {ground} {rng.choice(('background', 'backdrop', 'wall'))}"
+    return f"{thing} {before} {_a(ground)} {rng.choice(('background', 'backdrop', 'wall'))}"
 
 
 def _pair_caption(spec: Spec, rng: Random) -> str:
@@ -228,7 +232,7 @@ def _pair_caption(spec: Spec, rng: Random) -> str:
     if form < 0.12:
         return text
     if form < 0.72:
-        return f"{text} on a {ground} background"
+        return f"{text} on {_a(ground)} background"
     if form < 0.88:
         return f"{text}, {ground} background"
     return f"{ground} background, {text}"
@@ -329,6 +333,6 @@ def plain_caption(spec: Spec) -> str:
         for thing in spec.objects:
             size = "" if thing.size == "medium" else f"{thing.size} "
             phrase = f"{size}{thing.colour} {thing.shape}"
-            words.append(f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}")
-        text = f" {spec.relation} ".join(words) + f" on a {spec.background} background"
+            words.append(_a(phrase))
+        text = f" {spec.relation} ".join(words) + f" on {_a(spec.background)} background"
     return STYLE_TEMPLATES[spec.style].format(prompt=text) if spec.style else text

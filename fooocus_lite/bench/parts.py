@@ -186,6 +186,6 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     """A queue with ``size`` ended tasks."""
     store: Store = open_store(data_dir)
     values: dict[str, Any] = {"prompt": plan.texts[0], "width": plan.width, "height": plan.height, "steps": plan.steps}
-    store.queue.submit([Recipe(**values, seed=number) for number in range(size)])
+    store.queue.submit([Recipe(**values, seed=1_000_000 + number) for number in range(size)])
     store.queue.clear_waiting()
     store.close()

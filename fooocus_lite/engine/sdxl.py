@@ -34,12 +34,14 @@ class Sdxl:
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
         self._texts = TextEncoders(folder, machine)
         unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
-        self._unet = unet.to(memory_format=torch.channels_last)
+        # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
+        layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
+        self._unet = unet.to(memory_format=layout)
         vae = read_json(folder / "vae" / "config.json")
         self._vae_dtype = _vae_dtype(vae, machine)
         self._vae = load_module(
             folder / "vae", _vae_builder(folder, vae), device=machine.device, dtype=self._vae_dtype
-        ).to(memory_format=torch.channels_last)
+        ).to(memory_format=layout)
         self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self.forward = unet_forward(self._unet, machine.dtype)
         self.sag_layer: nn.Module | None = _middle_self_attention(self._unet)
@@ -106,7 +108,9 @@ def _vae_builder(folder: Path, config: Mapping[str, Any]) -> Callable[[dict[str,
     kind = kinds.get(str(config.get("_class_name", "AutoencoderKL")))
     if kind is None:
         raise damaged(folder / "vae" / "config.json", f"it names the unknown class {config['_class_name']}")
-    return kind.from_config
+    # The tiny one saves a key that it does not take back, and warns about it.
+    extra = {"block_out_channels"} if kind is AutoencoderTiny else set[str]()
+    return lambda config: kind.from_config({key: value for key, value in config.items() if key not in extra})
 
 
 def _vae_dtype(config: Mapping[str, Any], machine: Machine) -> torch.dtype:

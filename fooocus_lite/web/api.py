@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.openapi.models import Example
 from fastapi.responses import FileResponse, StreamingResponse
 
 from fooocus_lite import images
@@ -29,7 +30,7 @@ from fooocus_lite.web.reveal import reveal
 THUMBNAIL_SIDE = 256
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
-EXAMPLES = {
+EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
 }
@@ -55,6 +56,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_menu(router, parts)
     _add_tasks(router, parts)
     _add_task(router, parts, live)
+    _add_files(router, parts)
     _add_control(router, parts, live)
     _add_pictures(router, parts)
     return router
@@ -112,7 +114,7 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
 
 
 def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
-    @router.get("/tasks/{task_id}", tags=["tasks"], summary="Where a task stands", responses=s.problems(404))
+    @router.get("/tasks/{task_id}", tags=["tasks"], summary="Where a task stands", responses=s.problems(404, 422))
     def task(task_id: str) -> s.TaskOut:
         """State, frozen recipe, place in line, progress or error."""
         found = parts.queue.get(task_id)
@@ -135,12 +137,33 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         messages = live.task_events(task_id, _event_number(last_event_id))
         return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
 
+    @router.delete(
+        "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
+    )
+    def cancel(task_id: str) -> s.TaskOut:
+        """A waiting task ends now, a running one at its next step; an ended one stays as it is."""
+        parts.queue.cancel(task_id)
+        return s.task_out(parts.queue.get(task_id))
+
+    @router.post(
+        "/tasks/{task_id}/retry",
+        tags=["tasks"],
+        status_code=201,
+        summary="Try again",
+        responses=s.problems(403, 404, 422, 507),
+    )
+    def retry(task_id: str) -> s.Submitted:
+        """A new task with the same recipe at the end of the line."""
+        return s.Submitted(ids=[parts.queue.retry(task_id)])
+
+
+def _add_files(router: APIRouter, parts: Parts) -> None:
     @router.get(
         "/tasks/{task_id}/image",
         tags=["tasks"],
         summary="The picture file",
         response_class=FileResponse,
-        responses=s.problems(404, 409) | {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
+        responses=s.problems(404, 409, 422) | {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
     )
     def image(task_id: str, download: bool = False) -> FileResponse:
         """The file as it was saved, with its recipe inside."""
@@ -156,7 +179,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         tags=["tasks"],
         summary="A small copy",
         response_class=FileResponse,
-        responses=s.problems(404, 409) | {200: {"content": {"image/jpeg": {}}}},
+        responses=s.problems(404, 409, 422) | {200: {"content": {"image/jpeg": {}}}},
     )
     def thumbnail(task_id: str) -> FileResponse:
         """A JPEG of at most 20 KB."""
@@ -164,23 +187,6 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
             _picture_path(parts.queue.get(task_id)), parts.settings.data_dir / "thumbs", THUMBNAIL_SIDE
         )
         return FileResponse(path, media_type="image/jpeg", headers=FOR_GOOD)
-
-    @router.delete("/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 507))
-    def cancel(task_id: str) -> s.TaskOut:
-        """A waiting task ends now, a running one at its next step; an ended one stays as it is."""
-        parts.queue.cancel(task_id)
-        return s.task_out(parts.queue.get(task_id))
-
-    @router.post(
-        "/tasks/{task_id}/retry",
-        tags=["tasks"],
-        status_code=201,
-        summary="Try again",
-        responses=s.problems(403, 404, 507),
-    )
-    def retry(task_id: str) -> s.Submitted:
-        """A new task with the same recipe at the end of the line."""
-        return s.Submitted(ids=[parts.queue.retry(task_id)])
 
 
 def _event_number(text: str | None) -> int:
@@ -252,7 +258,7 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
         tags=["pictures"],
         status_code=204,
         summary="Delete the file",
-        responses=s.problems(403, 404, 409),
+        responses=s.problems(403, 404, 409, 422),
     )
     def delete(task_id: str) -> Response:
         """Deletes a picture that lies in the output folder, for good."""
@@ -269,7 +275,7 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
         tags=["pictures"],
         status_code=204,
         summary="Show in the file manager",
-        responses=s.problems(403, 404, 409),
+        responses=s.problems(403, 404, 409, 422),
     )
     def open_folder(task_id: str, request: Request) -> Response:
         """Only for a browser on the same machine."""

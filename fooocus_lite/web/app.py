@@ -11,7 +11,7 @@ import contextlib
 import importlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def create_app(
     page = LatePage(lambda: _build_page(settings, library))
 
     @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         async with page.building():
             yield
 
@@ -79,7 +79,7 @@ class LatePage:
         self.problem: str | None = None
 
     @contextlib.asynccontextmanager
-    async def building(self) -> AsyncIterator[None]:
+    async def building(self) -> AsyncGenerator[None]:
         """Build in a thread while the body runs; Gradio's own start-up and shutdown included."""
         closing = asyncio.Event()
         task = asyncio.create_task(self._live(closing))
@@ -92,7 +92,7 @@ class LatePage:
     async def _live(self, closing: asyncio.Event) -> None:
         try:
             app = await asyncio.to_thread(self._build)
-        except Exception as exc:  # noqa: BLE001 - whatever breaks in Gradio, the interface must go on
+        except Exception as exc:  # whatever breaks in Gradio, the interface must go on
             logger.exception("the page could not be built")
             self.state, self.problem = "failed", f"{type(exc).__name__}: {exc}"
             return

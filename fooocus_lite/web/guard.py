@@ -16,6 +16,8 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.web.schemas import problem_response
 
 MAX_BODY_BYTES = 1_000_000
+#: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
+MAX_DRAINED_BYTES = 16_000_000
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 CONTENT_POLICY = (
@@ -104,18 +106,19 @@ def _too_large() -> FooocusError:
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
     """The whole body, or None when it is longer than allowed."""
     declared = Headers(scope=scope).get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
+    if not declared.isdecimal() or int(declared) > MAX_DRAINED_BYTES:
         return None
-    body, more = b"", True
-    while more:
+    pieces, size, more = list[bytes](), 0, True
+    while more and size <= MAX_DRAINED_BYTES:
         message = await receive()
         if message["type"] != "http.request":
             break
-        body += message.get("body", b"")
+        piece = message.get("body", b"")
+        size += len(piece)
         more = message.get("more_body", False)
-        if len(body) > MAX_BODY_BYTES:
-            return None
-    return body
+        if size <= MAX_BODY_BYTES:
+            pieces.append(piece)
+    return b"".join(pieces) if size <= MAX_BODY_BYTES else None
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -14,7 +14,7 @@ from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.eventlog import EventLog
-from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview, Progress, Queued, Started
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview, Progress, PromptReady, Queued, Started
 from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.taskqueue import Task, TaskQueue
 from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
@@ -76,7 +76,7 @@ class Live:
             return _progress(event) | {"type": "progress"}
         if isinstance(event, Preview):
             return _preview(event) | {"type": "preview"}
-        if isinstance(event, Queued | Started | Finished | Failed | Cancelled):
+        if isinstance(event, Queued | Started | PromptReady | Finished | Failed | Cancelled):
             return await asyncio.to_thread(self._task_message, event)
         return None
 

@@ -134,13 +134,27 @@ class QueueHead(BaseModel):
 
 def task_out(task: Task, progress: Progress | None = None) -> TaskOut:
     """The task as programs see it."""
-    values = {name: getattr(task, name) for name in TaskOut.model_fields if hasattr(task, name)}
-    ended = task.finished_at is not None and task.started_at is not None
-    step = (
-        TaskProgress(step=progress.step, steps=progress.steps, seconds_left=progress.seconds_left) if progress else None
+    seconds = task.finished_at - task.started_at if task.finished_at and task.started_at else None
+    return TaskOut(
+        id=task.id,
+        batch_id=task.batch_id,
+        state=task.state,
+        attempt=task.attempt,
+        recipe=task.recipe,
+        position=task.position,
+        progress=_progress_out(progress) if progress else None,
+        error=Problem(**task.error) if task.error else None,
+        width=task.width,
+        height=task.height,
+        seconds=seconds,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
     )
-    seconds = task.finished_at - task.started_at if ended else None  # type: ignore[operator]
-    return TaskOut(**values | {"progress": step, "seconds": seconds})
+
+
+def _progress_out(event: Progress) -> TaskProgress:
+    return TaskProgress(step=event.step, steps=event.steps, seconds_left=event.seconds_left)
 
 
 def picture_out(task: Task) -> PictureOut:

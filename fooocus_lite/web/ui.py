@@ -184,5 +184,4 @@ def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Butto
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
     for side in ("width", "height"):
         fields[side].input(fn=None, inputs=every, outputs=[fields["aspect"]], js=call("sizeTyped"))
-    fields["seed"].input(fn=None, inputs=every, outputs=[fields["random_seed"]], js=call("seedTyped"))
     gr.on([field.change for field in every], fn=None, inputs=every, js=call("changed"))

@@ -6,10 +6,9 @@ import asyncio
 import base64
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
@@ -84,7 +83,7 @@ def test_page_begins_with_a_snapshot_and_then_hears_everything(quiet_server: Ser
 
 
 class _NoRunner:
-    about: dict[str, Any] = {}
+    about: ClassVar[dict[str, Any]] = {}
 
     def warm_up(self, plan: object) -> None: ...
 
@@ -108,7 +107,7 @@ def bytes_of(store: Store) -> tuple[int, int, int]:
 
     async def two_messages() -> tuple[int, int]:
         messages = live.page_messages()
-        snapshot = await anext(messages) if sys.version_info >= (3, 10) else ""
+        snapshot = await anext(messages)
         (task_id,) = await asyncio.to_thread(store.queue.submit, [Recipe(prompt="a star", seed=1, width=8, height=8)])
         change = await anext(messages)
         await messages.aclose()

@@ -15,7 +15,7 @@ from fooocus_lite.runner import LocalRunner
 from fooocus_lite.store import Store, open_store
 
 FAKE = "tests.deeds.fake_engine:FakeEngine"
-DEADLINE_S = 60.0
+DEADLINE_S = 300.0
 
 
 def until(condition: Callable[[], object], what: str = "it") -> None:

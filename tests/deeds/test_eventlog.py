@@ -34,15 +34,15 @@ def queued(store: Store) -> str:
 def test_facts_survive_a_restart_with_numbers_that_rise(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     task_id = queued(store)
-    told = [store.log.append(task_id, Progress(step=n, steps=900)) for n in range(900)]
     last = store.log.append(task_id, PromptReady(texts=("a ★ 😀", "\ud83d"), warnings=("w",)))
+    told = [store.log.append(task_id, Progress(step=n, steps=900)) for n in range(900)]
     before = store.log.facts(task_id)
     store.close()
     store = open_store(tmp_path)
     assert store.log.facts(task_id)[: len(before)] == before
     assert store.log.facts(task_id)[1].texts == ("a ★ 😀", "\ud83d")  # type: ignore[attr-defined]
     after = store.log.append(task_id, Started())
-    assert after.seq > last.seq > told[-1].seq
+    assert after.seq > told[-1].seq > last.seq
     assert after.seq < 2**53  # JavaScript's last exact whole number
     store.close()
 
@@ -196,6 +196,18 @@ def test_an_asyncio_follower_that_goes_away_leaves_nothing(store: Store) -> None
     asyncio.run(leave())
     assert store.log._wakers == set()  # pyright: ignore[reportPrivateUsage]
     store.log.append(task_id, Started())
+
+
+def test_a_fact_waits_until_it_is_published(store: Store) -> None:
+    """Between commit and publication, a reader would get it before the older progress that it ends."""
+    task_id = queued(store)
+    follower = store.log.follow(task_id, heartbeat_s=0)
+    seen = [next(follower)]
+    with store.database.write() as transaction:
+        transaction.after_commit(lambda: seen.append(next(follower)))
+        store.log.record(transaction, task_id, PromptReady())
+    assert seen[1] is None
+    assert isinstance(next(follower), PromptReady)
 
 
 def test_a_fact_that_is_not_on_disk_is_not_told(store: Store) -> None:

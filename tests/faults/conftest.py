@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.server import STARTER, Server, is_shipped
 
+DAMAGED = b"no database at all" * 1000
 if not sys.platform.startswith("linux"):
     collect_ignore_glob = ["test_*.py"]  # they kill with signals, look into /proc and mount disks
 
@@ -33,8 +34,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that the tests which do not end it share."""
-    running = Server(tmp_path_factory.mktemp("fault-server"), models).start()
+    """One that the tests which do not end it share; it finds a damaged queue file when it starts."""
+    folder = tmp_path_factory.mktemp("fault-server")
+    (folder / "data").mkdir()
+    (folder / "data" / "queue.db").write_bytes(DAMAGED)
+    running = Server(folder, models).start()
     yield running
     running.end()
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTER = ROOT / "models" / "starter"
-DEADLINE_S = 300.0
+DEADLINE_S = 900.0  # a busy machine takes minutes to import everything
 ENDED = ("finished", "failed", "cancelled")
 
 
@@ -118,9 +118,12 @@ class Server:
         headers = {"Content-Type": "application/json"}
         return self._ask(urllib.request.Request(self.address + path, data, headers, method="POST"))
 
+    def cancel(self, task_id: str) -> None:
+        self._ask(urllib.request.Request(f"{self.address}/v1/tasks/{task_id}", method="DELETE"))
+
     def _ask(self, request: urllib.request.Request) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as exc:
             with exc:

@@ -132,6 +132,12 @@ def test_missing_venv_module_is_one_sentence(place: Place, monkeypatch: pytest.M
         ensure_environment(place, tools=False)
 
 
+def test_something_in_the_way_is_one_sentence(place: Place) -> None:
+    place.venv.write_text("a file where the folder should be")
+    with pytest.raises(Problem, match=r"^[^\n]+\.$"):
+        ensure_environment(place, tools=False)
+
+
 @pytest.mark.parametrize("stamp", ["", "[]", "{}", '{"pins": 1', '{"pins": "old", "python": "3.11"}'])
 def test_a_stamp_that_says_something_else_is_not_trusted(place: Place, stamp: str) -> None:
     place.python.parent.mkdir(parents=True)

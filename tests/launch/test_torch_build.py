@@ -76,6 +76,10 @@ def test_index_of(build: str, url: str, local: str, needed: float) -> None:
         ("SSLError(SSLCertVerificationError(1, 'CERTIFICATE_VERIFY_FAILED'))", "not trusted"),
         ("ERROR: Could not install packages: [Errno 13] Permission denied: '/x'", "cannot be written"),
         ("ERROR: No matching distribution found for torch==2.13.0", "torch==2.13.0 cannot be had"),
+        (
+            "ERROR: Cannot install brush==7.0 because these package versions have conflicting",
+            "brush==7.0 cannot be had",
+        ),
         ("ERROR: something new", ""),
     ],
 )

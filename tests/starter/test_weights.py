@@ -52,7 +52,19 @@ def test_one_step_costs_at_most_two_gflop() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "🦄🌈", "\0\0", "שלום עולם", "a" * 5000, "日本語のテキスト", "\u202e reversed", "é" * 300, "<|endoftext|>", "﷽"],
+    [
+        "",
+        " ",
+        "🦄🌈",
+        "\0\0",
+        "שלום עולם",
+        "a" * 5000,
+        "日本語のテキスト",
+        "\u202e reversed",
+        "é" * 300,
+        "<|endoftext|>",
+        "﷽",
+    ],
 )
 def test_the_tokenizer_takes_any_text(text: str) -> None:
     tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer")

@@ -31,7 +31,19 @@ export async function start(fieldNames, values) {
   change({ menu, draft });
   estimate(draft);
   setTimeout(() => { document.documentElement.dataset.form = "ready"; });
-  return asValues(withShape(draft));
+  if (menu?.problems.length) showBrokenFiles(menu.problems);
+  return asValues(withShape(draft)).map((value, at) => withChoices(names[at], value, menu));
+}
+
+/** Styles and presets may have come since the page was built: Gradio takes a field's new choices with its value. */
+function withChoices(name, value, menu) {
+  const rows = { styles: menu?.styles.map((row) => [row.name, row.name]), preset: menu?.presets.map((row) => [row.label, row.name]) }[name];
+  return rows ? { __type__: "update", choices: rows, value } : value;
+}
+
+function showBrokenFiles(problems) {
+  const hint = "Everything else was loaded. Mend the file and reload the page.";
+  showProblem({ problem: problems[0], hint, details: problems.slice(1).join("\n") }, { key: "files" });
 }
 
 const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
@@ -84,9 +96,9 @@ export function shapeChosen(values) {
   return asValues(width && height ? { ...draft, width, height } : draft);
 }
 
-/** …and the other way round. */
+/** …and the other way round. One output: Gradio wants a list all the same. */
 export function sizeTyped(values) {
-  return withShape(asDraft(values)).aspect;
+  return [withShape(asDraft(values)).aspect];
 }
 
 function withShape(draft) {
@@ -96,9 +108,12 @@ function withShape(draft) {
   return { ...draft, aspect: named ? name : "custom" };
 }
 
-/** Whoever types a seed wants that one. */
-export function seedTyped(values) {
-  return String(asDraft(values).seed ?? "").trim() === "";
+/** Whoever types a seed wants that one; whoever empties the field wants any. */
+export function followSeed() {
+  document.addEventListener("input", ({ target }) => {
+    const random = target.closest("#fl-seed") && document.querySelector('#fl-random input[type="checkbox"]');
+    if (random && random.checked === (target.value.trim() !== "")) random.click();
+  });
 }
 
 /** A Recipe from the widgets; what is empty is left to the program. */

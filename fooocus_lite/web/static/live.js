@@ -1,7 +1,7 @@
 // Following the program: a snapshot first, then what changed. The only place that knows the messages.
 
 import { call, parse } from "./api.js";
-import { change, running, state } from "./store.js";
+import { change, doomed, running, state } from "./store.js";
 
 const PAGE = 48;
 const endings = new Set(); // called with (task, details)
@@ -84,7 +84,7 @@ export async function loadPictures({ fresh = false } = {}) {
   try {
     const query = fresh || !state.nextPictures ? "" : `&before=${encodeURIComponent(state.nextPictures)}`;
     const page = await call("GET", `/v1/pictures?limit=${PAGE}${query}`);
-    const known = new Set(fresh ? [] : state.pictures.map((one) => one.id));
+    const known = new Set([...doomed, ...(fresh ? [] : state.pictures.map((one) => one.id))]);
     change({
       pictures: [...(fresh ? [] : state.pictures), ...page.pictures.filter((one) => !known.has(one.id))],
       nextPictures: page.next,

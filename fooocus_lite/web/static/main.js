@@ -1,19 +1,34 @@
 // Everything that lives on the page, started once. The forms are Gradio's; see web/ui.py.
 
-import { showFailure } from "./form.js";
+import { followSeed, showFailure } from "./form.js";
 import { showFrame } from "./header.js";
 import { listenToKeys } from "./keys.js";
 import { follow, onEnd } from "./live.js";
+import { clear, showProblem } from "./notice.js";
 import { showPictures } from "./pictures.js";
 import { showQueue } from "./queue.js";
 import { showStage } from "./stage.js";
+import { onChange } from "./store.js";
 import { showStyles } from "./styles.js";
 import { showInTab } from "./tab.js";
+
+let trouble = null;
+
+/** What keeps the program from drawing at all, such as a full disk; goes when it is over. */
+function showTrouble(state) {
+  const problem = state.trouble?.problem || null;
+  if (problem === trouble) return;
+  trouble = problem;
+  if (problem) showProblem(state.trouble, { key: "trouble" });
+  else clear("trouble");
+}
 
 follow();
 showInTab();
 listenToKeys();
+followSeed();
 onEnd((task, details) => { if (task.state === "failed") showFailure(task, details); });
+onChange(showTrouble);
 showFrame();
 showStage();
 showQueue().then(showPictures);

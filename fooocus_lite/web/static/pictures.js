@@ -4,7 +4,7 @@ import { call, thumbUrl } from "./api.js";
 import { button, h, setText, whenThere } from "./dom.js";
 import { loadPictures } from "./live.js";
 import { showProblem, showUndo } from "./notice.js";
-import { change, onChange, state } from "./store.js";
+import { change, doomed, onChange, state } from "./store.js";
 import { setSheet } from "./theme.js";
 
 const UNDO_S = 8;
@@ -66,14 +66,21 @@ export function removePicture(picture) {
   const rest = state.pictures.filter((one) => one.id !== picture.id);
   change({ pictures: rest, selected: state.selected === picture.id ? rest[Math.min(at, rest.length - 1)]?.id ?? null : state.selected });
   const timer = setTimeout(() => {
+    doomed.delete(picture.id);
     call("DELETE", `/v1/pictures/${picture.id}`).catch((error) => showProblem(error));
   }, UNDO_S * 1000);
+  doomed.add(picture.id);
   showUndo("The picture was deleted.", () => {
     clearTimeout(timer);
+    doomed.delete(picture.id);
     const all = [...state.pictures, picture].sort((a, b) => b.finished_at - a.finished_at);
     change({ pictures: all, selected: picture.id });
   }, UNDO_S);
 }
+
+window.addEventListener("pagehide", () => {
+  for (const id of doomed) fetch(`/v1/pictures/${id}`, { method: "DELETE", keepalive: true });
+});
 
 /** The pictures over the whole left side, or a strip of them. */
 export function setGallery(open) {

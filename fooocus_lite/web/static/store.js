@@ -18,6 +18,9 @@ export const state = {
   details: localStorage.getItem("fl.details") === "1",
 };
 
+/** Pictures that were deleted here but can still be had back; no page of the gallery brings them in. */
+export const doomed = new Set();
+
 const views = new Set();
 let due = false;
 

@@ -1,0 +1,168 @@
+"""The command line without a picture: what it prints, in which channel, with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fooocus_lite import cli
+from fooocus_lite.cli import COMMANDS, RECIPE_OPTIONS, main
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.settings import SETTINGS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in SETTINGS.values():
+        monkeypatch.delenv(row.env, raising=False)
+    monkeypatch.setenv("FOOOCUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FOOOCUS_OUTPUT_DIR", str(tmp_path / "out"))
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> tuple[str, str]:
+    """(stdout, stderr) of one command that must end with ``code``."""
+    assert main(list(arguments)) == code
+    return capsys.readouterr()
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert not end.value.code
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "test"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert not end.value.code
+    text = capsys.readouterr().out
+    assert "--data-dir" in text and "--debug" in text
+    if command == "serve":
+        assert all(row.flag in text for row in SETTINGS.values())
+
+
+def test_every_option_of_generate_is_a_field_of_the_recipe() -> None:
+    fields = {cli.FIELD_OF.get(name, name) for name in RECIPE_OPTIONS} - {"size"}
+    assert fields | {"width", "height", "styles", "prompt"} == set(Recipe.model_fields)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ("--seed abc", "seed cannot be 'abc'. Allowed is a whole number from 0 to 9223372036854775807."),
+        ("--seed -1", "seed cannot be '-1'."),
+        ("--seed 9223372036854775808", "seed cannot be '9223372036854775808'."),
+        ("--size 7", "size cannot be '7'. Write it as 128x192."),
+        ("--size 7x7", "width cannot be 7. Allowed for starter: multiples of 32"),
+        ("--size 0x128", "width cannot be '0'."),
+        ("--size 128x100000", "height cannot be '100000'."),
+        ("--steps 0", "steps cannot be '0'. Allowed is a whole number from 1 to 200."),
+        ("--steps 1000000", "steps cannot be '1000000'."),
+        ("--guidance-scale nan", "guidance_scale cannot be 'nan'."),
+        ("--sag-scale 99", "sag_scale cannot be '99'."),
+        ("--count 0", "count cannot be '0'."),
+        ("--sampler nope", "There is no sampler 'nope'. Choose one of: euler,"),
+        ("--style nope", "There is no style 'nope'."),
+        ("--preset nope", "There is no preset 'nope'."),
+        ("--model nope", "There is no model 'nope'."),
+        ("--format bmp", "image_format cannot be 'bmp'. Allowed is png, jpeg or webp."),
+        ("--device quantum", "device cannot be 'quantum' (from --device)."),
+    ],
+)
+def test_bad_value_is_one_sentence(options: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out, err = said(capsys, "generate", "a red circle", "--dry-run", *options.split(), code=2)
+    assert out == ""
+    assert words in err and err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_huge_prompt_is_refused_and_strange_text_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = said(capsys, "generate", "x" * 1_000_000, "--dry-run", code=2)
+    assert err == "prompt has 1,000,000 characters. Use at most 20,000.\n"
+    strange = "🦊 نجمة حمراء\x00 a\u0301"
+    out, _ = said(capsys, "generate", strange, "--dry-run", "--json", "--seed", "1", code=0)
+    assert json.loads(out)["texts"] == [strange.replace("\x00", "")]
+
+
+def test_dry_run_prints_a_plan_per_picture(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--count", "3", "--seed", "7", "--size", "128x160", "--style", "watercolor", "--steps", "9", "--json"]
+    out, _ = said(capsys, "generate", "a red circle", "--dry-run", *options, code=0)
+    plans = [json.loads(line) for line in out.splitlines()]
+    assert [plan["seed"] for plan in plans] == [7, 8, 9]
+    assert all((plan["width"], plan["height"], plan["steps"]) == (128, 160, 9) for plan in plans)
+    assert "a red circle" in plans[0]["texts"][0] and "watercolor" in plans[0]["texts"][0]
+    assert plans[0]["model"]["name"] == "starter"
+    assert not (Path(os.environ["FOOOCUS_OUTPUT_DIR"])).exists()
+
+
+def test_dry_run_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = said(capsys, "generate", "a red circle", "--dry-run", "--seed", "7", code=0)
+    assert "seed 7" in out and "wanted:   a red circle" in out
+
+
+def test_an_open_seed_is_drawn_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    seeds = {json.loads(said(capsys, "generate", "x", "--dry-run", "--json", code=0)[0])["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_generate_without_its_model_says_where_it_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"name": "absent", "family": "sdxl", "path": "absent.safetensors", "native_size": 1024}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "catalog.json").write_text(json.dumps([entry]))
+    out, err = said(capsys, "generate", "a red circle", "--model", "absent", code=2)
+    assert out == "" and "The model absent is not at" in err and "absent.safetensors" in err
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
+def test_replay_of_what_holds_no_recipe(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    out, err = said(capsys, "replay", str(path), code=2)
+    assert out == "" and "picture.png holds no recipe. Choose a PNG, JPEG or WebP" in err
+    assert "missing.png cannot be read" in said(capsys, "replay", str(tmp_path / "missing.png"), code=2)[1]
+
+
+def test_settings_name_their_source(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOOCUS_DTYPE", "bf16")
+    out, _ = said(capsys, "settings", "--json", "--port", "9000", "--no-browser", code=0)
+    shown = json.loads(out)
+    assert set(shown) == set(SETTINGS)
+    assert (shown["port"]["value"], shown["port"]["source"]) == (9000, "--port")
+    assert (shown["dtype"]["value"], shown["dtype"]["source"]) == ("bf16", "FOOOCUS_DTYPE")
+    assert (shown["open_browser"]["value"], shown["open_browser"]["source"]) == (False, "--no-browser")
+    assert (shown["host"]["value"], shown["host"]["source"]) == ("127.0.0.1", "default")
+    assert shown["data_dir"]["value"] == str(tmp_path / "data")
+    text, _ = said(capsys, "settings", code=0)
+    assert [line.split()[0] for line in text.splitlines()] == list(SETTINGS)
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--port", "70000"], ["--port", "abc"]])
+def test_serve_refuses_a_bad_setting_before_it_starts(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    _, err = said(capsys, *arguments, code=2)
+    assert "port cannot be" in err and "(from --port). Allowed: 1 to 65535." in err
+
+
+def test_a_bug_is_two_sentences_and_no_traceback() -> None:
+    code = (
+        "import sys; from fooocus_lite import cli\n"
+        "cli.run_settings = None\n"
+        "cli._settings_of = lambda options: 1 / 0\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    for extra in ([], ["--debug"]):
+        command = [sys.executable, "-c", code, "generate", "x", "--dry-run", *extra]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 1
+        assert ("Traceback" in done.stderr) == bool(extra)
+        assert ("report what it prints" in done.stderr) != bool(extra)

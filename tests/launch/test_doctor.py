@@ -1,0 +1,84 @@
+"""The doctor finds what was really broken, and says how to mend it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fooocus_lite import doctor, torch_build
+from fooocus_lite.cli import main
+from fooocus_lite.settings import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+ENTRY = {"name": "mine", "family": "sdxl", "path": "mine", "native_size": 128, "size_multiple": 32}
+
+
+@pytest.fixture
+def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of the person's own: the shipped one's folder without its weights, which the test writes."""
+    monkeypatch.setenv("FOOOCUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("FOOOCUS_OUTPUT_DIR", str(tmp_path / "out"))
+    monkeypatch.setenv("FOOOCUS_MODELS_DIR", str(tmp_path / "models"))
+    folder = tmp_path / "models" / "mine"
+    shutil.copytree(ROOT / "models" / "starter", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "catalog.json").write_text(json.dumps([ENTRY]))
+    return folder
+
+
+def write_weights(path: Path, *, missing_bytes: int = 0) -> None:
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16 - missing_bytes))
+
+
+def test_a_healthy_machine_and_its_device(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--json", "--device", "cpu"])
+    found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert found["device"]["state"] == "ok" and "PyTorch" in found["device"]["text"]
+    assert found["python"]["state"] == found["data_dir"]["state"] == found["output_dir"]["state"] == "ok"
+    assert re.search(r"starter: \d+ files, \d+ MB, whole", found["model"]["text"])
+
+
+def test_damaged_weights_are_found_without_reading_them(own_model: Path) -> None:
+    for name in ("unet", "vae"):
+        write_weights(own_model / name / "diffusion_pytorch_model.safetensors")
+    findings = list(doctor._models(load_settings()))
+    assert [f.state for f in findings if f.text.startswith("mine")] == ["ok"]
+    write_weights(own_model / "vae" / "diffusion_pytorch_model.safetensors", missing_bytes=1)
+    (damaged,) = [f for f in doctor._models(load_settings()) if f.text.startswith("mine")]
+    assert (
+        damaged.state == "problem" and "diffusion_pytorch_model.safetensors is damaged" in damaged.text and damaged.hint
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 8 + b"{}", b"\x02" + b"\x00" * 7 + b"[]", b"<html>no"])
+def test_what_is_no_safetensors_file_is_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    assert not doctor._is_whole(path)
+
+
+def test_a_device_that_is_not_there_is_a_problem(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--device", "xpu:9"]) == 1
+    said = capsys.readouterr().out
+    assert "not available here" in said and "Traceback" not in said
+
+
+def test_a_build_that_cannot_use_the_card_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_build, "choose", lambda: ("cu130", "an NVIDIA card"))
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.13.0+cpu")
+    (note,) = doctor._build()
+    assert note.state == "note" and "cannot use an NVIDIA card" in note.text and ".venv" in note.hint
+
+
+def test_versions_that_are_not_the_pinned_ones_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, versions = load_settings(), {"torch": "2.13.0+cu130", "gradio": "4.0.0", "pillow": ""}
+    monkeypatch.setattr(doctor, "PACKAGES", tuple(versions))
+    monkeypatch.setattr(doctor, "_version", versions.get)
+    absent, other = doctor._versions(settings)
+    assert absent.state == "problem" and "pillow" in absent.text
+    assert other.state == "note" and "gradio 4.0.0 instead of" in other.text and "torch" not in other.text
