@@ -219,7 +219,9 @@ class Dispatcher:
         try:
             info = describe_picture(job.recipe, job.plan, image.facts)
             saved = save_image(image, info, task_id=job.task.id, output_dir=self._output_dir)
-            self._finish(job.task, saved, finished, image.facts)
+            if self._finish(job.task, saved, finished, image.facts):
+                drawn = f"{saved.width}×{saved.height}, {job.plan.sampler} {job.plan.steps} steps"
+                logger.info("task %s done: %s, %.1f s", job.task.id, drawn, finished.seconds)
         except FooocusError as exc:
             self._end(job.task, _failed(exc))
         except Exception:  # the same border as in `_work`: this thread must not swallow a task
@@ -239,9 +241,8 @@ class Dispatcher:
 
     # What must reach the disk.
 
-    def _finish(self, task: Task, saved: ImageSaved, finished: Finished, facts: dict[str, Any]) -> None:
-        if self._persist(lambda: self._queue.finish(task.id, saved, finished, facts)):
-            logger.info("task %s done: %d×%d, %.1f s", task.id, saved.width, saved.height, finished.seconds)
+    def _finish(self, task: Task, saved: ImageSaved, finished: Finished, facts: dict[str, Any]) -> bool:
+        return self._persist(lambda: self._queue.finish(task.id, saved, finished, facts))
 
     def _end(self, task: Task, event: Failed | Cancelled) -> None:
         logger.info("task %s %s %s", task.id, event.kind, getattr(event, "problem", ""))

@@ -93,10 +93,12 @@ def _engine(settings: Settings) -> Iterator[Finding]:
         return
     if done.returncode:
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "no output")
-        hint = "Change the setting device or dtype." if "BadValue" in last else AGAIN
-        yield Finding("device", "problem", re.sub(r"^[\w.]+: ", "", last), hint)
+        yield Finding("device", "problem", last, AGAIN)
         return
     about: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "problem" in about:
+        yield Finding("device", "problem", about["problem"], "Change the setting device or dtype.")
+        return
     memory = f", {about['total_memory_bytes'] / 1e9:.1f} GB" if about.get("total_memory_bytes") else ""
     text = f"{about['device_name']} ({about['device']}){memory}, {about['dtype']}, PyTorch {about['torch']}"
     yield Finding("device", "ok", text)

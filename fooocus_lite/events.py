@@ -155,7 +155,8 @@ class Cancelled(Event):
 KINDS: dict[str, type[Event]] = {
     cls.kind: cls
     for cls in (
-        Queued, Downloading, Started, PromptReady, Progress, Preview, ImageReady, ImageSaved, Finished, Failed, Cancelled,
+        Queued, Downloading, Started, PromptReady, Progress, Preview,
+        ImageReady, ImageSaved, Finished, Failed, Cancelled,
     )
 }  # fmt: skip
 TERMINAL: dict[str, State] = {"finished": "finished", "failed": "failed", "cancelled": "cancelled"}
@@ -165,7 +166,7 @@ def event_from_dict(data: dict[str, Any]) -> Event:
     """The inverse of `Event.to_dict` (picture bytes stay empty)."""
     cls = KINDS[data["kind"]]
     names = {f.name for f in dataclasses.fields(cls)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
     return cls(**values)
 
 
@@ -217,7 +218,8 @@ class Result:
             case Failed():
                 error = {"code": event.code, "problem": event.problem, "hint": event.hint, "field": event.field_name}
                 return dataclasses.replace(changed, state="failed", error=error, seconds_left=None)
-        return changed
+            case _:
+                return changed
 
 
 def fold(events: Iterable[Event]) -> Result:

@@ -6,6 +6,7 @@ The table is printed as Markdown; contact sheets with what was wrong first go to
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from diffusers import (
 from PIL import Image
 
 from training.checks import check_object, check_pair, check_scene
-from training.config import STARTER, parse
+from training.config import STARTER, half, parse
 from training.draw import draw
 from training.pictures import Array
 from training.style_check import style_of
@@ -46,6 +47,16 @@ SAMPLERS = {
 }
 Painter = Callable[[list[str], list[Spec], int, tuple[int, int]], list[Array]]
 Judge = Callable[[Array, Spec], dict[str, bool]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Some lines of the table: what to paint, who looks at it, (width, height) in pixels."""
+
+    title: str
+    specs: list[Spec]
+    look: Judge
+    size: tuple[int, int]
 
 
 @dataclass
@@ -82,24 +93,34 @@ def styled_specs(count: int, rng: Random) -> list[Spec]:
     return [Spec(**{**spec.__dict__, "style": ("", *STYLES)[k % (len(STYLES) + 1)]}) for k, spec in enumerate(specs)]
 
 
-def make_painter(
-    folder: Path, device: torch.device, *, sampler: str, steps: int, guidance_scale: float, batch: int
-) -> Painter:
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are made; ``fast`` computes in bfloat16 where that pays."""
+
+    sampler: str = "dpmpp_2m_karras"
+    steps: int = 20
+    guidance_scale: float = 4.0
+    batch: int = 25
+    fast: bool = False
+
+
+def make_painter(folder: Path, device: torch.device, sampling: Sampling) -> Painter:
     """Pictures from the model in ``folder`` through diffusers' own SDXL pipeline, in batches."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True).to(device, torch.float32)
-    kind, options = SAMPLERS[sampler]
+    kind, options = SAMPLERS[sampling.sampler]
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **options)
     pipeline.set_progress_bar_config(disable=True)
 
     def paint(prompts: list[str], specs: list[Spec], seed: int, size: tuple[int, int]) -> list[Array]:
         pictures: list[Array] = []
-        for start in range(0, len(prompts), batch):
-            some = prompts[start : start + batch]
+        for start in range(0, len(prompts), sampling.batch):
+            some = prompts[start : start + sampling.batch]
             generators = [torch.Generator().manual_seed(seed + start + k) for k in range(len(some))]
-            with torch.no_grad():
+            with torch.no_grad(), half(device, sampling.fast):
                 result = pipeline(
-                    some, negative_prompt=[""] * len(some), num_inference_steps=steps, guidance_scale=guidance_scale,
-                    width=size[0], height=size[1], generator=generators, output_type="np",
+                    some, negative_prompt=[""] * len(some), num_inference_steps=sampling.steps,
+                    guidance_scale=sampling.guidance_scale, width=size[0], height=size[1],
+                    generator=generators, output_type="np",
                 )  # fmt: skip
             pictures += [(picture * 255 + 0.5).astype(np.uint8) for picture in result.images]
         return pictures
@@ -112,15 +133,16 @@ def paint_drawn(prompts: list[str], specs: list[Spec], seed: int, size: tuple[in
     return [draw(spec, seed + k, *size) for k, spec in enumerate(specs)]
 
 
-def judge(paint: Painter, specs: list[Spec], look: Judge, seed: int, size: tuple[int, int]) -> Tally:
-    """Paints ``specs`` and looks at each picture."""
+def judge(paint: Painter, job: Job, seed: int) -> Tally:
+    """Paints what the job asks for and looks at each picture."""
     tally = Tally()
-    for picture, spec in zip(paint([plain_caption(spec) for spec in specs], specs, seed, size), specs, strict=True):
-        tally.add(picture, look(picture, spec))
+    pictures = paint([plain_caption(spec) for spec in job.specs], job.specs, seed, job.size)
+    for picture, spec in zip(pictures, job.specs, strict=True):
+        tally.add(picture, job.look(picture, spec))
     return tally
 
 
-def contact_sheet(tally: Tally, path: Path, columns: int = 12, most: int = 96) -> None:
+def contact_sheet(tally: Tally, path: Path, columns: int = 11, most: int = 220) -> None:
     """A grid of pictures, the wrong ones first, framed red."""
     shown = sorted(tally.pictures, key=lambda pair: pair[0])[:most]
     height, width = shown[0][1].shape[:2]
@@ -133,43 +155,47 @@ def contact_sheet(tally: Tally, path: Path, columns: int = 12, most: int = 96) -
     Image.fromarray(sheet).save(path)
 
 
-def evaluate(paint: Painter, out: Path, *, share: float, native: int) -> str:
-    """Every line of the table, as Markdown; ``share`` of the full numbers of pictures."""
+def check_style(picture: Array, spec: Spec) -> dict[str, bool]:
+    """Does the picture look like its style?"""
+    return {spec.style or "plain": style_of(picture) == spec.style}
+
+
+def make_jobs(share: float, native: int) -> list[Job]:
+    """All that is asked; ``share`` of the full numbers of pictures, ``native`` pixels a side."""
     rng = Random("evaluation")
-    count = lambda full: max(4, round(full * share))  # noqa: E731
-    style_judge: Judge = lambda picture, spec: {spec.style or "plain": style_of(picture) == spec.style}  # noqa: E731
+
+    def count(full: int) -> int:
+        return max(4, round(full * share))
+
+    square = (native, native)
     pairs = [random_pair(rng) for _ in range(count(100))]
     scenes = [random_scene(rng) for _ in range(count(100))]
-    unit = native // 4
-    jobs: list[tuple[str, list[Spec], Judge, tuple[int, int]]] = [
-        ("held-out objects", held_out_specs(count(200), rng), check_object, (native, native)),
-        ("two objects", pairs, check_pair, (native, native)),
-        ("scenes", scenes, check_scene, (native, native)),
-        ("styles", styled_specs(count(20), rng), style_judge, (native, native)),
+    jobs = [
+        Job("held-out objects", held_out_specs(count(200), rng), check_object, square),
+        Job("two objects", pairs, check_pair, square),
+        Job("scenes", scenes, check_scene, square),
+        Job("styles", styled_specs(count(20), rng), check_style, square),
     ]
     for wide, tall in ((3, 3), (5, 5), (6, 6), (5, 3), (3, 5), (6, 4), (4, 6)):
-        jobs.append(
-            (
-                f"objects {wide * unit}x{tall * unit}",
-                held_out_specs(count(24), rng),
-                check_object,
-                (wide * unit, tall * unit),
-            )
-        )
+        size = (wide * native // 4, tall * native // 4)
+        jobs.append(Job(f"objects {size[0]}x{size[1]}", held_out_specs(count(24), rng), check_object, size))
+    return jobs
+
+
+def evaluate(paint: Painter, out: Path, jobs: list[Job]) -> str:
+    """Every line of the table, as Markdown."""
     out.mkdir(parents=True, exist_ok=True)
     lines = ["| what | right | n |", "| --- | --- | --- |"]
-    for number, (title, specs, look, size) in enumerate(jobs):
-        tally = judge(paint, specs, look, 1000 * number, size)
-        contact_sheet(
-            tally,
-            out / f"{title.replace(' ', '_')}.png",
-            11 if title == "styles" else 12,
-            220 if title == "styles" else 96,
-        )
-        entire = sum(right for right, _ in tally.pictures)
-        for question, (right, asked) in [*tally.counts.items(), ("all of it", (entire, len(tally.pictures)))]:
-            lines.append(f"| {title}: {question} | {100 * right / asked:.1f} % | {asked} |")
-        print("\n".join(lines[-len(tally.counts) - 1 :]), flush=True)
+    for number, job in enumerate(jobs):
+        tally = judge(paint, job, 1000 * number)
+        contact_sheet(tally, out / f"{job.title.replace(' ', '_')}.png")
+        entire = [sum(right for right, _ in tally.pictures), len(tally.pictures)]
+        fresh = [
+            f"| {job.title}: {question} | {100 * right / asked:.1f} % | {asked} |"
+            for question, (right, asked) in [*tally.counts.items(), ("all of it", entire)]
+        ]
+        print("\n".join(fresh), flush=True)
+        lines += fresh
     return "\n".join(lines)
 
 
@@ -180,21 +206,17 @@ def main() -> None:
         weights={"type": Path, "default": STARTER}, out={"type": Path, "help": "folder for contact sheets"},
         sampler={"choices": sorted(SAMPLERS), "default": "dpmpp_2m_karras"}, steps={"type": int, "default": 20},
         guidance_scale={"type": float, "default": 4.0}, share={"type": float, "default": 1.0},
-        batch={"type": int, "default": 25}, drawn={"action": "store_true"},
+        batch={"type": int, "default": 25}, fast={"action": "store_true", "help": "compute in bfloat16"},
+        drawn={"action": "store_true"}, only={"default": "", "help": "only titles that match this expression"},
     )  # fmt: skip
     started = time.monotonic()
     paint = paint_drawn
     if not args.drawn:
-        paint = make_painter(
-            args.weights,
-            args.device,
-            sampler=args.sampler,
-            steps=args.steps,
-            guidance_scale=args.guidance_scale,
-            batch=args.batch,
-        )
+        sampling = Sampling(args.sampler, args.steps, args.guidance_scale, args.batch, args.fast)
+        paint = make_painter(args.weights, args.device, sampling)
     out = args.out or args.work / ("evaluation-drawn" if args.drawn else "evaluation")
-    table = evaluate(paint, out, share=args.share, native=config.size)
+    jobs = [job for job in make_jobs(args.share, config.size) if re.search(args.only, job.title)]
+    table = evaluate(paint, out, jobs)
     (out / "table.md").write_text(table + "\n", "utf-8")
     print(f"\n{table}\n\n{time.monotonic() - started:.0f} s; contact sheets in {out}")
 

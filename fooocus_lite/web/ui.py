@@ -114,7 +114,7 @@ def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
             [row["name"] for row in menu["styles"]],
             value=list(defaults.get("styles") or []),
             multiselect=True,
-            num_choices_shown=None,
+            num_choices_shown=1000,
             label="Styles",
             elem_id="fl-styles",
             elem_classes="fl-field",

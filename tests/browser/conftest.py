@@ -13,7 +13,7 @@ from tests.run import VARIABLE, installed_browser
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
 WIDE, PHONE = (1440, 900), (390, 844)
-PATIENCE_MS = 120_000  # only ever waited for by a test that fails
+PATIENCE_MS = 300_000  # only ever waited for by a test that fails
 
 
 @pytest.fixture(scope="session")

@@ -72,6 +72,7 @@ def test_a_preview_shifts_nothing(person: Person) -> None:
 
 
 def test_a_style_changes_the_picture(person: Person) -> None:
+    person.set_steps(10)
     person.set_seed(5)
     person.generate("a red circle on a white background")
     plain = person.see_picture("a red circle on a white background")

@@ -15,6 +15,8 @@ import pytest
 from tests.faults.conftest import DAMAGED, fill
 from tests.faults.server import DEADLINE_S, Server, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def unet(server: Server) -> Iterator[Path]:

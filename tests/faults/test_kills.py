@@ -6,9 +6,12 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from fooocus_lite.images import read_picture
 from tests.faults.server import Server, is_alive, until
 
+pytestmark = pytest.mark.slow
 LONG = {"steps": 150, "sampler": "euler"}
 
 

@@ -1,0 +1,95 @@
+"""The training run itself, on a toy model: it learns, stops, and goes on from where it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from training.config import CONFIGS, Config, save_atomic
+from training.tokenizer import build, learn_merges
+from training.train_unet import Run, Team, flat_gradients, rate_at, spread_timesteps, train
+from training.words import random_spec
+
+TOY = replace(CONFIGS["cpu128"], channels=(32, 32, 32), text_widths=(32, 32), batch=8, warm_up=0.1)
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A work folder with a tokenizer and a few latents, as the earlier steps leave it."""
+    build(replace(TOY, vocabulary=530), tmp_path / "tokenizer")
+    (tmp_path / "latents").mkdir()
+    rng = Random(1)
+    for index, (width, height) in enumerate(((128, 128), (96, 160))):
+        shard = {
+            "latents": torch.randn(16, 8, height // 8, width // 8).half() * 2,
+            "means": torch.zeros(16, 3, height // 8, width // 8).half(),
+            "specs": [random_spec(rng).to_dict() for _ in range(16)],
+        }
+        save_atomic(shard, tmp_path / "latents" / f"{index:04d}_{width}x{height}.pt")
+    return tmp_path
+
+
+def test_a_stopped_run_goes_on_from_its_checkpoint(work: Path) -> None:
+    first = Run(TOY, work, torch.device("cpu"), Team(0, 1))
+    assert first.scaling_factor == pytest.approx(0.5, rel=0.05)
+    train(first, 0.02)
+    assert first.steps > 0
+    second = Run(TOY, work, torch.device("cpu"), Team(0, 1))
+    assert (second.steps, second.seen) == (first.steps, first.seen)
+    assert second.elapsed == pytest.approx(first.elapsed)
+    for mine, saved in zip(second.model.parameters(), first.model.parameters(), strict=True):
+        assert torch.equal(mine, saved)
+    train(second, 0.04)
+    assert second.steps > first.steps
+
+
+def test_gradients_lie_in_one_vector() -> None:
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.LazyLinear(2))
+    layers(torch.zeros(1, 3, 5, 5))
+    layers.to(memory_format=torch.channels_last)
+    flat = flat_gradients(layers)
+    layers(torch.randn(2, 3, 5, 5)).square().sum().backward()
+    expected = torch.stack([parameter.grad.norm() for parameter in layers.parameters()]).norm()
+    assert flat.norm() == pytest.approx(float(expected), rel=1e-5)
+    assert float(expected) > 0
+
+
+def test_a_team_takes_the_mean_of_its_gradients() -> None:
+    class Nobody:
+        def wait(self) -> None:
+            """Nobody to wait for."""
+
+    shared = torch.zeros(2, 2, 3)
+    shared[:, 1] = torch.tensor([3.0, 5.0, 7.0])
+    team = Team(0, 2, shared, Nobody(), [0.0, 0.0])
+    for _ in range(3):
+        gradients = torch.tensor([1.0, 1.0, 1.0])
+        team.share(gradients)
+        assert gradients.tolist() == [2.0, 3.0, 4.0]
+
+
+def test_the_learning_rate_rises_stays_and_runs_down() -> None:
+    config: Config = TOY
+    rates = [rate_at(progress / 100, config) for progress in range(101)]
+    assert rates[0] < rates[5] < rates[10] == config.rate == rates[60]
+    assert rates[60] > rates[80] > rates[99] > 0
+    assert rates[100] == pytest.approx(0.01 * config.rate)
+
+
+def test_timesteps_cover_the_schedule() -> None:
+    timesteps = spread_timesteps(50)
+    assert timesteps.min() >= 0
+    assert timesteps.max() <= 999
+    assert (timesteps // 20).sort().values.tolist() == list(range(50))
+
+
+def test_merges_join_what_is_frequent_first() -> None:
+    from collections import Counter
+
+    merges = learn_merges(Counter({"red": 10, "bed": 3}), 3)
+    assert merges[0] == ("e", "d</w>")
+    assert merges[1] == ("r", "ed</w>")
