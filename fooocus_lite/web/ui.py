@@ -26,8 +26,8 @@ HEAD = """
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="/ui/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/ui/base.css">
-<link rel="stylesheet" href="/ui/layout.css">
 <link rel="stylesheet" href="/ui/parts.css">
+<link rel="stylesheet" href="/ui/layout.css">
 <script>
   document.documentElement.dataset.theme =
     localStorage.getItem("fl.theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
