@@ -52,6 +52,7 @@ class Config:
     level_until: float = 0.6
     ema: float = 0.999
     snr_gamma: float = 5.0
+    pair_weight: float = 1.0
     short_tokens: int = 40
     short_until: float = 0.7
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -83,20 +84,26 @@ class Trainee(nn.Module):
 
 
 class Batches:
-    """Draws batches of one bucket each, with fresh captions."""
+    """Draws batches of one bucket each, with fresh captions; pairs come ``pair_weight`` times as often."""
 
-    def __init__(self, buckets: list[Bucket], tokenizer: CLIPTokenizer, batch: int, seed: str) -> None:
+    def __init__(
+        self, buckets: list[Bucket], tokenizer: CLIPTokenizer, *, batch: int, pair_weight: float, seed: str
+    ) -> None:
         self.buckets, self.tokenizer, self.batch = buckets, tokenizer, batch
         self.rng = Random(seed)
         self.counts = [len(bucket.specs) for bucket in buckets]
+        self.weights = [
+            list(accumulate(pair_weight if spec.kind == "pair" else 1.0 for spec in bucket.specs)) for bucket in buckets
+        ]
         self.native_area = max(buckets, key=lambda bucket: len(bucket.specs)).latents[0, 0].numel()
 
     def next(self, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latents (batch, channels, h, w), token ids (batch, tokens), size conditions (batch, 6)."""
-        bucket = self.rng.choices(self.buckets, self.counts)[0]
+        which = self.rng.choices(range(len(self.buckets)), self.counts)[0]
+        bucket = self.buckets[which]
         area = bucket.latents[0, 0].numel() / self.native_area
         count = max(4, round(self.batch / max(1.0, area)))
-        picked = [self.rng.randrange(len(bucket.specs)) for _ in range(count)]
+        picked = self.rng.choices(range(len(bucket.specs)), cum_weights=self.weights[which], k=count)
         texts = [
             nothing(self.rng) if self.rng.random() < EMPTY_PROMPTS else caption(bucket.specs[index], self.rng)
             for index in picked
@@ -202,7 +209,8 @@ class Run:
         buckets = load_buckets(work / "latents", self.scaling_factor)
         seed = f"{config.seed}:{team.rank}:{self.steps}"
         torch.manual_seed(Random(seed).getrandbits(40))
-        self.batches = Batches(buckets, self.tokenizer, config.batch // team.world, seed)
+        batch = config.batch // team.world
+        self.batches = Batches(buckets, self.tokenizer, batch=batch, pair_weight=config.pair_weight, seed=seed)
         alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
         snr = alphas / (1 - alphas)
@@ -295,9 +303,10 @@ def main() -> None:
     args, config = parse(
         __doc__ or "",
         minutes={"type": float, "help": "wall-clock budget"},
+        pair_weight={"type": float, "default": 1.0, "help": "how often pairs come, to go on with what is hard"},
         processes={"type": int, "default": 1, "help": "on a CPU: one for each core"},
     )
-    minutes = args.minutes or config.minutes
+    config, minutes = replace(config, pair_weight=args.pair_weight), args.minutes or config.minutes
     if args.processes == 1 or args.device.type != "cpu":
         train(Run(config, args.work, args.device, Team(0, 1)), minutes)
         return

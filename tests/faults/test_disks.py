@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -42,12 +43,11 @@ def test_damaged_weights_fail_with_their_name(server: Server, unet: Path, damage
 
 
 def test_missing_weights_are_said_at_once(server: Server) -> None:
-    model, away = server.models / "starter", server.models / "away"
-    model.rename(away)
-    status, problem = server.post("/v1/tasks", {"prompt": "a red circle"})
-    assert (status, problem["code"]) == (409, "missing_model")
-    assert "starter" in problem["problem"] and problem["hint"]
-    away.rename(model)
+    catalog = [{"name": "gone", "family": "sdxl", "path": "gone-for-a-walk", "native_size": 128}]
+    (server.data / "catalog.json").write_text(json.dumps(catalog))
+    status, problem = server.post("/v1/tasks", {"prompt": "a red circle", "model": "gone"})
+    assert (status, problem.get("code")) == (409, "missing_model")
+    assert "gone-for-a-walk" in problem["problem"] and problem["hint"]
     server.gives_a_red_circle()
 
 
