@@ -18,6 +18,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.web.live import Live
 from tests.app.client import ask, follow
+from tests.aside import run_aside
 from tests.faults.server import Server
 
 
@@ -115,7 +116,7 @@ def bytes_of(store: Store) -> tuple[int, int, int]:
         return len(snapshot), len(change)
 
     page = sum(len(json.dumps(task.to_dict())) for task in store.queue.page(limit=50))
-    return *asyncio.run(two_messages()), page
+    return *run_aside(two_messages()), page
 
 
 def test_messages_do_not_grow_with_history(store: Store) -> None:

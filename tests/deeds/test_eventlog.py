@@ -24,6 +24,7 @@ from fooocus_lite.events import (
     fold,
 )
 from fooocus_lite.store import Store, open_store
+from tests.aside import run_aside
 from tests.deeds.conftest import a_recipe
 
 
@@ -177,7 +178,7 @@ def test_asyncio_followers_get_the_same(store: Store) -> None:
         await asyncio.to_thread(store.queue.end, task_id, Cancelled())
         return await first, await late, await follow(store.log.last_seq())
 
-    everything, late, ended = asyncio.run(story())
+    everything, late, ended = run_aside(story())
     assert [event.kind for event in everything if event] == ["queued", "started", "prompt_ready", "cancelled"]
     assert None in everything
     assert [event.kind for event in late if event] == ["cancelled"]
@@ -193,7 +194,7 @@ def test_an_asyncio_follower_that_goes_away_leaves_nothing(store: Store) -> None
         assert await anext(follower)
         await follower.aclose()  # type: ignore[attr-defined]
 
-    asyncio.run(leave())
+    run_aside(leave())
     assert store.log._wakers == set()  # pyright: ignore[reportPrivateUsage]
     store.log.append(task_id, Started())
 

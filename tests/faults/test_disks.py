@@ -52,7 +52,7 @@ def test_missing_weights_are_said_at_once(server: Server) -> None:
 
 
 def test_full_and_read_only_disks(start: Callable[..., Server], small_disk: Callable[[str, str], Path]) -> None:
-    disk, queue_disk = small_disk("small", "2m"), small_disk("queue", "16m")
+    disk, queue_disk = small_disk("small", "2m"), small_disk("queue", "8m")
     server = start(output_dir=disk / "outputs", data_dir=queue_disk)
     server.outputs, server.data = disk / "outputs", queue_disk
     server.gives_a_red_circle()
@@ -73,7 +73,7 @@ def test_full_and_read_only_disks(start: Callable[..., Server], small_disk: Call
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     server.gives_a_red_circle()
 
-    waiting = server.submit("a red circle", count=3, steps=100, sampler="euler")
+    waiting = server.submit("a red circle", count=2, steps=60, sampler="euler")
     server.wait_until_drawing(waiting[0])
     ballast = fill(queue_disk)
     refused = until(lambda: _refusal(server), "the refusal")  # there may be room left inside SQLite's files
@@ -86,7 +86,7 @@ def test_full_and_read_only_disks(start: Callable[..., Server], small_disk: Call
 
 
 def _refusal(server: Server) -> dict[str, str] | None:
-    status, answer = server.post("/v1/tasks", {"prompt": "x" * 15_000, "count": 20, "steps": 1})
+    status, answer = server.post("/v1/tasks", {"prompt": "x" * 15_000, "count": 60, "steps": 1})
     if status == 201:
         for task_id in answer["ids"]:
             server.cancel(task_id)
