@@ -339,7 +339,7 @@ def run_tests(arguments: Sequence[str]) -> int:
 def run_serve(options: argparse.Namespace) -> int:
     """`serve`."""
     from fooocus_lite.dispatcher import Dispatcher
-    from fooocus_lite.library import load_library
+    from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
@@ -347,15 +347,15 @@ def run_serve(options: argparse.Namespace) -> int:
 
     settings = _settings_of(options)
     _stop_on_signals()
-    shelf = _Shelf(load_library(settings))
+    library = LiveLibrary(settings)
     store = open_store(settings.data_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=shelf, output_dir=settings.output_dir)
-        for warning in (*store.warnings, *shelf().problems):
+        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=library, output_dir=settings.output_dir)
+        for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:
             print(f"Port {settings.port} is taken; using {listening.getsockname()[1]}.")
@@ -364,7 +364,7 @@ def run_serve(options: argparse.Namespace) -> int:
             open_browser_when_ready(address)
         dispatcher.start()
         try:
-            app = create_app(settings, shelf, store.queue, store.log, dispatcher)
+            app = create_app(settings, library, store.queue, store.log, dispatcher)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
@@ -374,17 +374,6 @@ def run_serve(options: argparse.Namespace) -> int:
         store.close()
     print("Fooocus Lite has ended; what was waiting is kept.", flush=True)
     return 0
-
-
-class _Shelf:
-    """The newest library: a style dropped in needs no restart."""
-
-    def __init__(self, library: Library) -> None:
-        self._library = library
-
-    def __call__(self) -> Library:
-        self._library = self._library.refreshed()
-        return self._library
 
 
 def _stop_on_signals() -> None:
