@@ -347,6 +347,7 @@ def run_serve(options: argparse.Namespace) -> int:
 
     settings = _settings_of(options)
     _stop_on_signals()
+    app = None
     library = LiveLibrary(settings)
     store = open_store(settings.data_dir)
     try:
@@ -373,6 +374,10 @@ def run_serve(options: argparse.Namespace) -> int:
     finally:
         store.close()
     print("Fooocus Lite has ended; what was waiting is kept.", flush=True)
+    if app is not None and app.state.page.is_abandoned:
+        # A thread is deep inside an import: Python's own farewell would meet it half-way. All that is ours is closed.
+        logging.shutdown()
+        os._exit(0)
     return 0
 
 

@@ -29,7 +29,6 @@ from fooocus_lite.store import Store
 from fooocus_lite.taskqueue import Task
 
 logger = logging.getLogger(__name__)
-IDLE_S = 5.0
 RETRY_S = 1.0
 JOIN_S = 15.0
 SAVES_PER_WORKER = 2
@@ -43,6 +42,7 @@ class _Lane:
     runner: Runner
     task: Task | None = None
     warm: set[str] = field(default_factory=set[str])  # models that this worker has drawn with
+    is_started: bool = False  # with a task, or to warm up
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,24 @@ class Dispatcher:
         self._library = library
         self._output_dir = output_dir
         self._closing = threading.Event()
+        self._may_warm_up = threading.Event()
         self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
         self._room_to_save = threading.BoundedSemaphore(max(1, SAVES_PER_WORKER * len(runners)))
         self._threads: list[threading.Thread] = []
         #: What keeps the queue from moving right now, such as a full disk; None when all is well.
         self.trouble: FooocusError | None = None
 
-    def start(self, *, warm_up: bool = True) -> None:
-        """Begin to draw; with ``warm_up``, load the start-up preset's model before anybody asks."""
+    def start(self) -> None:
+        """Begin to draw."""
         for lane in self._lanes:
-            thread = threading.Thread(target=self._work, args=(lane, warm_up), name=lane.name, daemon=True)
+            thread = threading.Thread(target=self._work, args=(lane,), name=lane.name, daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def warm_up(self) -> None:
+        """Let workers that have nothing to do load the start-up preset's model before anybody asks."""
+        self._may_warm_up.set()
+        self._queue.wake()
 
     def close(self) -> None:
         """Stop drawing; what was being drawn is in line again, what was drawn is saved."""
@@ -128,18 +134,20 @@ class Dispatcher:
 
     # One worker's thread.
 
-    def _work(self, lane: _Lane, warm_up: bool) -> None:
-        if warm_up:
-            self._warm_up(lane)
+    def _work(self, lane: _Lane) -> None:
         while not self._closing.is_set():
             try:
+                version = self._queue.work_version()
                 task = self._queue.claim(lane.name, device=str(lane.runner.about.get("device", "")))
                 self.trouble = None
-                if task is None:
-                    self._queue.wait_for_work(IDLE_S)
-                    continue
-                lane.task = task
-                self._draw(lane, task)
+                if task is not None:
+                    lane.is_started, lane.task = True, task
+                    self._draw(lane, task)
+                elif self._may_warm_up.is_set() and not lane.is_started:
+                    lane.is_started = True
+                    self._warm_up(lane)
+                else:
+                    self._queue.wait_for_work(version)
             except FooocusError as exc:
                 self._report(exc)
                 self._closing.wait(RETRY_S)
@@ -259,6 +267,7 @@ class Dispatcher:
         while True:
             try:
                 write()
+                self.trouble = None
                 return True
             except FooocusError as exc:
                 self._report(exc)

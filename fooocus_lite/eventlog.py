@@ -7,10 +7,11 @@ slots, so a slow one costs the writer nothing, and memory does not grow with fol
 from __future__ import annotations
 
 import asyncio
+import collections
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 
 from fooocus_lite.database import Database, Transaction
@@ -31,12 +32,28 @@ class _Cursor:
     slot_seq: int = 0
     ended: bool = False
 
+    @property
+    def seen_seq(self) -> int:
+        """It needs no fact up to this one."""
+        return max(self.fact_seq, self.checked_seq)
+
 
 @dataclass(eq=False)
 class _Waker:
     loop: asyncio.AbstractEventLoop
     news: asyncio.Event
     is_called: bool = False
+
+
+class _Publication:
+    """The facts of one write: thousands that come together are news once."""
+
+    def __init__(self, publish: Callable[[list[Event]], None]) -> None:
+        self._publish = publish
+        self.facts: list[Event] = []
+
+    def __call__(self) -> None:
+        self._publish(self.facts)
 
 
 class EventLog:
@@ -50,6 +67,9 @@ class EventLog:
         self._closed = False
         self._version = 0
         self._fact_seq = database.read("SELECT coalesce(max(seq), 0) FROM events")[0][0]
+        # Who follows live asks for what came a moment ago: that is told from memory.
+        self._recent: collections.deque[Event] = collections.deque()
+        self._forgotten_seq = self._fact_seq  # of the newest fact that is on disk only
         # Dropped events take numbers too, and they are nowhere on disk. Microseconds outrun any rate of events,
         # so starting from the clock keeps numbers rising over restarts (and exact in JavaScript until 2255).
         self._seq = max(self._fact_seq, int(time.time() * 1_000_000))
@@ -66,13 +86,17 @@ class EventLog:
         return stamped
 
     def record(self, transaction: Transaction, task_id: str, fact: Event) -> Event:
-        """A fact as part of a larger write: it is published when that write is committed."""
+        """A fact as part of a larger write: it is published, with the write's others, when that is committed."""
         stamped = fact.stamped(task_id, self._next_seq())
         transaction.execute(
             "INSERT INTO events (seq, task_id, kind, body) VALUES (?, ?, ?, ?)",
             (stamped.seq, task_id, stamped.kind, json.dumps(stamped.to_dict())),
         )
-        transaction.after_commit(lambda: self._publish(stamped))
+        publication = next((call for call in transaction.callbacks if isinstance(call, _Publication)), None)
+        if publication is None:
+            publication = _Publication(self._publish)
+            transaction.after_commit(publication)
+        publication.facts.append(stamped)
         return stamped
 
     def facts(self, task_id: str | None = None, *, after: int = 0, limit: int = READ_AT_ONCE) -> list[Event]:
@@ -122,8 +146,8 @@ class EventLog:
 
     async def afollow(
         self, task_id: str | None = None, *, after: int = 0, heartbeat_s: float | None = None
-    ) -> AsyncIterator[Event | None]:
-        """`follow` for asyncio."""
+    ) -> AsyncIterator[list[Event]]:
+        """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts; silence is ``[]``."""
         waker = _Waker(asyncio.get_running_loop(), asyncio.Event())
         with self._news:
             self._wakers.add(waker)
@@ -132,17 +156,17 @@ class EventLog:
             while not cursor.ended:
                 waker.is_called = False
                 waker.news.clear()
-                has_facts = self._fact_seq > cursor.checked_seq
-                events = await asyncio.to_thread(self._take, cursor) if has_facts else self._take(cursor)
-                for event in events:
-                    yield event
+                reads_disk = self._forgotten_seq > cursor.seen_seq
+                events = await asyncio.to_thread(self._take, cursor) if reads_disk else self._take(cursor)
+                if events:
+                    yield events
                 if self._closed:
                     return
                 if not events and not cursor.ended:
                     try:
                         await asyncio.wait_for(waker.news.wait(), heartbeat_s)
                     except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
-                        yield None
+                        yield []
         finally:
             with self._news:
                 self._wakers.discard(waker)
@@ -158,10 +182,14 @@ class EventLog:
             self._seq += 1
             return self._seq
 
-    def _publish(self, fact: Event) -> None:
+    def _publish(self, facts: list[Event]) -> None:
         with self._news:
-            self._fact_seq = fact.seq
-            self._slots.pop(fact.task_id, None)  # what was on its way is now history
+            self._fact_seq = facts[-1].seq
+            self._recent.extend(facts)
+            while len(self._recent) > READ_AT_ONCE:
+                self._forgotten_seq = self._recent.popleft().seq
+            for fact in facts:
+                self._slots.pop(fact.task_id, None)  # what was on its way is now history
             self._wake()
 
     def _wake(self) -> None:
@@ -195,7 +223,7 @@ class EventLog:
         facts: list[Event] = []
         newest = self._fact_seq
         if newest > cursor.checked_seq:
-            facts = self._facts(cursor.task_id, cursor.fact_seq, newest)
+            facts = self._facts_since(cursor, newest)
             if facts:
                 cursor.fact_seq = facts[-1].seq
                 cursor.ended = cursor.task_id is not None and facts[-1].kind in TERMINAL
@@ -205,6 +233,13 @@ class EventLog:
         if slots:
             cursor.slot_seq = max(event.seq for event in slots)
         return sorted([*facts, *slots], key=lambda event: event.seq)
+
+    def _facts_since(self, cursor: _Cursor, until: int) -> list[Event]:
+        with self._news:
+            if cursor.seen_seq >= self._forgotten_seq:
+                recent = (fact for fact in self._recent if cursor.seen_seq < fact.seq <= until)
+                return [fact for fact in recent if cursor.task_id in (None, fact.task_id)]
+        return self._facts(cursor.task_id, cursor.fact_seq, until)
 
     def _new_slots(self, cursor: _Cursor) -> list[Event]:
         with self._news:

@@ -27,6 +27,8 @@ class Event:
     kind: ClassVar[str] = ""
     #: Facts are kept and replayed; the others are latest-wins and may be dropped.
     is_fact: ClassVar[bool] = True
+    #: The field that holds a picture, where there is one; it travels beside the JSON.
+    picture_field: ClassVar[str] = ""
     task_id: str = ""
     seq: int = 0
     at: float = field(default_factory=time.time)
@@ -35,10 +37,15 @@ class Event:
         """The same fact with its place in the log."""
         return dataclasses.replace(self, task_id=task_id, seq=seq)
 
+    @property
+    def picture_bytes(self) -> bytes:
+        """What `to_dict` leaves out."""
+        return getattr(self, self.picture_field) if self.picture_field else b""
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; picture bytes are left out."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"kind": self.kind} | {k: v for k, v in values.items() if not isinstance(v, bytes)}
+        names = (f.name for f in dataclasses.fields(self) if f.name != self.picture_field)
+        return {"kind": self.kind} | {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +103,7 @@ class Preview(Event):
 
     kind: ClassVar[str] = "preview"
     is_fact: ClassVar[bool] = False
+    picture_field: ClassVar[str] = "jpeg"
     step: int = 0
     jpeg: bytes = b""
     width: int = 0
@@ -108,6 +116,7 @@ class ImageReady(Event):
 
     kind: ClassVar[str] = "image_ready"
     is_fact: ClassVar[bool] = False
+    picture_field: ClassVar[str] = "rgb"
     width: int = 0
     height: int = 0
     rgb: bytes = b""
@@ -162,11 +171,13 @@ KINDS: dict[str, type[Event]] = {
 TERMINAL: dict[str, State] = {"finished": "finished", "failed": "failed", "cancelled": "cancelled"}
 
 
-def event_from_dict(data: dict[str, Any]) -> Event:
-    """The inverse of `Event.to_dict` (picture bytes stay empty)."""
+def event_from_dict(data: dict[str, Any], picture: bytes = b"") -> Event:
+    """The inverse of `Event.to_dict`."""
     cls = KINDS[data["kind"]]
     names = {f.name for f in dataclasses.fields(cls)}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in names}
+    if cls.picture_field:
+        values[cls.picture_field] = picture
     return cls(**values)
 
 

@@ -23,6 +23,7 @@ from fooocus_lite.settings import Settings
 
 __all__ = ["CatalogEntry", "Library", "LiveLibrary", "Preset", "Style", "load_library"]
 Row = TypeVar("Row")
+_FEW = 8  # names that an error lists
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,13 @@ def _find(rows: Mapping[str, Row], name: str, kind: str, field_name: str) -> Row
     if wanted in by_normal:
         return rows[by_normal[wanted]]
     near = [by_normal[match] for match in difflib.get_close_matches(wanted[:80], by_normal, n=3, cutoff=0.6)]
-    near = near or list(rows)[:8]
-    hint = f"Did you mean {_either(near)}?" if near else f"There are no {kind}s at all; see `doctor`."
+    if near:
+        hint = f"Did you mean {_either(near)}?"
+    elif rows:
+        rest = f" … ({len(rows)} in all)" if len(rows) > _FEW else "."
+        hint = f"Choose one of: {', '.join(list(rows)[:_FEW])}{rest}"
+    else:
+        hint = f"There are no {kind}s at all; see `doctor`."
     raise UnknownName(f"There is no {kind} {name[:60]!r}.", hint, field=field_name)
 
 

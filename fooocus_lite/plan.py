@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.library import CatalogEntry, Library, Style
@@ -65,6 +65,13 @@ class Plan:
     model: ModelRef
     image_format: ImageFormat
     warnings: tuple[str, ...] = ()
+
+
+def plan_from_dict(data: dict[str, Any]) -> Plan:
+    """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+    values["model"] = ModelRef(**data["model"])
+    return Plan(**values)
 
 
 def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:

@@ -22,10 +22,10 @@ from typing import Any, BinaryIO, Protocol, cast
 from fooocus_lite.errors import WorkerDied
 from fooocus_lite.events import TERMINAL, Cancelled, Event
 from fooocus_lite.plan import Plan
-from fooocus_lite.worker import read_frame, send_frame
+from fooocus_lite.wire import Message, read_frame, send_frame
 
 logger = logging.getLogger(__name__)
-POLL_S = 0.05
+POLL_S = 0.1
 END_S = 5.0
 
 
@@ -148,13 +148,13 @@ class _Child:
         threading.Thread(target=self._read_answers, name="worker answers", daemon=True).start()
         self._log_thread = threading.Thread(target=self._read_log, name="worker log", daemon=True)
         self._log_thread.start()
-        self.send((engine, options))
+        self.send(("engine", 0, {"name": engine, "options": options}))
 
     @property
     def alive(self) -> bool:
         return not self._broken and self.process.poll() is None
 
-    def send(self, message: Any) -> None:
+    def send(self, message: Message) -> None:
         """Pass it on; to a dead child, do nothing (its end shows in `next_event`)."""
         with self._send_lock:
             try:

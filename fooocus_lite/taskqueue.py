@@ -64,6 +64,7 @@ class TaskQueue:
         self._database = database
         self._log = log
         self._work = threading.Condition()
+        self._work_version = 0
         self._stop_asked: set[str] = set()
         newest = database.read("SELECT max(id) FROM tasks")[0][0]
         self._last_id = int(newest or "0", 16)
@@ -85,8 +86,7 @@ class TaskQueue:
                     (task_id, batch, int(task_id, 16), _to_json(recipe), work_of(recipe), time.time()),
                 )
                 self._log.record(transaction, task_id, Queued())
-        with self._work:
-            self._work.notify_all()
+        self.wake()
         return ids
 
     def retry(self, task_id: str) -> str:
@@ -140,15 +140,19 @@ class TaskQueue:
             self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
             return task
 
-    def wait_for_work(self, timeout_s: float) -> None:
-        """Return when something may wait in line, or after ``timeout_s``."""
+    def work_version(self) -> int:
+        """Changes whenever there may be something to claim: read it, `claim`, and if there was nothing, wait."""
+        return self._work_version
+
+    def wait_for_work(self, version: int) -> None:
+        """Return once `work_version` is another than ``version``; at once if it is already."""
         with self._work:
-            if not self.counts()["waiting"]:
-                self._work.wait(timeout_s)  # also ends at `wake`, so that a server can stop at once
+            self._work.wait_for(lambda: self._work_version != version)
 
     def wake(self) -> None:
-        """Let `wait_for_work` look again."""
+        """Let `wait_for_work` return: there may be work, or another reason to look up."""
         with self._work:
+            self._work_version += 1
             self._work.notify_all()
 
     def stop_asked(self, task_id: str) -> bool:

@@ -1,7 +1,7 @@
 """What runs in the child process: loads the engine, draws plans, and ends when its server is gone.
 
-The server speaks through the child's standard input, the child through its standard output; both carry
-pickled frames between two processes of the same program. Whatever libraries print goes to standard error.
+The server speaks through the child's standard input, the child through its standard output, both in the frames
+of `fooocus_lite.wire`. Whatever libraries print goes to standard error.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ import faulthandler
 import importlib
 import logging
 import os
-import pickle
 import queue
 import signal
-import struct
 import sys
 import threading
 import traceback
@@ -23,35 +21,13 @@ from typing import Any, BinaryIO, Protocol, cast
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Event, Failed
 from fooocus_lite.plan import Plan
-
-#: ("run", number, plan) ("warm_up", 0, plan or None) ("stop", number, None) to the child;
-#: ("event", number, event) ("about", 0, dict) back.
-Message = tuple[str, int, Any]
-_HEADER = struct.Struct(">Q")
+from fooocus_lite.wire import Message, read_frame, send_frame
 
 
 class Engine(Protocol):
     """What ``"module:attr"`` must name; ``warm_up(plan)`` and ``describe()`` are optional."""
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]: ...
-
-
-def send_frame(stream: BinaryIO, message: Any) -> None:
-    """Write one message."""
-    data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    stream.write(_HEADER.pack(len(data)))
-    stream.write(data)
-    stream.flush()
-
-
-def read_frame(stream: BinaryIO) -> Any:
-    """The next message, or None at the end of the stream."""
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        return None
-    (size,) = _HEADER.unpack(header)
-    data = stream.read(size)
-    return pickle.loads(data) if len(data) == size else None
 
 
 class Worker:
@@ -63,7 +39,8 @@ class Worker:
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stopped_run = 0
         self._engine: Engine | None = None
-        self._engine_name, self._options = cast(tuple[str, dict[str, Any]], read_frame(orders) or ("", {}))
+        first = read_frame(orders)
+        self._wanted: dict[str, Any] = first[2] if first is not None else {"name": "", "options": {}}
 
     def serve(self) -> None:
         """Work until the server is gone."""
@@ -77,7 +54,7 @@ class Worker:
 
     def _listen(self) -> None:
         try:
-            while (message := cast("Message | None", read_frame(self._orders))) is not None:
+            while (message := read_frame(self._orders)) is not None:
                 if message[0] == "stop":
                     self._stopped_run = max(self._stopped_run, message[1])
                 else:
@@ -107,8 +84,8 @@ class Worker:
 
     def _load(self) -> Engine:
         if self._engine is None:
-            module, _, attribute = self._engine_name.partition(":")
-            self._engine = getattr(importlib.import_module(module), attribute)(**self._options)
+            module, _, attribute = self._wanted["name"].partition(":")
+            self._engine = getattr(importlib.import_module(module), attribute)(**self._wanted["options"])
         return cast(Engine, self._engine)
 
     def _tell_about(self) -> None:

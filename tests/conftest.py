@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.server import STARTER, Server, is_shipped, until
+from tests.faults.server import Server, fill_models, until
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: every process that the tests start and interrupt would be deaf too.
@@ -18,16 +17,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def web_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder with the starter that ships, or random weights of its shape until that is there."""
-    folder = tmp_path_factory.mktemp("web-models")
-    if is_shipped():
-        shutil.copytree(STARTER, folder / "starter")
-    else:
-        from tests.engine.tiny_sdxl import write_model
-
-        write_model(folder / "starter")
-    shutil.copy(STARTER.parent / "catalog.json", folder / "catalog.json")
-    return folder
+    """What the servers of the tests draw with."""
+    return fill_models(tmp_path_factory.mktemp("web-models"))
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ class Config:
     """One model and its training. Pixels are of the picture; latents are 8 times smaller.
 
     ``buckets`` are (width, height, share of pictures). ``*minutes`` are wall-clock budgets at
-    whose end the learning rate has run down. Captions are padded to ``short_tokens``, which saves a
-    tenth of the time, until the share ``short_until`` of it is spent, then to the full 77.
+    whose end the learning rate has run down. Pairs, which are hard, come ``pair_weight`` times as
+    often as drawn. Captions are padded to ``short_tokens``, which saves a tenth of the time, until
+    the share ``short_until`` of it is spent, then to the full 77.
     """
 
     name: str = "cpu128"
@@ -28,8 +29,8 @@ class Config:
     size: int = 128
     pictures: int = 40_000
     buckets: tuple[tuple[int, int, float], ...] = (
-        (128, 128, 0.82), (96, 96, 0.02), (160, 160, 0.03), (160, 96, 0.02), (96, 160, 0.02),
-        (160, 128, 0.03), (128, 160, 0.03), (192, 128, 0.015), (128, 192, 0.015),
+        (128, 128, 0.59), (96, 96, 0.04), (160, 160, 0.05), (160, 96, 0.04), (96, 160, 0.04),
+        (160, 128, 0.06), (128, 160, 0.06), (192, 128, 0.05), (128, 192, 0.05), (192, 192, 0.02),
     )  # fmt: skip
     styled: float = 0.4
     vae_channels: int = 32
@@ -52,7 +53,7 @@ class Config:
     level_until: float = 0.6
     ema: float = 0.999
     snr_gamma: float = 5.0
-    pair_weight: float = 1.0
+    pair_weight: float = 3.0
     short_tokens: int = 40
     short_until: float = 0.7
 

@@ -239,22 +239,34 @@ def blueprint(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
 
 def oil_painting(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
-    """Thick strokes along a swirling field, coarse ones first, fine ones to save the outlines."""
+    """Thick strokes along a swirling field, coarse ones first, finer ones to save the outlines.
+
+    No stroke is thinner than half a latent cell, which the autoencoder would smear.
+    """
     high, wide, unit, zoom = drawing.height, drawing.width, _unit(drawing), 2
     flat = paint_flat(drawing, masks)
     turn = _noise(rng, high, wide, 45 * unit) * 2.6
     sheet = Image.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8)).resize((wide * zoom, high * zoom))
     pen = ImageDraw.Draw(sheet)
-    for count, long, thick in ((200, 20, 7.0), (420, 11, 4.0), (800, 6, 2.4)):
-        for x, y, shade in zip(
-            rng.uniform(0, wide, count), rng.uniform(0, high, count), rng.normal(0, 0.05, count), strict=True
-        ):
+
+    def crosses(x: float, y: float, reach: Array) -> bool:
+        """Does a stroke from (x, y) by ``reach`` both ways end on another colour?"""
+        here = flat[min(int(y), high - 1), min(int(x), wide - 1)]
+        ends = [(np.clip(y + k * reach[1], 0, high - 1), np.clip(x + k * reach[0], 0, wide - 1)) for k in (-1, 1)]
+        return max(np.abs(flat[int(row), int(column)] - here).max() for row, column in ends) > 0.2
+
+    for count, long, thick in ((160, 26, 10.0), (300, 15, 6.5), (520, 8, 4.0)):
+        xs, ys, shades = rng.uniform(0, wide, count), rng.uniform(0, high, count), rng.normal(0, 0.085, count)
+        for x, y, shade in zip(xs, ys, shades, strict=True):
             row, column = min(int(y), high - 1), min(int(x), wide - 1)
+            swirl = np.array((np.cos(turn[row, column]), np.sin(turn[row, column]))) * unit
+            # Strokes shorten or go where they would cross the outline of a thing, the coarsest excepted.
+            fits = (half for half in (long / 2, long / 5) if thick > 8 or not crosses(x, y, half * swirl))
+            if (half := next(fits, None)) is None:
+                continue
+            dx, dy = half * swirl
             colour = np.clip(flat[row, column] * (1 + shade) + 0.5 * shade, 0, 1) * 255
-            dx, dy = (
-                0.5 * long * unit * zoom * part for part in (np.cos(turn[row, column]), np.sin(turn[row, column]))
-            )
-            ends = [(x * zoom - dx, y * zoom - dy), (x * zoom + dx, y * zoom + dy)]
+            ends = [((x + k * dx) * zoom, (y + k * dy) * zoom) for k in (-1, 1)]
             pen.line(ends, fill=tuple(int(value) for value in colour), width=round(thick * unit * zoom))
     painted = np.asarray(sheet.resize((wide, high), Image.Resampling.BOX), np.float32) / 255
     return painted + 0.25 * (painted - np.stack([blurred(painted[..., c], 1.2 * unit) for c in range(3)], -1))

@@ -1,8 +1,12 @@
 """Trains the U-Net and both text encoders together on cached latents.
 
-The loss is SDXL's noise prediction with min-SNR weights (arXiv:2303.09556). The learning rate warms
-up, stays, and falls to nothing at the end of the wall-clock budget ``--minutes``. A run that was
-stopped goes on from its last checkpoint: weights, averages, optimizer, time spent.
+The U-Net predicts v (arXiv:2202.00512) under a noise schedule that ends at a signal-to-noise ratio of
+2e-4, not at SDXL's 5e-3: small latents of flat shapes show their layout through SDXL's last noise level, so
+a model trained with it reads the layout off the noise and not out of the words (arXiv:2305.08891).
+
+The learning rate warms up, stays, and falls to nothing at the end of the wall-clock budget ``--minutes``.
+A run that was stopped goes on from its last checkpoint: weights, averages, optimizer, time spent.
+``--start-from`` begins a new run with the weights of another checkpoint.
 
 On a CPU several processes with one thread each (``--processes``) are faster than one process with
 several threads, and suffer less from other programs.
@@ -12,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from random import Random
@@ -23,16 +27,21 @@ import torch
 import torch.multiprocessing as mp
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
 from training.models import TOKENS, encode_text, make_text_encoders, make_unet, time_ids
-from training.words import Spec, caption, nothing
+from training.words import NOTHING_THERE, QUESTIONS, Spec, answers, caption, nothing, random_spec
 
-SCHEDULE = {"num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+SCHEDULE = {
+    "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.02, "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+}  # fmt: skip
 SAVE_EVERY_S = 180
 EMPTY_PROMPTS = 0.1
+READING_WEIGHT = 0.05
 
 
 @dataclass
@@ -75,12 +84,36 @@ class Trainee(nn.Module):
         super().__init__()
         self.unet = make_unet(config)
         self.text_encoder, self.text_encoder_2 = make_text_encoders(config, vocabulary)
+        self.reader = nn.Linear(sum(config.text_widths), sum(QUESTIONS))
+        self.pooled_reader = nn.Linear(config.text_widths[1], sum(QUESTIONS))
 
-    def forward(self, latents: Tensor, timesteps: Tensor, ids: Tensor, sizes: Tensor) -> Tensor:
-        """Predicted noise (n, channels, h, w) for token ids (n, 77) and size conditions (n, 6)."""
+    def forward(self, latents: Tensor, timesteps: Tensor, ids: Tensor, sizes: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Predicted v (n, channels, h, w), and what the text says.
+
+        Of the token ids (m, 77) the first n belong to the latents, as do the size conditions (n, 6). The second
+        result holds, for the token states and for the pooled text, (m, answers) to all `words.QUESTIONS` in a row.
+        """
         prompt_embeds, pooled = encode_text((self.text_encoder, self.text_encoder_2), ids)
-        conditions = {"text_embeds": pooled, "time_ids": sizes}
-        return self.unet(latents, timesteps, prompt_embeds, added_cond_kwargs=conditions, return_dict=False)[0]
+        count = len(latents)
+        conditions = {"text_embeds": pooled[:count], "time_ids": sizes}
+        v_pred = self.unet(
+            latents, timesteps, prompt_embeds[:count], added_cond_kwargs=conditions, return_dict=False
+        )[0]
+        return v_pred, [self.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), self.pooled_reader(pooled)]
+
+
+def ends(ids: Tensor) -> Tensor:
+    """(m,) for each text a random one of the end tokens that pad it: all of them have seen the whole text."""
+    first = (ids == ids[:, -1:]).int().argmax(1)
+    left = ids.shape[1] - first
+    return first + (torch.rand(len(ids), device=ids.device) * left).long().clamp(max=ids.shape[1] - 1)
+
+
+def reading_loss(answers_in_a_row: Tensor, right: Tensor) -> Tensor:
+    """Mean cross-entropy over all questions: logits (m, sum of `QUESTIONS`), right answers (m, questions)."""
+    parts = answers_in_a_row.float().split(QUESTIONS, dim=1)
+    losses = [cross_entropy(part, right[:, k], ignore_index=NOTHING_THERE) for k, part in enumerate(parts)]
+    return torch.stack(losses).mean()
 
 
 class Batches:
@@ -97,28 +130,36 @@ class Batches:
         ]
         self.native_area = max(buckets, key=lambda bucket: len(bucket.specs)).latents[0, 0].numel()
 
-    def next(self, tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (batch, channels, h, w), token ids (batch, tokens), size conditions (batch, 6)."""
+    def next(self, tokens: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (n, channels, h, w), token ids (m, tokens), size conditions (n, 6), answers (m, questions).
+
+        The last m - n texts have no pictures: reading practice for the text encoders, which costs little.
+        """
         which = self.rng.choices(range(len(self.buckets)), self.counts)[0]
         bucket = self.buckets[which]
         area = bucket.latents[0, 0].numel() / self.native_area
         count = max(4, round(self.batch / max(1.0, area)))
         picked = self.rng.choices(range(len(bucket.specs)), cum_weights=self.weights[which], k=count)
-        texts = [
-            nothing(self.rng) if self.rng.random() < EMPTY_PROMPTS else caption(bucket.specs[index], self.rng)
-            for index in picked
-        ]
+        practice = [random_spec(self.rng) for _ in range(3 * count)]
+        practice = [spec for spec in practice if spec.kind == "pair" or self.rng.random() < 0.4]
+        specs = [None if self.rng.random() < EMPTY_PROMPTS else bucket.specs[index] for index in picked] + practice
+        texts = [caption(spec, self.rng) if spec else nothing(self.rng) for spec in specs]
+        said = [answers(spec) if spec else (NOTHING_THERE,) * len(QUESTIONS) for spec in specs]
         texts = [text.upper() if self.rng.random() < 0.03 else text for text in texts]
         ids = self.tokenizer(
             texts, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
         ).input_ids
         sizes = time_ids(count, bucket.width, bucket.height, torch.device("cpu"))
-        return bucket.latents[picked].float(), ids, sizes
+        return bucket.latents[picked].float(), ids, sizes, torch.tensor(said)
 
 
 def spread_timesteps(count: int) -> Tensor:
-    """(count,) timesteps, one from each of ``count`` equal parts of the schedule: less noisy than independent draws."""
-    return ((torch.randperm(count) + torch.rand(count)) / count * 1000).long().clamp(0, 999)
+    """(count,) timesteps, more of the noisy ones, where the layout is decided: half of them above 630.
+
+    One from each of ``count`` equal parts of the distribution, which is less noisy than independent draws.
+    """
+    quantiles = (torch.randperm(count) + torch.rand(count)) / count
+    return (1000 * quantiles ** (2 / 3)).long().clamp(0, 999)
 
 
 def cheap_attention(device: torch.device) -> contextlib.AbstractContextManager:
@@ -191,7 +232,9 @@ def flat_gradients(model: nn.Module) -> Tensor:
 class Run:
     """One training run and everything its checkpoint holds."""
 
-    def __init__(self, config: Config, work: Path, device: torch.device, team: Team) -> None:
+    def __init__(
+        self, config: Config, work: Path, device: torch.device, team: Team, start_from: Path | None = None
+    ) -> None:
         self.config, self.path, self.device, self.team = config, work / "unet.pt", device, team
         torch.manual_seed(config.seed)
         self.tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
@@ -203,9 +246,13 @@ class Run:
             self.model.parameters(), lr=config.rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
         )
         self.gradients = flat_gradients(self.model)
-        self.elapsed, self.steps, self.seen = 0.0, 0, 0
+        self.elapsed, self.steps, self.seen, self.reading = 0.0, 0, 0, 0.0
         if self.path.exists():
             self.resume()
+        elif start_from is not None:
+            average = torch.load(start_from, weights_only=True, map_location=device)["average"]
+            self.model.load_state_dict(average, strict=False)
+            self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         buckets = load_buckets(work / "latents", self.scaling_factor)
         seed = f"{config.seed}:{team.rank}:{self.steps}"
         torch.manual_seed(Random(seed).getrandbits(40))
@@ -213,8 +260,9 @@ class Run:
         self.batches = Batches(buckets, self.tokenizer, batch=batch, pair_weight=config.pair_weight, seed=seed)
         alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
-        snr = alphas / (1 - alphas)
-        self.weights = snr.clamp(max=config.snr_gamma) / snr
+        # An error in v weighs SNR + 1 as one in x0; the clean end is held to gamma (arXiv:2303.09556, eq. 3).
+        from_v = alphas / (1 - alphas) + 1
+        self.weights = from_v.clamp(max=config.snr_gamma) / from_v
 
     def resume(self) -> None:
         """Reads the checkpoint."""
@@ -235,16 +283,19 @@ class Run:
 
     def loss(self, tokens: int) -> Tensor:
         """The weighted loss of a fresh batch whose captions are padded to ``tokens``."""
-        latents, ids, sizes = (part.to(self.device) for part in self.batches.next(tokens))
+        latents, ids, sizes, said = (part.to(self.device) for part in self.batches.next(tokens))
         self.seen += len(latents) * self.team.world
         noise = torch.randn(latents.shape).to(self.device)
         timesteps = spread_timesteps(len(latents)).to(self.device)
         at = timesteps[:, None, None, None]
         noisy = self.signal[at] * latents + self.noise[at] * noise
         with half(self.device):
-            noise_pred = self.model(noisy.contiguous(memory_format=torch.channels_last), timesteps, ids, sizes)
-        error = (noise_pred.float() - noise).square().mean((1, 2, 3))
-        return (error * self.weights[timesteps]).mean()
+            v_pred, read = self.model(noisy.contiguous(memory_format=torch.channels_last), timesteps, ids, sizes)
+        v = self.signal[at] * noise - self.noise[at] * latents
+        error = (v_pred.float() - v).square().mean((1, 2, 3))
+        reading = torch.stack([reading_loss(some, said) for some in read]).mean()
+        self.reading = reading.item()
+        return (error * self.weights[timesteps]).mean() + READING_WEIGHT * reading
 
     def step(self, progress: float) -> float:
         """One update; returns the loss."""
@@ -277,7 +328,7 @@ def train(run: Run, minutes: float) -> None:
             rate = run.optimizer.param_groups[0]["lr"]
             print(
                 f"{run.elapsed:6.0f} s  step {run.steps}  pictures {run.seen}"
-                f"  loss {np.mean(losses[-50:]):.4f}  rate {rate:.1e}",
+                f"  loss {np.mean(losses[-50:]):.4f}  reading {run.reading:.3f}  rate {rate:.1e}",
                 flush=True,
             )
         if time.monotonic() - saved > SAVE_EVERY_S:
@@ -289,10 +340,10 @@ def train(run: Run, minutes: float) -> None:
 
 def work_in_team(rank: int, world: int, shared: Tensor, barrier: Any, clock: Any, job: tuple) -> None:
     """One of several processes on a CPU."""
-    config, work, minutes = job
+    config, work, minutes, start_from = job
     torch.set_num_threads(1)
     team = Team(rank, world, shared, barrier, clock)
-    run = Run(config, work, torch.device("cpu"), team)
+    run = Run(config, work, torch.device("cpu"), team, start_from)
     clock[0] = clock[1] = run.elapsed
     barrier.wait()
     train(run, minutes)
@@ -303,12 +354,12 @@ def main() -> None:
     args, config = parse(
         __doc__ or "",
         minutes={"type": float, "help": "wall-clock budget"},
-        pair_weight={"type": float, "default": 1.0, "help": "how often pairs come, to go on with what is hard"},
+        start_from={"type": Path, "help": "checkpoint whose weights a new run begins with"},
         processes={"type": int, "default": 1, "help": "on a CPU: one for each core"},
     )
-    config, minutes = replace(config, pair_weight=args.pair_weight), args.minutes or config.minutes
+    minutes = args.minutes or config.minutes
     if args.processes == 1 or args.device.type != "cpu":
-        train(Run(config, args.work, args.device, Team(0, 1)), minutes)
+        train(Run(config, args.work, args.device, Team(0, 1), args.start_from), minutes)
         return
     vocabulary = len(CLIPTokenizer.from_pretrained(args.work / "tokenizer"))
     count = sum(parameter.numel() for parameter in Trainee(config, vocabulary).parameters())
@@ -316,7 +367,9 @@ def main() -> None:
     context = mp.get_context("spawn")
     barrier, clock = context.Barrier(args.processes), context.Array("d", 2)
     mp.spawn(
-        work_in_team, (args.processes, shared, barrier, clock, (config, args.work, minutes)), nprocs=args.processes
+        work_in_team,
+        (args.processes, shared, barrier, clock, (config, args.work, minutes, args.start_from)),
+        nprocs=args.processes,
     )
 
 

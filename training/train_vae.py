@@ -77,9 +77,12 @@ def make_pool(config: Config) -> Tensor:
 
 
 def random_crops(pool: Tensor, config: Config, rng: np.random.Generator) -> Tensor:
-    """(batch, 3, crop, crop) in -1..1."""
+    """(batch, 3, crop, crop) in -1..1, on the grid of the latents as in whole pictures.
+
+    Pixel art and squared paper lie on that grid, so the decoder can learn their edges exactly.
+    """
     crop = config.vae_crop
-    tops = rng.integers(0, config.size - crop + 1, (config.vae_batch, 2))
+    tops = 8 * rng.integers(0, (config.size - crop) // 8 + 1, (config.vae_batch, 2))
     picked = rng.integers(0, len(pool), config.vae_batch)
     crops = [
         pool[index, :, top : top + crop, left : left + crop] for index, (top, left) in zip(picked, tops, strict=True)

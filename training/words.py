@@ -177,6 +177,26 @@ def random_spec(rng: Random, styled: float = 0.4) -> Spec:
     return spec
 
 
+NOTHING_THERE = -100  # the label that cross-entropy passes over
+# What a text says, as questions with so many answers each: colour and shape of the left or upper thing (or the only one),
+# of the right or lower one, the background, and how things stand: one alone, beside, above one another, a landscape.
+QUESTIONS = (len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, 4)
+
+
+def answers(spec: Spec) -> tuple[int, ...]:
+    """The right answers to `QUESTIONS` for one picture; the last answer of colours and shapes is "none"."""
+    things: list[Thing | None] = list(spec.objects)
+    if spec.relation in ("right of", "below"):
+        things.reverse()
+    things += [None] * (2 - len(things))
+    colours, shapes = [*COLOURS, ""], [*SHAPES, ""]
+    said = []
+    for thing in things:
+        said += [colours.index(thing.colour), shapes.index(thing.shape)] if thing else [len(COLOURS), len(SHAPES)]
+    arrangement = 3 if spec.kind == "scene" else {"": 0, "left of": 1, "right of": 1, "above": 2, "below": 2}[spec.relation]
+    return (*said, colours.index(spec.background), arrangement)
+
+
 def _a(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 

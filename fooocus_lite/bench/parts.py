@@ -24,6 +24,7 @@ from fooocus_lite.store import Store, open_store
 ROUNDS = 9
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
+REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
 MB = 1_000_000
 
@@ -64,10 +65,14 @@ def measure_pictures(bench: Bench) -> Iterator[Row]:
     ):
         server.wait_for_page()
         for number in range(ROUNDS + 1):
-            app.append(_app_picture(server, bench.recipe(seed=number)))
-            bare.append(loop.ask("picture", number))
             words = f"{bench.plan.texts[0]}, number {number}"
+            time.sleep(REST_S)
+            app.append(_app_picture(server, bench.recipe(seed=number)))
+            time.sleep(REST_S)
+            bare.append(loop.ask("picture", number))
+            time.sleep(REST_S)
             app_preview.append(_app_preview(server, bench.recipe(prompt=words, seed=number)))
+            time.sleep(REST_S)
             bare_preview.append(loop.ask("first_preview", f"{words} again"))
             bench.say(f"  round {number} of {ROUNDS}: {app[-1]:.2f} s and {bare[-1]:.2f} s")
         memory = psutil.Process(server.process.pid).memory_info().rss

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from fooocus_lite.engine.preview import OnItsWay, to_pixels
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.samplers import make_schedule
 from fooocus_lite.engine.steppers import scheduler_class
-from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.plan import Plan, plan_from_dict
 from fooocus_lite.registry import SAMPLERS
 
 _READS = ("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten.nonzero")
@@ -126,21 +126,13 @@ class _Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _frozen(value: Any) -> Any:
-    """A field of a Plan out of JSON."""
-    if isinstance(value, dict):
-        fields: dict[str, Any] = {str(key): item for key, item in cast(dict[str, Any], value).items()}
-        return ModelRef(**fields)
-    return tuple(cast(list[str], value)) if isinstance(value, list) else value
-
-
 def main() -> None:
     """Answer orders until the input ends."""
     first = json.loads(sys.stdin.readline())
-    values: dict[str, Any] = {key: _frozen(value) for key, value in first["plan"].items()}
+    plan = plan_from_dict(first["plan"])
     where = {"device": str(first["device"]), "dtype": str(first["dtype"])}
     with torch.inference_mode():
-        bare = Bare(Plan(**values), **where)
+        bare = Bare(plan, **where)
         orders: dict[str, Callable[[Any], Any]] = {
             "picture": bare.picture,
             "first_preview": bare.first_preview,

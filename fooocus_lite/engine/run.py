@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,11 +40,16 @@ class Engine:
         device: ``auto``, or such as ``cpu``, ``cuda:1``, ``mps``, ``xpu``.
         dtype: ``auto``, ``fp32``, ``fp16`` or ``bf16``.
         preview_fps: Most previews a second; 0 = none.
+        progress_fps: Most `Progress` events a second, besides the first, the last and those with a preview. A fast
+            model takes more steps than a person can read, and on a CPU telling one takes time from the next.
     """
 
-    def __init__(self, *, device: str = "auto", dtype: str = "auto", preview_fps: float = 5.0) -> None:
+    def __init__(
+        self, *, device: str = "auto", dtype: str = "auto", preview_fps: float = 5.0, progress_fps: float = 5.0
+    ) -> None:
         self._wanted = (device, dtype)
         self._preview_fps = preview_fps
+        self.progress_pause_s = 1 / progress_fps
         self._machine: devices.Machine | None = None
         self._loaded: tuple[ModelRef, Family] | None = None
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -100,7 +106,7 @@ class Engine:
             "device_name": devices.device_name(machine.device),
             "dtype": machine.dtype_name,
             "total_memory_bytes": devices.total_memory_bytes(machine.device),
-            "torch": str(torch.__version__),  # a plain str: unpickling its own type would import torch in the server
+            "torch": str(torch.__version__),
         }
 
     def machine(self) -> devices.Machine:
@@ -184,6 +190,12 @@ class _Drawing:
         # Only now: an exception that is still held keeps the tensors of its frames alive.
         self._clean_up_after(outcome)
         self._emit(outcome)
+        if isinstance(outcome, Finished):  # after the event: nobody waits for a line of the log
+            plan = self._plan
+            log.info(
+                "picture done: %d×%d, %s %d steps, %.1f s",
+                plan.width, plan.height, plan.sampler, plan.steps, outcome.seconds,
+            )  # fmt: skip
 
     def _draw(self, started: float) -> None:
         engine, plan = self._engine, self._plan
@@ -215,19 +227,20 @@ class _Drawing:
         self._emit(ImageReady(
             width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
         ))  # fmt: skip
-        log.info(
-            "picture done: %d×%d, %s %d steps, %.1f s", plan.width, plan.height, plan.sampler, plan.steps,
-            facts["seconds"],
-        )  # fmt: skip
 
     def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:
         times = [time.monotonic()]
+        told = -math.inf
 
         def observe(step: Step) -> None:
+            nonlocal told
             times.append(time.monotonic())
             done = step.moment.index + 1
-            self._emit(Progress(step=done, steps=steps, seconds_left=_seconds_left(times, steps)))
-            if previews is not None and done < steps and previews.is_due():
+            has_preview = previews is not None and done < steps and previews.is_due()
+            if has_preview or done == steps or times[-1] - told >= self._engine.progress_pause_s:
+                told = times[-1]
+                self._emit(Progress(step=done, steps=steps, seconds_left=_seconds_left(times, steps)))
+            if previews is not None and has_preview:
                 pixels = previews.start(step.denoised())
                 self._emit(_PreviewOnItsWay(done, pixels, self._plan, previews))
             self._stop_if_asked()

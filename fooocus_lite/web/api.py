@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,6 +29,7 @@ from fooocus_lite.web.reveal import reveal
 
 THUMBNAIL_SIDE = 256
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
@@ -126,7 +127,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         tags=["tasks"],
         summary="Follow a task",
         response_class=StreamingResponse,
-        responses=s.problems(404, 422) | {200: {"content": {"text/event-stream": {}}}},
+        responses=s.problems(404, 422) | STREAM,
     )
     def events(
         task_id: str,
@@ -134,8 +135,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
     ) -> StreamingResponse:
         """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled."""
         parts.queue.get(task_id)
-        messages = live.task_events(task_id, _event_number(last_event_id))
-        return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
+        return _stream(live.task_events(task_id, _event_number(last_event_id)))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -189,6 +189,10 @@ def _add_files(router: APIRouter, parts: Parts) -> None:
         return FileResponse(path, media_type="image/jpeg", headers=FOR_GOOD)
 
 
+def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
+    return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
+
+
 def _event_number(text: str | None) -> int:
     if text is None or text == "":
         return 0
@@ -234,11 +238,11 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         tags=["page"],
         summary="Follow everything",
         response_class=StreamingResponse,
-        responses={200: {"content": {"text/event-stream": {}}}},
+        responses=STREAM,
     )
     def page_events() -> StreamingResponse:
         """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
-        return StreamingResponse(live.page_messages(), media_type="text/event-stream", headers=SSE_HEADERS)
+        return _stream(live.page_messages())
 
 
 def _add_pictures(router: APIRouter, parts: Parts) -> None:

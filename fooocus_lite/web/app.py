@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import logging
 import os
+import threading
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def create_app(
     settings: Settings, library: Callable[[], Library], queue: TaskQueue, log: EventLog, dispatcher: Dispatcher
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
-    page = LatePage(lambda: _build_page(settings, library))
+    page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
@@ -55,6 +56,7 @@ def create_app(
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
+    app.state.page = page
     app.add_middleware(Guard, host=settings.host)
     _add_error_handlers(app)
 
@@ -70,13 +72,21 @@ def create_app(
 
 
 class LatePage:
-    """Gradio's application once it is built; until then a page that waits for it."""
+    """Gradio's application once it is built; until then a page that waits for it.
 
-    def __init__(self, build: Callable[[], FastAPI]) -> None:
+    Args:
+        build: Makes it; takes its time.
+        then: Called when it is there, or never will be: now other things may have the processor.
+    """
+
+    def __init__(self, build: Callable[[], FastAPI], *, then: Callable[[], None] = lambda: None) -> None:
         self._build = build
+        self._then = then
         self._app: ASGIApp | None = None
         self.state = "starting"
         self.problem: str | None = None
+        #: Whether a thread is still building a page that nobody waits for any more.
+        self.is_abandoned = False
 
     @contextlib.asynccontextmanager
     async def building(self) -> AsyncGenerator[None]:
@@ -87,17 +97,23 @@ class LatePage:
             yield
         finally:
             closing.set()
-            await task
+            if self.state == "starting":  # nothing can end an import, and nobody should wait for it
+                self.is_abandoned = True
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
     async def _live(self, closing: asyncio.Event) -> None:
         try:
-            app = await asyncio.to_thread(self._build)
+            app = await _in_daemon_thread(self._build)
         except Exception as exc:  # whatever breaks in Gradio, the interface must go on
             logger.exception("the page could not be built")
             self.state, self.problem = "failed", f"{type(exc).__name__}: {exc}"
+            self._then()
             return
         async with app.router.lifespan_context(app):
             self._app, self.state = app, "ready"
+            self._then()
             await closing.wait()
             self._app = None
 
@@ -109,6 +125,30 @@ class LatePage:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await FileResponse(STATIC / "starting.html", headers={"Cache-Control": "no-store"})(scope, receive, send)
+
+
+async def _in_daemon_thread(work: Callable[[], FastAPI]) -> FastAPI:
+    """The result of ``work``. Unlike the threads of asyncio's own pool, this one holds up nobody's end."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[FastAPI] = loop.create_future()
+
+    def deliver(result: FastAPI | None, problem: Exception | None) -> None:
+        if result is not None and not done.done():
+            done.set_result(result)
+        elif problem is not None and not done.done():
+            done.set_exception(problem)
+
+    def run() -> None:
+        result, problem = None, None
+        try:
+            result = work()
+        except Exception as exc:  # noqa: BLE001 - it goes on in the other thread
+            problem = exc
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(deliver, result, problem)
+
+    threading.Thread(target=run, name="page builder", daemon=True).start()
+    return await done
 
 
 class _Static(StaticFiles):

@@ -21,6 +21,7 @@ from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
 
 HEARTBEAT_S = 15.0
 ROWS = 100
+MANY = 20  # tasks that come or go at once, from which on a page is sent the line instead of each of them
 WORDS = 120
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -35,25 +36,24 @@ class Live:
 
     async def page_messages(self) -> AsyncIterator[str]:
         """Server-Sent Events for the page; never ends by itself."""
-        after = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
+        shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot))
-        async for event in self._log.afollow(after=after, heartbeat_s=HEARTBEAT_S):
-            if event is None:
+        async for events in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
+            if not events:
                 yield ": still here\n\n"
-            elif (message := await self._message(event)) is not None:
-                yield sse(message)
+            moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
+            if sum(seq > shown for seq in moves) >= MANY:
+                shown = self._log.last_seq()  # before the state is read, as above
+                yield sse(await asyncio.to_thread(self._line))
+            for event in events:
+                is_told = event.seq in moves and event.seq <= shown
+                if not is_told and (message := await self._message(event)) is not None:
+                    yield sse(message)
 
     async def task_events(self, task_id: str, after: int) -> AsyncIterator[str]:
         """Server-Sent Events of one task; ends after its last event."""
-        async for event in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
-            if event is None:
-                yield ": still here\n\n"
-                continue
-            body = event.to_dict()
-            if isinstance(event, Preview):
-                body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
-            # Only facts can be replayed, so only they get an id that a client may come back with.
-            yield sse(body, name=event.kind, number=event.seq if event.is_fact else None)
+        async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
+            yield "".join(map(_as_told, events)) or ": still here\n\n"
 
     def snapshot(self) -> dict[str, Any]:
         """All that a page needs to show the present."""
@@ -66,6 +66,11 @@ class Live:
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
         } | self._now()
+
+    def _line(self) -> dict[str, Any]:
+        """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
+        rows = (*self._rows(self._queue.running()), *self.head().tasks)
+        return {"type": "line", "rows": [row.model_dump() for row in rows]} | self._now()
 
     def head(self) -> QueueHead:
         """The head of the line, next first."""
@@ -114,6 +119,14 @@ class Live:
             batch = batches[task.batch_id]
             rows.append(_row(task, batch.index(task.id) + 1 if task.id in batch else 1, len(batch)))
         return rows
+
+
+def _as_told(event: Event) -> str:
+    body = event.to_dict()
+    if isinstance(event, Preview):
+        body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
+    # Only facts can be replayed, so only they get an id that a client may come back with.
+    return sse(body, name=event.kind, number=event.seq if event.is_fact else None)
 
 
 def _row(task: Task, index: int, of: int) -> QueueRow:

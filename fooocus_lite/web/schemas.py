@@ -73,7 +73,7 @@ class PictureOut(BaseModel):
     height: int
     finished_at: float
     seconds: float | None = None
-    file: str = Field(description="Day folder and file name.", examples=["2026-01-31/183005-0d1f0a9e5b01.png"])
+    file: str = Field(description="Day folder and file name.", examples=["2026-01-31/18-30-05_7_0d1f0a9e5b01.png"])
     recipe: Recipe
 
 

@@ -131,6 +131,29 @@ def test_messages_do_not_grow_with_history(store: Store) -> None:
     assert all(abs(a - b) <= 0.02 * a + 8 for a, b in zip(few, many, strict=True)), (few, many)
 
 
+def test_thousands_that_come_or_go_at_once_are_one_message(store: Store) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+
+    async def story() -> list[dict[str, Any]]:
+        messages = live.page_messages()
+        await anext(messages)
+        told: list[str] = []
+        await asyncio.to_thread(store.queue.submit, [Recipe(prompt="a star", seed=seed) for seed in range(2000)])
+        told.append(await anext(messages))
+        await asyncio.to_thread(store.queue.clear_waiting)
+        told.append(await anext(messages))
+        await asyncio.to_thread(store.queue.submit, [Recipe(prompt="one more", seed=1)])
+        told.append(await anext(messages))
+        await messages.aclose()
+        return [json.loads(text.partition("data: ")[2]) for text in told]
+
+    came, went, more = run_aside(story())
+    assert (came["type"], len(came["rows"]), came["waiting"]) == ("line", 100, 2000)
+    assert (went["type"], went["rows"], went["waiting"]) == ("line", [], 0)
+    assert (more["type"], more["task"]["words"]) == ("task", "one more")
+
+
 def test_a_long_line_is_told_by_its_head(store: Store) -> None:
     dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
     live = Live(store.queue, store.log, dispatcher)

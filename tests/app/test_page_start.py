@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,63 @@ def test_a_page_that_cannot_be_built_says_why() -> None:
         until(lambda: page.state != "starting", "the failure")
         assert page.problem == "ImportError: no gradio here"
         assert client.get("/").status_code == 200
+
+
+def test_a_server_that_ends_does_not_wait_for_its_page() -> None:
+    forever, called = threading.Event(), list[bool]()
+    page = LatePage(lambda: FastAPI(debug=forever.wait()), then=lambda: called.append(True))
+
+    async def lifespan(app: FastAPI):
+        async with page.building():
+            yield
+
+    with TestClient(FastAPI(lifespan=lifespan)):
+        assert page.state == "starting"
+    assert page.is_abandoned
+    assert not called
+    forever.set()
+
+
+@pytest.mark.parametrize("build", [FastAPI, lambda: 1 / 0])
+def test_what_waits_for_the_page_goes_on_whether_it_is_built_or_not(build: object) -> None:
+    told = threading.Event()
+    page = LatePage(build, then=told.set)  # type: ignore[arg-type]
+
+    async def lifespan(app: FastAPI):
+        async with page.building():
+            yield
+
+    with TestClient(FastAPI(lifespan=lifespan)):
+        assert told.wait(60)
+        assert page.state in ("ready", "failed")
+    assert not page.is_abandoned
+
+
+def test_ctrl_c_ends_a_server_whose_page_is_still_loading(tmp_path: Path, web_models: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "gradio.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(100_000)\n")
+    paths = os.pathsep.join([str(slow), *filter(None, [os.environ.get("PYTHONPATH")])])
+    running = Server(tmp_path, web_models, environment={"PYTHONPATH": paths}).start()
+    until(lambda: "loading" in running.log, "the import")
+    assert running.end() == 0, running.log
+    assert "has ended" in running.log and "Traceback" not in running.log
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_an_idle_server_sleeps(quiet_server: Server) -> None:
+    """Whatever looks for work a thousand times a second takes a core away from the picture."""
+    assert quiet_server.process
+    status = Path(f"/proc/{quiet_server.process.pid}/task/{quiet_server.process.pid}/status")
+
+    def naps() -> int:
+        line = next(line for line in status.read_text().splitlines() if line.startswith("voluntary_ctxt"))
+        return int(line.split()[1])
+
+    before, began = naps(), time.monotonic()
+    time.sleep(2)
+    per_second = (naps() - before) / (time.monotonic() - began)
+    assert per_second < 100  # uvicorn looks up ten times a second
 
 
 def test_page_is_gradio_without_its_extras(web_server: Server) -> None:

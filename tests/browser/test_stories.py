@@ -242,6 +242,20 @@ def test_delete_can_be_undone(person: Person, quiet_server: Server) -> None:
     assert quiet_server.get("/v1/pictures?limit=1")[1]["pictures"][0]["recipe"]["prompt"] == "a yellow cross"
 
 
+def test_a_browser_that_keeps_nothing_draws_all_the_same(person: Person) -> None:
+    person.page.evaluate(
+        """() => {
+          for (let text = "x".repeat(1 << 20); text;) {
+            try { localStorage.setItem(`full ${localStorage.length}`, text); }
+            catch { text = text.slice(0, text.length >> 1); }
+          }
+        }"""
+    )
+    person.set_steps(2)
+    person.generate("a gray ring")
+    person.see_picture("a gray ring")
+
+
 def test_what_people_type_is_only_text(person: Person) -> None:
     person.set_steps(2)
     nasty = "<img src=x onerror=\"document.title='hacked'\"> <b>bold</b>"

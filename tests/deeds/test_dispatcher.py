@@ -258,6 +258,29 @@ def test_a_picture_that_was_saved_before_the_kill_is_not_drawn_twice(
     store.close()
 
 
+def test_a_worker_warms_up_when_it_may_and_has_nothing_to_do(
+    store: Store, dispatcher: Dispatcher, runner: LocalRunner
+) -> None:
+    assert runner.pid is None  # nothing was asked for, and the page may still be starting
+    dispatcher.warm_up()
+    until(lambda: runner.about.get("warmed") == "fake", "the warm-up")
+    a_red_circle(store)
+
+
+def test_a_waiting_task_needs_no_warm_up(
+    store: Store, runner: LocalRunner, library: Library, tmp_path: Path
+) -> None:  # fmt: skip
+    dispatcher = Dispatcher(store, [runner], library=lambda: library, output_dir=tmp_path / "outputs")
+    ids = ask(store, "at once", "and again")
+    dispatcher.start()
+    dispatcher.warm_up()
+    assert [task.state for task in wait_for(store, *ids)] == ["finished", "finished"]
+    until(lambda: runner.about, "what the worker says about itself")
+    a_red_circle(store)
+    assert runner.about["warmed"] is None
+    dispatcher.close()
+
+
 def test_a_new_library_is_used_without_a_restart(store: Store, runner: LocalRunner, tmp_path: Path) -> None:
     from tests.deeds.conftest import make_library
 

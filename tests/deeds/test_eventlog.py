@@ -166,7 +166,8 @@ def test_asyncio_followers_get_the_same(store: Store) -> None:
     task_id = queued(store)
 
     async def follow(after: int) -> list[Event | None]:
-        return [event async for event in store.log.afollow(task_id, after=after, heartbeat_s=0.005)]
+        looks = [look async for look in store.log.afollow(task_id, after=after, heartbeat_s=0.005)]
+        return [event for look in looks for event in look or [None]]
 
     async def story() -> tuple[list[Event | None], list[Event | None], list[Event | None]]:
         first = asyncio.create_task(follow(0))

@@ -262,15 +262,28 @@ def test_a_recipe_of_another_version_keeps_its_words(store: Store) -> None:
 
 def test_waiting_for_work_ends_when_work_comes(store: Store) -> None:
     got: list[object] = []
-    thread = threading.Thread(target=lambda: (store.queue.wait_for_work(60), got.append(store.queue.claim("w"))))
+    version = store.queue.work_version()
+
+    def work() -> None:
+        store.queue.wait_for_work(version)
+        got.append(store.queue.claim("w"))
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     store.queue.submit([a_recipe()])
-    thread.join(60)
     until(lambda: got, "the claim")
     assert got[0] is not None
-    thread = threading.Thread(target=store.queue.wait_for_work, args=(600,))
-    thread.start()
-    until(lambda: store.queue.wake() or not thread.is_alive(), "the way out for a shutdown")
+
+
+def test_work_that_came_before_the_wait_is_not_slept_through(store: Store) -> None:
+    version = store.queue.work_version()
+    assert store.queue.claim("w") is None
+    store.queue.submit([a_recipe()])
+    store.queue.wait_for_work(version)
+    assert store.queue.claim("w") is not None
+    version = store.queue.work_version()
+    store.queue.wake()  # a server that stops
+    store.queue.wait_for_work(version)
 
 
 def test_every_terminal_kind_is_a_state(store: Store) -> None:

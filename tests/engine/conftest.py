@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    return Engine(device="cpu", preview_fps=0)
+    return Engine(device="cpu", preview_fps=0, progress_fps=math.inf)
 
 
 def go_on() -> bool:

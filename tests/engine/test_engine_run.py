@@ -210,6 +210,16 @@ def test_previews_are_small_jpegs_of_the_pictures_shape(model: Path) -> None:
     assert of(list(Engine(device="cpu", preview_fps=0).run(make_plan(model), go_on)), Preview) == []
 
 
+def test_progress_is_told_as_often_as_a_person_can_read(model: Path) -> None:
+    engine = Engine(device="cpu", preview_fps=0, progress_fps=0.001)
+    progress: list[Progress] = of(list(engine.run(make_plan(model, steps=6), go_on)), Progress)
+    assert [event.step for event in progress] == [1, 6]
+    engine = Engine(device="cpu", preview_fps=1000, progress_fps=0.001)
+    events = list(engine.run(make_plan(model, steps=6), go_on))
+    progress = of(events, Progress)
+    assert {event.step for event in of(events, Preview)} | {1, 6} == {event.step for event in progress}
+
+
 @pytest.mark.parametrize("vae", ["tiny", "kl"])
 def test_both_kinds_of_autoencoder_draw(tmp_path: Path, vae: str) -> None:
     folder = write_model(tmp_path / "m", vae=vae, channels=6, prediction_type="v_prediction")

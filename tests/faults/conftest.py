@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.server import STARTER, Server, is_shipped
+from tests.faults.server import Server, fill_models
 
 DAMAGED = b"no database at all" * 1000
 if not sys.platform.startswith("linux"):
@@ -21,15 +21,8 @@ if not sys.platform.startswith("linux"):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a starter model of its own: the shipped one, or one of random weights until that is there."""
-    folder = tmp_path_factory.mktemp("fault-models")
-    if is_shipped():
-        shutil.copytree(STARTER, folder / "starter")
-    else:
-        from tests.engine.tiny_sdxl import write_model
-
-        (write_model(folder / "starter") / "model_index.json").write_text("{}")
-    return folder
+    """A models folder that a test may damage, as long as it mends it."""
+    return fill_models(tmp_path_factory.mktemp("fault-models"))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -29,6 +30,18 @@ def is_shipped() -> bool:
     return any(STARTER.glob("unet/*.safetensors"))
 
 
+def fill_models(folder: Path) -> Path:
+    """A models folder with the starter that ships, or random weights of its shape until that is there."""
+    if is_shipped():
+        shutil.copytree(STARTER, folder / "starter")
+    else:
+        from tests.engine.tiny_sdxl import write_model
+
+        (write_model(folder / "starter") / "model_index.json").write_text("{}")
+    shutil.copy(STARTER.parent / "catalog.json", folder / "catalog.json")
+    return folder
+
+
 def until(condition: Callable[[], Any], what: str) -> Any:
     """What ``condition`` says once that is something; the deadline only keeps a broken test from hanging."""
     end = time.monotonic() + DEADLINE_S
@@ -48,12 +61,14 @@ def is_alive(pid: int) -> bool:
 class Server:
     """``python -m fooocus_lite serve`` in its own folders."""
 
-    def __init__(self, folder: Path, models: Path, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, models: Path, *, environment: dict[str, str] | None = None, **settings: object
+    ) -> None:
         self.data, self.outputs, self.models = folder / "data", folder / "outputs", models
         self._log = folder / "server.log"
         own = {"data_dir": self.data, "output_dir": self.outputs, "models_dir": models, "device": "cpu"} | settings
         clean = {key: value for key, value in os.environ.items() if not key.startswith("FOOOCUS_")}
-        self._env = clean | {f"FOOOCUS_{key.upper()}": str(value) for key, value in own.items()}
+        self._env = clean | {f"FOOOCUS_{key.upper()}": str(value) for key, value in own.items()} | (environment or {})
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.code import ROOT, package_files, parse, shown
+from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
@@ -57,3 +57,10 @@ def test_modules_say_why_they_exist_and_evaluate_nothing(path: Path) -> None:
     assert ast.get_docstring(tree), "a module's docstring says why the file exists"
     calls = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     assert not {"eval", "exec"} & set(calls)
+
+
+@pytest.mark.parametrize("path", package_files(), ids=shown)
+def test_nothing_foreign_is_unpickled(path: Path) -> None:
+    """Law: reading data never runs it."""
+    names = set(imports(parse(path), module_name(path), is_package=path.name == "__init__.py"))
+    assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & {name.split(".")[0] for name in names}

@@ -47,6 +47,20 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(work: Path) -> None:
     assert second.steps > first.steps
 
 
+def test_a_new_run_can_begin_with_the_weights_of_another(work: Path, tmp_path: Path) -> None:
+    first = Run(TOY, work, torch.device("cpu"), Team(0, 1))
+    for value in first.average.values():
+        value.add_(1)
+    first.steps, first.elapsed = 7, 3.0
+    first.save()
+    other = (work / "unet.pt").rename(tmp_path / "other.pt")
+    second = Run(TOY, work, torch.device("cpu"), Team(0, 1), start_from=other)
+    assert (second.steps, second.elapsed) == (0, 0.0), "the budget and the learning rate begin anew"
+    for name, value in second.model.named_parameters():
+        assert torch.equal(value, first.average[name]), "the averaged weights, which are the better ones"
+        assert torch.equal(second.average[name], first.average[name])
+
+
 def test_gradients_lie_in_one_vector() -> None:
     layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.LazyLinear(2))
     layers(torch.zeros(1, 3, 5, 5))
@@ -81,10 +95,12 @@ def test_the_learning_rate_rises_stays_and_runs_down() -> None:
 
 
 def test_timesteps_cover_the_schedule() -> None:
-    timesteps = spread_timesteps(50)
+    timesteps = spread_timesteps(50).sort().values
     assert timesteps.min() >= 0
     assert timesteps.max() <= 999
-    assert (timesteps // 20).sort().values.tolist() == list(range(50))
+    edges = 1000 * (torch.arange(51) / 50) ** (2 / 3)
+    assert (timesteps >= edges[:-1].floor()).all(), "one from each of 50 equal parts"
+    assert (timesteps <= edges[1:]).all()
 
 
 def test_merges_join_what_is_frequent_first() -> None:

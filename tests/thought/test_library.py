@@ -41,10 +41,10 @@ def test_names_are_found_however_they_are_written(library: Library, name: str) -
     "find, name, field, hint",
     [
         ("find_style", "Washed", "styles", "Did you mean Washes?"),
-        ("find_style", "zzz", "styles", "Did you mean Washes, Dots or plain-addition?"),
+        ("find_style", "zzz", "styles", "Choose one of: Washes, Dots, plain-addition."),
         ("find_preset", "wied", "preset", "wide"),
-        ("find_model", "", "model", "tiny or big"),
-        pytest.param("find_model", "\x00" * 500, "model", "tiny or big", id="long"),
+        ("find_model", "", "model", "tiny, big"),
+        pytest.param("find_model", "\x00" * 500, "model", "tiny, big", id="long"),
     ],
 )
 def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name: str, field: str, hint: str) -> None:

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { ordinal, duration } from "./dom.js";
+import { keep, recall } from "./memory.js";
 import { clear, showProblem } from "./notice.js";
 import { change, running, state } from "./store.js";
 import { setAdvanced, setSheet } from "./theme.js";
@@ -19,7 +20,7 @@ let saving = 0;
 const asDraft = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
 const asValues = (draft) => names.map((name) => draft[name]);
 const read = (key, fallback) => {
-  try { return JSON.parse(localStorage.getItem(key)) ?? fallback; } catch { return fallback; }
+  try { return JSON.parse(recall(key)) ?? fallback; } catch { return fallback; }
 };
 
 /** Once, when Gradio has drawn everything: the draft of last time comes back. */
@@ -61,7 +62,7 @@ export function changed(values) {
   change({ draft });
   clearTimeout(saving);
   saving = setTimeout(() => {
-    localStorage.setItem(DRAFT, JSON.stringify(draft));
+    keep(DRAFT, JSON.stringify(draft));
     estimate(draft);
   }, 250);
 }
@@ -140,12 +141,12 @@ export function useSettings(recipe) {
 export async function generate(values) {
   const draft = asDraft(values);
   clear("form");
-  change({ selected: null });
   setSheet("");
-  remember(draft.prompt);
   const place = isBusy() ? state.waiting + 1 : 0;
   try {
     const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
+    remember(draft.prompt);
+    change({ selected: null });
     if (place) say(queuedWords(ids.length, place));
   } catch (error) {
     refuse(error);
@@ -207,7 +208,7 @@ export function estimateWords({ estimate: plan }) {
 
 function remember(prompt) {
   const all = [prompt, ...read(PROMPTS, []).filter((one) => one !== prompt)].slice(0, 50);
-  localStorage.setItem(PROMPTS, JSON.stringify(all));
+  keep(PROMPTS, JSON.stringify(all));
 }
 
 /** ↑ in an empty prompt. */

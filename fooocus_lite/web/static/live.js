@@ -27,6 +27,13 @@ const receive = {
     });
     loadPictures({ fresh: true });
   },
+  line({ rows, ...now }) {
+    const lives = new Set(rows.map((row) => row.id));
+    const patch = { rows, ...numbers(now) };
+    for (const id of state.progress.keys()) if (!lives.has(id)) state.progress.delete(id);
+    if (state.preview && !lives.has(state.preview.id)) patch.preview = null;
+    change(patch);
+  },
   task({ task, picture, details, ...now }) {
     const patch = numbers(now);
     const lives = task.state === "waiting" || task.state === "running";

@@ -10,7 +10,7 @@ import { setSheet } from "./theme.js";
 const UNDO_S = 8;
 const nodes = new Map(); // id -> button
 const root = document.documentElement;
-let grid, none, more, count, drawnFor = null;
+let grid, none, more, count, end, drawnFor = null;
 
 function choose(picture) {
   change({ selected: picture.id });
@@ -53,6 +53,8 @@ function draw() {
     drawGrid();
     none.hidden = state.pictures.length > 0 || !state.picturesKnown;
     setText(count, state.pictures.length ? ` (${state.pictures.length}${state.nextPictures ? "+" : ""})` : "");
+    end.unobserve(more); // an observer tells of changes only, and the end may still be in sight
+    end.observe(more);
   }
   for (const [id, node] of nodes) {
     const current = String(id === state.selected);
@@ -85,7 +87,9 @@ window.addEventListener("pagehide", () => {
 /** The pictures over the whole left side, or a strip of them. */
 export function setGallery(open) {
   root.dataset.gallery = open ? "open" : "";
-  document.getElementById("fl-toggle-gallery")?.setAttribute("aria-expanded", String(open));
+  const toggle = document.getElementById("fl-toggle-gallery");
+  toggle?.setAttribute("aria-expanded", String(open));
+  if (toggle) setText(toggle.lastChild, open ? "Back to the picture" : "Show all");
 }
 
 export const isGalleryOpen = () => root.dataset.gallery === "open";
@@ -101,6 +105,6 @@ export async function showPictures() {
   const scroll = h("div", { className: "fl-scroll" }, none, grid, more);
   shelf.append(h("section", { id: "fl-pictures", "aria-label": "Gallery" },
     h("header", {}, h("h2", {}, "Pictures", count), all), scroll));
-  new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) loadPictures(); }, { root: scroll, rootMargin: "400px" }).observe(more);
+  end = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) loadPictures(); }, { root: scroll, rootMargin: "400px" });
   onChange(draw);
 }

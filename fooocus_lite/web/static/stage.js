@@ -3,6 +3,7 @@
 import { call, imageUrl } from "./api.js";
 import { button, duration, h, icon, setText, whenThere } from "./dom.js";
 import { fill, useSettings } from "./form.js";
+import { keep } from "./memory.js";
 import { drawDetails } from "./details.js";
 import { removePicture } from "./pictures.js";
 import { showProblem } from "./notice.js";
@@ -62,7 +63,7 @@ function fillActions() {
 
 function toggleDetails() {
   const details = !state.details;
-  localStorage.setItem("fl.details", details ? "1" : "0");
+  keep("fl.details", details ? "1" : "0");
   change({ details });
 }
 

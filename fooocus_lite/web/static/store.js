@@ -1,5 +1,7 @@
 // What the page knows. One object, one way to change it, and views that redraw from it.
 
+import { recall } from "./memory.js";
+
 export const state = {
   connected: false,
   rows: [], // waiting and running, in the order they will be drawn
@@ -15,7 +17,7 @@ export const state = {
   trouble: null, // what keeps the program from drawing now
   menu: null,
   draft: null, // the form's values, by field name
-  details: localStorage.getItem("fl.details") === "1",
+  details: recall("fl.details") === "1",
 };
 
 /** Pictures that were deleted here but can still be had back; no page of the gallery brings them in. */

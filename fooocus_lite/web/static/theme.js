@@ -1,12 +1,13 @@
 // Dark or light: the system's choice until a person makes one. And panels that stay as they were left.
 
 import { button, icon } from "./dom.js";
+import { keep, recall } from "./memory.js";
 
 const root = document.documentElement;
 const wantsDark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function apply() {
-  const chosen = localStorage.getItem("fl.theme") || (wantsDark.matches ? "dark" : "light");
+  const chosen = recall("fl.theme") || (wantsDark.matches ? "dark" : "light");
   root.dataset.theme = chosen;
   document.body.classList.toggle("dark", chosen === "dark"); // Gradio's own mark
   return chosen;
@@ -15,7 +16,7 @@ function apply() {
 /** The ☾ button. */
 export function themeButton() {
   const toggle = button("", { kind: "icon bare", onclick: () => {
-    localStorage.setItem("fl.theme", root.dataset.theme === "dark" ? "light" : "dark");
+    keep("fl.theme", root.dataset.theme === "dark" ? "light" : "dark");
     draw();
   } });
   const draw = () => {
@@ -38,7 +39,7 @@ export function isAdvancedOpen() {
 /** Open or fold away the Advanced column, and remember it. */
 export function setAdvanced(open) {
   root.dataset.advanced = open ? "open" : "closed";
-  localStorage.setItem("fl.advanced", root.dataset.advanced);
+  keep("fl.advanced", root.dataset.advanced);
   document.getElementById("fl-toggle-advanced")?.setAttribute("aria-expanded", String(open));
 }
 

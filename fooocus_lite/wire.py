@@ -1,0 +1,66 @@
+"""What the server and its worker say to each other: plain values and picture bytes, never objects.
+
+Unpickling runs whatever the bytes name. Here a frame is JSON and, for pixels, raw bytes behind it, so that
+neither side can make the other do anything but read an `Event` or a `Plan`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import asdict
+from typing import Any, BinaryIO, cast
+
+from fooocus_lite.events import Event, event_from_dict
+from fooocus_lite.plan import Plan, plan_from_dict
+
+#: (kind, number of the run, value). To the worker: ``engine`` with its name and options, ``warm_up`` with a plan
+#: or None, ``run`` with a plan, ``stop``. Back: ``event`` with an event, ``about`` with a dict.
+Message = tuple[str, int, Any]
+_HEADER = struct.Struct(">II")  # bytes of JSON, bytes of picture
+_WITH_PLAN = ("warm_up", "run")
+
+
+def send_frame(stream: BinaryIO, message: Message) -> None:
+    """Write one message.
+
+    Raises:
+        TypeError: the value is nothing that JSON can say; nothing was written.
+    """
+    kind, number, value = message
+    picture = value.picture_bytes if isinstance(value, Event) else b""
+    if isinstance(value, Event):
+        value = value.to_dict()
+    elif isinstance(value, Plan):
+        value = asdict(value)
+    text = json.dumps([kind, number, value]).encode("ascii")
+    stream.write(_HEADER.pack(len(text), len(picture)) + text)
+    if picture:
+        stream.write(picture)
+    stream.flush()
+
+
+def read_frame(stream: BinaryIO) -> Message | None:
+    """The next message, or None at the end of the stream, also in the middle of a frame.
+
+    Raises:
+        ValueError: these bytes are no message.
+    """
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        return None
+    text_size, picture_size = _HEADER.unpack(header)
+    text, picture = stream.read(text_size), stream.read(picture_size)
+    if len(text) < text_size or len(picture) < picture_size:
+        return None
+    try:
+        kind, number, value = cast("list[Any]", json.loads(text))
+        return str(kind), int(number), _value(kind, value, picture)
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise ValueError(f"not a message between server and worker: {text[:80]!r}") from exc
+
+
+def _value(kind: str, value: Any, picture: bytes) -> Any:
+    if kind == "event":
+        return event_from_dict(value, picture)
+    return plan_from_dict(value) if kind in _WITH_PLAN and value is not None else value
