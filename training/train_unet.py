@@ -27,8 +27,8 @@ import torch
 import torch.multiprocessing as mp
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cross_entropy
 from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
@@ -96,9 +96,9 @@ class Trainee(nn.Module):
         prompt_embeds, pooled = encode_text((self.text_encoder, self.text_encoder_2), ids)
         count = len(latents)
         conditions = {"text_embeds": pooled[:count], "time_ids": sizes}
-        v_pred = self.unet(
-            latents, timesteps, prompt_embeds[:count], added_cond_kwargs=conditions, return_dict=False
-        )[0]
+        v_pred = self.unet(latents, timesteps, prompt_embeds[:count], added_cond_kwargs=conditions, return_dict=False)[
+            0
+        ]
         return v_pred, [self.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), self.pooled_reader(pooled)]
 
 
@@ -112,8 +112,11 @@ def ends(ids: Tensor) -> Tensor:
 def reading_loss(answers_in_a_row: Tensor, right: Tensor) -> Tensor:
     """Mean cross-entropy over all questions: logits (m, sum of `QUESTIONS`), right answers (m, questions)."""
     parts = answers_in_a_row.float().split(QUESTIONS, dim=1)
-    losses = [cross_entropy(part, right[:, k], ignore_index=NOTHING_THERE) for k, part in enumerate(parts)]
-    return torch.stack(losses).mean()
+    told = (right[:, 0] != NOTHING_THERE).sum().clamp(min=1)
+    losses = [
+        cross_entropy(part, right[:, k], ignore_index=NOTHING_THERE, reduction="sum") for k, part in enumerate(parts)
+    ]
+    return torch.stack(losses).mean() / told
 
 
 class Batches:

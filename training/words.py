@@ -178,8 +178,9 @@ def random_spec(rng: Random, styled: float = 0.4) -> Spec:
 
 
 NOTHING_THERE = -100  # the label that cross-entropy passes over
-# What a text says, as questions with so many answers each: colour and shape of the left or upper thing (or the only one),
-# of the right or lower one, the background, and how things stand: one alone, beside, above one another, a landscape.
+# What a text says, as questions with so many answers each: colour and shape of the left or upper thing (or the
+# only one), of the right or lower one, the background, and how things stand (`ARRANGEMENTS`).
+ARRANGEMENTS = {"": 0, "left of": 1, "right of": 1, "above": 2, "below": 2}  # 3 is a landscape
 QUESTIONS = (len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, len(SHAPES) + 1, len(COLOURS) + 1, 4)
 
 
@@ -193,7 +194,7 @@ def answers(spec: Spec) -> tuple[int, ...]:
     said = []
     for thing in things:
         said += [colours.index(thing.colour), shapes.index(thing.shape)] if thing else [len(COLOURS), len(SHAPES)]
-    arrangement = 3 if spec.kind == "scene" else {"": 0, "left of": 1, "right of": 1, "above": 2, "below": 2}[spec.relation]
+    arrangement = 3 if spec.kind == "scene" else ARRANGEMENTS[spec.relation]
     return (*said, colours.index(spec.background), arrangement)
 
 

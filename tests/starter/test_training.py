@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -11,8 +12,8 @@ import torch
 
 from training.config import CONFIGS, Config, save_atomic
 from training.tokenizer import build, learn_merges
-from training.train_unet import Run, Team, flat_gradients, rate_at, spread_timesteps, train
-from training.words import random_spec
+from training.train_unet import Run, Team, ends, flat_gradients, rate_at, reading_loss, spread_timesteps, train
+from training.words import COLOURS, NOTHING_THERE, QUESTIONS, SHAPES, Spec, Thing, answers, random_spec
 
 TOY = replace(CONFIGS["cpu128"], channels=(32, 32, 32), text_widths=(32, 32), batch=8, warm_up=0.1)
 
@@ -101,6 +102,37 @@ def test_timesteps_cover_the_schedule() -> None:
     edges = 1000 * (torch.arange(51) / 50) ** (2 / 3)
     assert (timesteps >= edges[:-1].floor()).all(), "one from each of 50 equal parts"
     assert (timesteps <= edges[1:]).all()
+
+
+def test_answers_tell_the_left_or_upper_thing_first() -> None:
+    red, blue = Thing("red", "circle"), Thing("blue", "star")
+    beside = Spec("pair", (red, blue), "left of", "white")
+    assert answers(beside) == answers(Spec("pair", (blue, red), "right of", "white"))
+    assert answers(beside) != answers(Spec("pair", (blue, red), "left of", "white"))
+    colour, shape, other_colour, other_shape, background, arrangement = answers(beside)
+    assert (colour, other_colour, background) == tuple(list(COLOURS).index(name) for name in ("red", "blue", "white"))
+    assert (shape, other_shape, arrangement) == (SHAPES.index("circle"), SHAPES.index("star"), 1)
+    scene = answers(Spec("scene", places=("house",)))
+    assert scene == tuple(count - 1 for count in QUESTIONS), "nothing but a landscape"
+    rng = Random(3)
+    for _ in range(200):
+        assert all(0 <= answer < count for answer, count in zip(answers(random_spec(rng)), QUESTIONS, strict=True))
+
+
+def test_reading_passes_over_texts_that_say_nothing() -> None:
+    right = torch.tensor([answers(Spec("scene", places=("sea",))), (NOTHING_THERE,) * len(QUESTIONS)])
+    logits = torch.zeros(2, sum(QUESTIONS))
+    chance = sum(math.log(count) for count in QUESTIONS) / len(QUESTIONS)
+    assert reading_loss(logits, right).item() == pytest.approx(chance, rel=1e-5)
+    logits[1] = torch.randn(sum(QUESTIONS)) * 100
+    assert reading_loss(logits, right).item() == pytest.approx(chance, rel=1e-5)
+    assert reading_loss(logits[1:], right[1:]).item() == 0, "a batch of empty prompts has no reading loss"
+
+
+def test_reading_looks_at_tokens_that_have_seen_the_whole_text() -> None:
+    ids = torch.tensor([[8, 1, 2, 9, 9, 9], [8, 1, 2, 3, 4, 9]])
+    seen = {tuple(ends(ids).tolist()) for _ in range(100)}
+    assert seen == {(3, 5), (4, 5), (5, 5)}
 
 
 def test_merges_join_what_is_frequent_first() -> None:
