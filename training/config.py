@@ -43,6 +43,10 @@ class Config:
     vocabulary: int = 1100
     text_widths: tuple[int, int] = (128, 128)
     text_heads: int = 4
+    text_batch: int = 96
+    text_tokens: int = 32
+    text_rate: float = 1e-3
+    text_minutes: float = 6.0
     channels: tuple[int, int, int] = (128, 192, 192)
     head_size: int = 32
     layers_per_block: int = 1

@@ -28,12 +28,12 @@ import torch.multiprocessing as mp
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import cross_entropy
 from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
 from training.models import TOKENS, encode_text, make_text_encoders, make_unet, time_ids
-from training.words import NOTHING_THERE, QUESTIONS, Spec, answers, caption, nothing, random_spec
+from training.reading import ends, read_captions, reading_loss
+from training.words import NOTHING_THERE, QUESTIONS, Spec, answers, caption, nothing
 
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.02, "beta_schedule": "scaled_linear",
@@ -42,6 +42,7 @@ SCHEDULE = {
 SAVE_EVERY_S = 180
 EMPTY_PROMPTS = 0.1
 READING_WEIGHT = 0.05
+PRACTICE = 1  # captions without a picture for each one with
 
 
 @dataclass
@@ -102,23 +103,6 @@ class Trainee(nn.Module):
         return v_pred, [self.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), self.pooled_reader(pooled)]
 
 
-def ends(ids: Tensor) -> Tensor:
-    """(m,) for each text a random one of the end tokens that pad it: all of them have seen the whole text."""
-    first = (ids == ids[:, -1:]).int().argmax(1)
-    left = ids.shape[1] - first
-    return first + (torch.rand(len(ids), device=ids.device) * left).long().clamp(max=ids.shape[1] - 1)
-
-
-def reading_loss(answers_in_a_row: Tensor, right: Tensor) -> Tensor:
-    """Mean cross-entropy over all questions: logits (m, sum of `QUESTIONS`), right answers (m, questions)."""
-    parts = answers_in_a_row.float().split(QUESTIONS, dim=1)
-    told = (right[:, 0] != NOTHING_THERE).sum().clamp(min=1)
-    losses = [
-        cross_entropy(part, right[:, k], ignore_index=NOTHING_THERE, reduction="sum") for k, part in enumerate(parts)
-    ]
-    return torch.stack(losses).mean() / told
-
-
 class Batches:
     """Draws batches of one bucket each, with fresh captions; pairs come ``pair_weight`` times as often."""
 
@@ -143,9 +127,7 @@ class Batches:
         area = bucket.latents[0, 0].numel() / self.native_area
         count = max(4, round(self.batch / max(1.0, area)))
         picked = self.rng.choices(range(len(bucket.specs)), cum_weights=self.weights[which], k=count)
-        practice = [random_spec(self.rng) for _ in range(3 * count)]
-        practice = [spec for spec in practice if spec.kind == "pair" or self.rng.random() < 0.4]
-        specs = [None if self.rng.random() < EMPTY_PROMPTS else bucket.specs[index] for index in picked] + practice
+        specs = [None if self.rng.random() < EMPTY_PROMPTS else bucket.specs[index] for index in picked]
         texts = [caption(spec, self.rng) if spec else nothing(self.rng) for spec in specs]
         said = [answers(spec) if spec else (NOTHING_THERE,) * len(QUESTIONS) for spec in specs]
         texts = [text.upper() if self.rng.random() < 0.03 else text for text in texts]
@@ -153,7 +135,9 @@ class Batches:
             texts, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
         ).input_ids
         sizes = time_ids(count, bucket.width, bucket.height, torch.device("cpu"))
-        return bucket.latents[picked].float(), ids, sizes, torch.tensor(said)
+        practice_ids, practice_said = read_captions(self.tokenizer, self.rng, PRACTICE * count, tokens)
+        ids, said_all = torch.cat([ids, practice_ids]), torch.cat([torch.tensor(said), practice_said])
+        return bucket.latents[picked].float(), ids, sizes, said_all
 
 
 def spread_timesteps(count: int) -> Tensor:

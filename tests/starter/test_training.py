@@ -10,9 +10,11 @@ from random import Random
 import pytest
 import torch
 
+from training import train_text
 from training.config import CONFIGS, Config, save_atomic
+from training.reading import ends, read_captions, reading_loss
 from training.tokenizer import build, learn_merges
-from training.train_unet import Run, Team, ends, flat_gradients, rate_at, reading_loss, spread_timesteps, train
+from training.train_unet import Run, Team, Trainee, flat_gradients, rate_at, spread_timesteps, train
 from training.words import COLOURS, NOTHING_THERE, QUESTIONS, SHAPES, Spec, Thing, answers, random_spec
 
 TOY = replace(CONFIGS["cpu128"], channels=(32, 32, 32), text_widths=(32, 32), batch=8, warm_up=0.1)
@@ -60,6 +62,20 @@ def test_a_new_run_can_begin_with_the_weights_of_another(work: Path, tmp_path: P
     for name, value in second.model.named_parameters():
         assert torch.equal(value, first.average[name]), "the averaged weights, which are the better ones"
         assert torch.equal(second.average[name], first.average[name])
+
+
+def test_the_text_encoders_learn_to_read_and_a_run_takes_them_over(work: Path) -> None:
+    train_text.train(TOY, work, torch.device("cpu"), minutes=0.03, start_from=None)
+    torch.manual_seed(TOY.seed)
+    run = Run(TOY, work, torch.device("cpu"), Team(0, 1), start_from=work / "text.pt")
+    torch.manual_seed(TOY.seed)
+    untrained = Trainee(TOY, len(run.tokenizer))
+    ids, said = read_captions(run.tokenizer, Random(1), 32, TOY.text_tokens)
+    with torch.no_grad():
+        before, after = (train_text.text_loss(model.eval(), ids, said).item() for model in (untrained, run.model))
+    assert after < before
+    for name, value in untrained.unet.named_parameters():
+        assert torch.equal(value, run.model.unet.get_parameter(name)), "the drawing part is left alone"
 
 
 def test_gradients_lie_in_one_vector() -> None:
