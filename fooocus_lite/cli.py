@@ -147,8 +147,8 @@ def _settings_of(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _recipe_of(options: argparse.Namespace) -> Recipe:
-    from fooocus_lite.recipe import parse_recipe
+def _recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
+    from fooocus_lite.plan import parse_wish
 
     given = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
     values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
@@ -160,7 +160,7 @@ def _recipe_of(options: argparse.Namespace) -> Recipe:
         values |= {"width": match.group(1), "height": match.group(2)}
     if values["image_format"] == "jpg":
         values["image_format"] = "jpeg"
-    return parse_recipe({name: value for name, value in values.items() if value is not None})
+    return parse_wish({name: value for name, value in values.items() if value is not None}, library)
 
 
 def run_generate(options: argparse.Namespace) -> int:
@@ -172,7 +172,7 @@ def run_generate(options: argparse.Namespace) -> int:
     library = load_library(settings)
     for problem in library.problems:
         print(problem, file=sys.stderr)
-    jobs = make_jobs(_recipe_of(options), library)
+    jobs = make_jobs(_recipe_of(options, library), library)
     if options.dry_run:
         for job in jobs:
             print(_plan_as_json(job) if options.json else _plan_as_text(job))

@@ -19,7 +19,7 @@ from typing import Any
 
 from fooocus_lite.errors import FooocusError, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, Started
-from fooocus_lite.images import find_saved, save_image
+from fooocus_lite.images import clear_parts, find_saved, save_image
 from fooocus_lite.library import Library
 from fooocus_lite.picture_text import describe_picture
 from fooocus_lite.plan import Plan, make_plan, resolve
@@ -82,6 +82,7 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin to draw."""
+        self._saver.submit(clear_parts, self._output_dir)
         for lane in self._lanes:
             thread = threading.Thread(target=self._work, args=(lane,), name=lane.name, daemon=True)
             self._threads.append(thread)
@@ -139,7 +140,7 @@ class Dispatcher:
             try:
                 version = self._queue.work_version()
                 task = self._queue.claim(lane.name, device=str(lane.runner.about.get("device", "")))
-                self.trouble = None
+                self._set_trouble(None)
                 if task is not None:
                     lane.is_started, lane.task = True, task
                     self._draw(lane, task)
@@ -267,7 +268,7 @@ class Dispatcher:
         while True:
             try:
                 write()
-                self.trouble = None
+                self._set_trouble(None)
                 return True
             except FooocusError as exc:
                 self._report(exc)
@@ -277,7 +278,12 @@ class Dispatcher:
     def _report(self, exc: FooocusError) -> None:
         if self.trouble is None or self.trouble.problem != exc.problem:
             logger.error("%s", exc)
-        self.trouble = exc
+        self._set_trouble(exc)
+
+    def _set_trouble(self, trouble: FooocusError | None) -> None:
+        before, self.trouble = self.trouble, trouble
+        if (before and before.problem) != (trouble and trouble.problem):
+            self._store.log.nudge()  # a disk that is full has no room for a fact that would tell it
 
 
 def _state(lane: _Lane) -> str:

@@ -185,13 +185,55 @@ def _model(entry: CatalogEntry) -> Finding:
     if not entry.available:
         return Finding("model", "note", f"{entry.name} is not on this disk ({entry.path}).")
     path = Path(entry.path)
+    hint = "Put an intact copy in its place, or fetch the model again."
+    if absent := missing_files(path) if path.is_dir() else []:
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return Finding("model", "problem", f"{entry.name}: {absent[0]}{more} is missing.", hint)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
     damaged = [file for file in files if not _is_whole(file)]
     if damaged:
-        hint = "Put an intact copy in its place, or fetch the model again."
         return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged.", hint)
     size = sum(file.stat().st_size for file in files) / 1e6
     return Finding("model", "ok", f"{entry.name}: {len(files)} files, {size:,.0f} MB, whole")
+
+
+def missing_files(folder: Path) -> list[Path]:
+    """What a diffusers folder's own index promises and the engine would look for in vain."""
+    parts = [
+        name
+        for name, kind in _read_object(folder / "model_index.json").items()
+        if isinstance(kind, list) and len(kind) == 2 and kind[1]  # [null, null] stands for a part that is left out
+    ]
+    return [path for name in parts for path in _wanted_in(folder / name) if not path.is_file()]
+
+
+def _wanted_in(part: Path) -> list[Path]:
+    """The files of one part, by its role: diffusers gives the same names in every model."""
+    if part.name.startswith("scheduler"):
+        return [part / "scheduler_config.json"]
+    if part.name.startswith("tokenizer"):
+        is_split = (part / "vocab.json").is_file() and not (part / "tokenizer.json").is_file()
+        return [part / "vocab.json", part / "merges.txt"] if is_split else [part / "tokenizer.json"]
+    stem = "diffusion_pytorch_model" if part.name in ("unet", "vae") else "model"
+    if part.name not in ("unet", "vae") and not part.name.startswith("text_encoder"):
+        return []  # the engine does not read it
+    weights = [part / f"{stem}{variant}.safetensors" for variant in ("", ".fp16")]
+    there = [path for path in weights if path.is_file()]
+    shards = [name for path in part.glob("*.safetensors.index*.json") for name in _shards(path)]
+    return [part / "config.json", *(there or [part / name for name in shards] or weights[:1])]
+
+
+def _shards(index: Path) -> list[str]:
+    names = _read_object(index).get("weight_map")
+    return sorted({Path(str(name)).name for name in names.values()}) if isinstance(names, dict) else []
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
 
 
 def _is_whole(path: Path) -> bool:

@@ -239,6 +239,11 @@ def _install_torch(place: Place, build: str, *, show_bar: bool) -> None:
                 return
             say(f"        {failed}")
         say(f"        {url} does not answer with that build; using the default package index instead")
+        if torch_build.brings_cuda():
+            say(
+                f"        its build is for NVIDIA cards too and needs {torch_build.needed_gb('default'):.0f} GB of disk"
+            )
+        _check_disk(place, "default")
     if failed := run_pip(place.python, [*pins, f"torch=={version}"], place.log, show_bar=show_bar):
         raise Problem(failed)
 
@@ -281,8 +286,14 @@ def write_doors(place: Place, packages: Path) -> None:
 @contextlib.contextmanager
 def _only_one(place: Place) -> Generator[None]:
     """Hold the set-up of this folder: a second double-click waits instead of installing over the first."""
-    name = hashlib.sha256(str(place.venv).encode()).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"fooocus-lite-{name}.lock").open("a+b") as lock:
+    user = os.getuid() if sys.platform != "win32" else 0  # others may not open our file in a folder that all share
+    name = hashlib.sha256(f"{user} {place.venv}".encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir()) / f"fooocus-lite-{name}.lock"
+    try:
+        lock = path.open("a+b")
+    except OSError as exc:
+        raise Problem(f"The file {path} cannot be opened ({exc.strerror}): remove it and start again.") from exc
+    with lock:
         is_told = False
         while not _try_lock(lock.fileno()):
             if not is_told:

@@ -66,6 +66,7 @@ class EventLog:
         self._slots: dict[str, dict[str, Event]] = {}
         self._closed = False
         self._version = 0
+        self._nudges = 0
         self._fact_seq = database.read("SELECT coalesce(max(seq), 0) FROM events")[0][0]
         # Who follows live asks for what came a moment ago: that is told from memory.
         self._recent: collections.deque[Event] = collections.deque()
@@ -147,11 +148,15 @@ class EventLog:
     async def afollow(
         self, task_id: str | None = None, *, after: int = 0, heartbeat_s: float | None = None
     ) -> AsyncIterator[list[Event]]:
-        """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts; silence is ``[]``."""
+        """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts.
+
+        Silence is ``[]``, and so is a `nudge`.
+        """
         waker = _Waker(asyncio.get_running_loop(), asyncio.Event())
         with self._news:
             self._wakers.add(waker)
         try:
+            nudges = self._nudges
             cursor = await asyncio.to_thread(self._begin, task_id, after)
             while not cursor.ended:
                 waker.is_called = False
@@ -162,7 +167,10 @@ class EventLog:
                     yield events
                 if self._closed:
                     return
-                if not events and not cursor.ended:
+                if not events and nudges != self._nudges:
+                    nudges = self._nudges
+                    yield []
+                elif not events and not cursor.ended:
                     try:
                         await asyncio.wait_for(waker.news.wait(), heartbeat_s)
                     except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
@@ -170,6 +178,12 @@ class EventLog:
         finally:
             with self._news:
                 self._wakers.discard(waker)
+
+    def nudge(self) -> None:
+        """Let those who `afollow` look up: something has changed that is no event of a task."""
+        with self._news:
+            self._nudges += 1
+            self._wake()
 
     def close(self) -> None:
         """End every follower."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
 import os
+import re
 import threading
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,17 @@ from fooocus_lite.picture_text import PictureInfo, exif_comment, read_picture, r
 from fooocus_lite.png import encode_png
 from fooocus_lite.recipe import ImageFormat
 
-__all__ = ["find_saved", "read_picture", "read_recipe", "save_image", "thumbnail"]
+__all__ = ["clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image", "thumbnail"]
 logger = logging.getLogger(__name__)
 
 THUMBNAIL_BYTES = 20_000
 _MAX_PIXELS = 64_000_000
 _MAX_EXIF_BYTES = 60_000  # a JPEG segment ends at 65,535
 _EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_PART = re.compile(r"\d\d-\d\d-\d\d_\d+_[0-9a-f]+\.(png|jpg|webp)\.part")
+_PART_AGE_S = 60.0  # a younger one may be in another program's hands
+_DAYS_CLEARED = 31
 _SUFFIX: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -110,12 +117,11 @@ def thumbnail(path: Path, folder: Path, side: int = 256) -> Path:
         stat = path.stat()
     except OSError as exc:
         raise NotFound(f"The picture {path.name} is no longer in {path.parent}.", "It was moved or deleted.") from exc
-    key = hashlib.sha256(f"{path.absolute()}|{stat.st_mtime_ns}|{stat.st_size}|{side}".encode()).hexdigest()[:24]
-    small = folder / key[:2] / f"{key}.jpg"
+    small = _place_of(path, stat, folder, side)
     if small.exists():
         return small
     data = _shrink(path, side)
-    part = small.with_name(f"{key}.{os.getpid()}-{threading.get_ident()}.part")
+    part = small.with_name(f"{small.stem}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         small.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)
@@ -124,6 +130,41 @@ def thumbnail(path: Path, folder: Path, side: int = 256) -> Path:
         part.unlink(missing_ok=True)
         raise disk_problem(exc, folder, "FOOOCUS_DATA_DIR") from exc
     return small
+
+
+def _place_of(path: Path, stat: os.stat_result, folder: Path, side: int) -> Path:
+    key = hashlib.sha256(f"{path.absolute()}|{stat.st_mtime_ns}|{stat.st_size}|{side}".encode()).hexdigest()[:24]
+    return folder / key[:2] / f"{key}.jpg"
+
+
+def delete_picture(path: Path, thumbs: Path, side: int = 256) -> None:
+    """Delete a picture for good, and its small copy with it.
+
+    Raises:
+        NotFound: it is gone already.
+        DiskProblem: the system does not let us, for example because another program has it open.
+    """
+    try:
+        small = _place_of(path, path.stat(), thumbs, side)
+        path.unlink()
+    except FileNotFoundError as exc:
+        raise NotFound(f"The picture {path.name} is gone.", "It was moved or deleted.") from exc
+    except OSError as exc:
+        raise disk_problem(exc, path.parent, "FOOOCUS_OUTPUT_DIR") from exc
+    with contextlib.suppress(OSError):  # nobody will see it again; it only takes room
+        small.unlink(missing_ok=True)
+
+
+def clear_parts(output_dir: Path) -> int:
+    """Remove what killed servers left half written in the newest day folders; how many files that were."""
+    removed = 0
+    with contextlib.suppress(OSError):  # a folder that cannot be read is said when a picture is saved
+        days = sorted((path for path in output_dir.iterdir() if _DAY.fullmatch(path.name)), reverse=True)
+        for path in (path for day in days[:_DAYS_CLEARED] for path in day.glob("*.part")):
+            if _PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _PART_AGE_S:
+                path.unlink(missing_ok=True)
+                removed += 1
+    return removed
 
 
 def _shrink(path: Path, side: int) -> bytes:

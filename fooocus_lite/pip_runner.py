@@ -7,7 +7,10 @@ import platform
 import re
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from types import TracebackType
 
 #: What makes pip look elsewhere than into the environment.
 _MISLEADING = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV")
@@ -54,8 +57,7 @@ def run_pip(python: Path, arguments: list[str], log: Path, *, show_bar: bool = F
     env = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
     env |= {"PIP_USER": "0", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     kept: list[str] = []
-    ticker = Ticker()
-    with log.open("a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8") as file, Ticker() as ticker:
         file.write("\n" + " ".join(command) + "\n")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env) as process:
             for raw in process.stdout or ():
@@ -65,7 +67,6 @@ def run_pip(python: Path, arguments: list[str], log: Path, *, show_bar: bool = F
                 if not line.startswith("Progress "):
                     file.write(line)
                     kept.append(line)
-    ticker.clear()
     if process.returncode == 0:
         return ""
     text = "".join(kept)
@@ -89,12 +90,35 @@ def last_line(text: str) -> str:
 
 
 class Ticker:
-    """One line that changes; where there is no terminal, a line for each large file."""
+    """One line that changes; where there is no terminal, a line for each large file and one after each silence.
 
-    def __init__(self) -> None:
+    As a context it also speaks while pip says nothing: unpacking thousands of files takes minutes.
+    """
+
+    def __init__(self, *, patience_s: float = 20.0) -> None:
         self.is_terminal = sys.stderr.isatty()
         self.name = ""
         self.width = 0
+        self._patience_s = patience_s
+        self._begun = 0.0  # of what is being done now; 0 before there is anything to say
+        self._ended = threading.Event()
+        self._clock = threading.Thread(target=self._tell_time, name="sign of life", daemon=True)
+
+    def __enter__(self) -> Ticker:
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._clock.join()
+        self.clear()
+
+    def _tell_time(self) -> None:
+        while not self._ended.wait(self._patience_s):
+            if self._begun:
+                self._show(f"{self.name}: {time.monotonic() - self._begun:.0f} s", keep=True)
 
     def see(self, line: str) -> None:
         """Take in one line of pip's."""
@@ -104,11 +128,15 @@ class Ticker:
             self._show(f"{self.name} {100 * int(progress.group(1)) // int(progress.group(2))} %")
         elif file:
             verb, name, size, unit = file.groups()
-            self.name = f"{verb.lower()} {name} ({size} {unit})"
+            self._begin(f"{verb.lower()} {name} ({size} {unit})")
             self._show(self.name, keep=unit == "GB" or (unit == "MB" and float(size) > 20))
         elif line.startswith("Installing collected packages:"):
             count = line.count(",") + 1
-            self._show(f"unpacking {count} package{'s' if count > 1 else ''}", keep=True)
+            self._begin(f"unpacking {count} package{'s' if count > 1 else ''}")
+            self._show(self.name, keep=True)
+
+    def _begin(self, name: str) -> None:
+        self.name, self._begun = name, time.monotonic()
 
     def clear(self) -> None:
         """Leave an empty line behind, for what comes next."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.library import CatalogEntry, Library, Style
 from fooocus_lite.prompts import make_texts
-from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe
+from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
 
 T = TypeVar("T")
@@ -72,6 +72,22 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
     return Plan(**values)
+
+
+def parse_wish(data: Any, library: Library) -> Recipe:
+    """`parse_recipe` where the models are known: a size that no model can do hears the range of the one it is for."""
+    try:
+        return parse_recipe(data)
+    except BadValue as exc:
+        if exc.field not in ("width", "height"):
+            raise
+        try:
+            said = cast("dict[str, Any]", data)
+            wish = parse_recipe({name: said[name] for name in ("preset", "model") if said.get(name) is not None})
+            entry = library.find_model(library.filled(wish).model or "")
+        except FooocusError:  # that is wrong too; one thing at a time
+            raise exc from None
+        raise _bad_side(exc.problem, exc.field, entry) from exc
 
 
 def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
@@ -148,7 +164,11 @@ def _decided(value: T | None) -> T:
 
 def _check_size(side: int, name: str, entry: CatalogEntry) -> None:
     if not entry.fits(side):
-        raise BadValue(f"{name} cannot be {side}.", f"Allowed for {entry.name}: {entry.allowed_sides}.", field=name)
+        raise _bad_side(f"{name} cannot be {side}.", name, entry)
+
+
+def _bad_side(problem: str, name: str, entry: CatalogEntry) -> BadValue:
+    return BadValue(problem, f"Allowed for {entry.name}: {entry.allowed_sides}.", field=name)
 
 
 def _check_steps(steps: int, sampler: str) -> None:

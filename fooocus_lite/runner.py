@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import WorkerDied
@@ -27,6 +27,9 @@ from fooocus_lite.wire import Message, read_frame, send_frame
 logger = logging.getLogger(__name__)
 POLL_S = 0.1
 END_S = 5.0
+LAST_WORDS = 3
+#: Looks at a flag, some 20 ns each, before a computing thread goes to sleep: enough to reach the next loop awake.
+SPIN_COUNT = 5000
 
 
 class Runner(Protocol):
@@ -127,7 +130,7 @@ class LocalRunner:
     def _ensure_child(self) -> _Child:
         with self._lock:
             if self._closed:
-                raise WorkerDied("Fooocus Lite is shutting down.", "Start it again; the queue is kept.")
+                raise _shutting_down()
             if self._child is None or not self._child.alive:
                 self._child = _Child(self._engine, self._options)
             return self._child
@@ -142,6 +145,7 @@ class _Child:
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._send_lock = threading.Lock()
         self._broken = False
+        self._is_closed = False
         self.process = _start_process()
         streams = (self.process.stdin, self.process.stdout, self.process.stderr)
         self._stdin, self._stdout, self._stderr = cast("tuple[BinaryIO, BinaryIO, BinaryIO]", streams)
@@ -187,7 +191,7 @@ class _Child:
 
     def close(self) -> None:
         """Close the pipe, which ends the child; if it does not listen, kill it."""
-        self._broken = True
+        self._broken = self._is_closed = True
         try:
             self._stdin.close()
             self.process.wait(END_S)
@@ -223,7 +227,9 @@ class _Child:
             self.kill()
             code = -9
         self._log_thread.join(END_S)
-        logger.error("The worker process ended with %s; its last words: %s", code, " | ".join(self._last_lines))
+        if self._is_closed:
+            return _shutting_down()
+        logger.error("The worker process ended with %s; its last words: %s", code, last_words(self._last_lines))
         if code == -getattr(signal, "SIGKILL", 9) or code == 137:
             return WorkerDied(
                 "The process that draws was killed, probably because memory ran out.",
@@ -235,8 +241,31 @@ class _Child:
         )
 
 
+def last_words(lines: Iterable[str]) -> str:
+    """What a worker said last, in one line of the log; its diary only when it said nothing else."""
+    said = [line for line in lines if line.strip()]
+    told = [line for line in said if not line.startswith(("INFO ", "DEBUG "))] or said
+    return " | ".join(line if len(line) <= 200 else line[:199] + "…" for line in told[-LAST_WORDS:]) or "none"
+
+
+def _shutting_down() -> WorkerDied:
+    return WorkerDied("Fooocus Lite is shutting down.", "Start it again; the queue is kept.")
+
+
+def patient_threads(environment: Mapping[str, str]) -> dict[str, str]:
+    """What keeps torch's threads from burning a busy machine; nothing where a person has decided that already.
+
+    Between two parallel loops libgomp's threads spin for milliseconds by default. Beside other programs they spin
+    away the very time that the one they wait for needs, and a picture takes ten times as long.
+    """
+    if "OMP_WAIT_POLICY" in environment or "GOMP_SPINCOUNT" in environment:
+        return {}
+    return {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
+
+
 def _start_process() -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
+    own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
+    environment = os.environ | patient_threads(os.environ) | own
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW

@@ -32,8 +32,8 @@ class Setting:
     """One row: everything that is known about a setting.
 
     Attributes:
-        kind: How text is read.
-        default: A folder's default is relative to the app root.
+        kind: How text is read. A folder is relative to the app root; on the command line, to where one stands.
+        default: Its value when nobody says anything.
         help: One line for people.
         allowed: The range in words, for help and errors.
         minimum: Smallest number.
@@ -165,7 +165,8 @@ def load_settings(
         values[name], sources[name] = _read(SETTINGS[name], value, source), source
     for name, row in SETTINGS.items():
         if row.kind == "folder":
-            values[name] = _folder(row, str(values[name]), sources[name], root)
+            base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
+            values[name] = _folder(row, str(values[name]), sources[name], base)
     return Settings(root=root, sources=sources, **values)
 
 
@@ -237,9 +238,9 @@ def _within(row: Setting, number: float, source: str) -> float:
     return number
 
 
-def _folder(row: Setting, text: str, source: str, root: Path) -> Path:
+def _folder(row: Setting, text: str, source: str, base: Path) -> Path:
     try:
-        path = Path(os.path.abspath(root / Path(text).expanduser()))  # abspath keeps links as the person made them
+        path = Path(os.path.abspath(base / Path(text).expanduser()))  # abspath keeps links as the person made them
     except RuntimeError as exc:  # "~somebody" who does not exist
         raise _bad(row, text, source, why="there is no such home folder") from exc
     if path.is_file():

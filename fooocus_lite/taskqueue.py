@@ -305,6 +305,14 @@ class TaskQueue:
             values.append(before)
         return self._select(f"WHERE {where} ORDER BY finished_at DESC, id DESC", values, limit)
 
+    def last_failure(self) -> Task | None:
+        """The newest picture that was drawn or failed, if it failed."""
+        newest: list[Task] = []
+        for state in ("failed", "finished"):
+            newest += self._select("WHERE state = ? ORDER BY finished_at DESC, id DESC", [state], 1)
+        last = max(newest, key=lambda task: task.finished_at or 0.0, default=None)
+        return last if last is not None and last.state == "failed" else None
+
     def counts(self) -> dict[State, int]:
         """Tasks by state; kept up to date by the database, so history costs nothing."""
         return {row["state"]: row["tasks"] for row in self._database.read("SELECT state, tasks FROM totals")}

@@ -115,7 +115,14 @@ def answers(url: str) -> bool:
         return False
 
 
+def brings_cuda() -> bool:
+    """Whether the default package index's PyTorch for this machine is the one with CUDA and all its libraries."""
+    return sys.platform == "linux" and platform.machine() == "x86_64"
+
+
 def needed_gb(build: str) -> float:
     """Free disk space in GB that a first installation of this build needs."""
     tag = index_of(build)[0].rstrip("/").rsplit("/", 1)[-1]
+    if tag == "default" and brings_cuda():
+        tag = "cu"
     return next((size for start, size in _NEEDED_GB.items() if tag.startswith(start)), 3.0)

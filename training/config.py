@@ -57,7 +57,7 @@ class Config:
     level_until: float = 0.6
     ema: float = 0.999
     snr_gamma: float = 5.0
-    pair_weight: float = 3.0
+    pair_weight: float = 1.5
     short_tokens: int = 40
     short_until: float = 0.7
 

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from fooocus_lite.plan import Plan
+from fooocus_lite.runner import patient_threads
 from fooocus_lite.settings import Settings
 
 DEADLINE_S = 600.0
@@ -28,11 +29,11 @@ class Died(Exception):
 
 
 def child_environment(threads: int) -> dict[str, str]:
-    """This environment with the number of computing threads fixed, the same for everything that is compared."""
+    """This environment with number and manners of the computing threads fixed, the same for all that is compared."""
     fixed = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     path = os.pathsep.join(entry for entry in sys.path if entry)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("FOOOCUS_")}
-    return clean | fixed | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+    return clean | patient_threads(clean) | fixed | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
 
 
 class AppServer:

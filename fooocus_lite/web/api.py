@@ -25,6 +25,7 @@ from fooocus_lite.taskqueue import Task, TaskQueue
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.guard import LOCAL_NAMES
 from fooocus_lite.web.live import SSE_HEADERS, Live
+from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.reveal import reveal
 
 THUMBNAIL_SIDE = 256
@@ -64,7 +65,14 @@ def make_router(parts: Parts) -> APIRouter:
 
 
 def _add_menu(router: APIRouter, parts: Parts) -> None:
-    @router.get("/menu", tags=["choices"], summary="Everything that can be chosen")
+    # Said by `Menu` and not checked against it at every call: the library made it, and a test compares the two.
+    @router.get(
+        "/menu",
+        tags=["choices"],
+        summary="Everything that can be chosen",
+        response_model=None,
+        responses={200: {"model": Menu}},
+    )
     def menu() -> dict[str, Any]:
         """Styles, presets, models with their sizes, samplers, and the range of every field."""
         library = parts.library()
@@ -73,7 +81,9 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             preset["values"] = _values(library, preset["name"])
         return answer
 
-    @router.post("/plan", tags=["choices"], summary="What a recipe would do", responses=s.problems(400, 413, 422))
+    @router.post(
+        "/plan", tags=["choices"], summary="What a recipe would do", responses=s.problems(400, 403, 409, 413, 422)
+    )
     def plan(recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)]) -> s.PlanOut:
         """Decides every open field, measures nothing, queues nothing."""
         library = parts.library()
@@ -218,17 +228,17 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         """Next first, at most 100 rows."""
         return live.head()
 
-    @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403))
+    @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403, 409, 507))
     def skip() -> s.Count:
         """Cancels what is drawn now; the next picture follows."""
         return s.Count(cancelled=len(parts.dispatcher.skip()))
 
-    @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403))
+    @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403, 409, 507))
     def stop() -> s.Count:
         """Cancels what is drawn now and the rest of its batch."""
         return s.Count(cancelled=parts.dispatcher.stop())
 
-    @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403))
+    @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403, 409, 507))
     def clear() -> s.Count:
         """Cancels everything that waits; what is drawn now goes on."""
         return s.Count(cancelled=parts.queue.clear_waiting())
@@ -262,16 +272,16 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
         tags=["pictures"],
         status_code=204,
         summary="Delete the file",
-        responses=s.problems(403, 404, 409, 422),
+        responses=s.problems(403, 404, 409, 422, 507),
     )
     def delete(task_id: str) -> Response:
-        """Deletes a picture that lies in the output folder, for good."""
+        """Deletes a picture that lies in the output folder, and its small copy, for good."""
         path = _picture_path(parts.queue.get(task_id))
         if not path.resolve().is_relative_to(Path(parts.settings.output_dir).resolve()):
             raise FooocusError(
                 "The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict"
             )
-        path.unlink()
+        images.delete_picture(path, parts.settings.data_dir / "thumbs", THUMBNAIL_SIDE)
         return Response(status_code=204)
 
     @router.post(

@@ -18,9 +18,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite import __version__
@@ -28,11 +29,12 @@ from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.library import Library
-from fooocus_lite.recipe import parse_recipe
+from fooocus_lite.plan import parse_wish
 from fooocus_lite.settings import Settings
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.guard import Guard
+from fooocus_lite.web.reference import make_reference
 from fooocus_lite.web.schemas import Health, problem_response
 
 logger = logging.getLogger(__name__)
@@ -58,12 +60,16 @@ def create_app(
     )
     app.state.page = page
     app.add_middleware(Guard, host=settings.host)
-    _add_error_handlers(app)
+    _add_error_handlers(app, library)
 
     @app.get("/healthz", tags=["server"], summary="Is it there?")
     async def healthz() -> Health:
         """Answers as soon as the server runs, long before the page is built."""
         return Health(version=__version__, page=page.state, problem=page.problem)
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> HTMLResponse:
+        return HTMLResponse(make_reference(app.openapi()))
 
     app.include_router(make_router(Parts(settings, library, queue, log, dispatcher)))
     app.mount("/ui", _Static(directory=STATIC))
@@ -118,8 +124,8 @@ class LatePage:
             self._app = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(("/v1", "/healthz", "/ui")):
-            there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /openapi.json.")
+        if scope["type"] == "http" and scope["path"].startswith(("/v1", "/healthz", "/docs", "/ui")):
+            there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /docs.")
             await problem_response(there)(scope, receive, send)
         elif self._app is not None:
             await self._app(scope, receive, send)
@@ -163,25 +169,40 @@ class _Static(StaticFiles):
 def _build_page(settings: Settings, library: Callable[[], Library]) -> FastAPI:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
     ui = importlib.import_module("fooocus_lite.web.ui")
-    return ui.make_page(settings, library())
+    page: FastAPI = ui.make_page(settings, library())
+    _close_uploads(page)
+    return page
 
 
-def _add_error_handlers(app: FastAPI) -> None:
+def _close_uploads(page: FastAPI) -> None:
+    """Gradio stores files that anybody sends, wanted or not: no longer, unless a widget of the page takes files."""
+    inner = [route.app for route in page.routes if isinstance(route, Mount)]
+    widgets = [widget for app in inner for widget in getattr(getattr(app, "blocks", None), "blocks", {}).values()]
+    if any(getattr(widget, "data_model", None) is not None for widget in widgets):  # its value is more than JSON
+        return
+
+    async def refuse(request: Request) -> Response:
+        return problem_response(NotFound("This page takes no files.", "See /docs."))
+
+    page.router.routes.insert(0, Route("/gradio_api/upload", refuse, methods=["POST"]))
+
+
+def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
     @app.exception_handler(FooocusError)
     async def ours(request: Request, exc: FooocusError) -> Response:
         return problem_response(exc)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
-        return problem_response(_as_our_error(exc))
+        return problem_response(_as_our_error(exc, library))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, exc: HTTPException) -> Response:
         if exc.status_code == 400:
             return problem_response(BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8."))
         if exc.status_code in (404, 405):
-            return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /openapi.json."))
-        return problem_response(FooocusError(str(exc.detail), "See /openapi.json."))
+            return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /docs."))
+        return problem_response(FooocusError(str(exc.detail), "See /docs."))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, exc: Exception) -> Response:
@@ -190,8 +211,8 @@ def _add_error_handlers(app: FastAPI) -> None:
         )
 
 
-def _as_our_error(exc: RequestValidationError) -> FooocusError:
-    """FastAPI's complaint in our words; a Recipe's through `parse_recipe`, which knows the ranges."""
+def _as_our_error(exc: RequestValidationError, library: Callable[[], Library]) -> FooocusError:
+    """FastAPI's complaint in our words; a Recipe's through `parse_wish`, which knows the ranges."""
     first = exc.errors()[0]
     place = first["loc"]
     if first["type"] == "json_invalid":
@@ -200,7 +221,7 @@ def _as_our_error(exc: RequestValidationError) -> FooocusError:
         return BadFile(f"The body is not JSON{where}.", f"{why}.".lstrip(".") or "Send a JSON object.")
     if place and place[0] == "body":
         try:
-            parse_recipe(exc.body)
+            parse_wish(exc.body, library())
         except FooocusError as ours:
             return ours
     field = str(place[-1]) if place else "value"

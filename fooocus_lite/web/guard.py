@@ -13,9 +13,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.recipe import MAX_PROMPT_CHARS
 from fooocus_lite.web.schemas import problem_response
 
-MAX_BODY_BYTES = 1_000_000
+MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too long hears of its field and range
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
 MAX_DRAINED_BYTES = 16_000_000
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -94,13 +95,15 @@ def _is_address(name: str) -> bool:
 
 
 def _is_visit(scope: Scope, headers: Headers) -> bool:
-    """A person followed a link to the page itself: nothing happens by that, and nobody else can read it."""
-    return scope["path"] == "/" and scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
+    """A person followed a link to a page of ours: nothing happens by that, and nobody else can read it."""
+    is_page = scope["path"] in ("/", "/docs") and scope.get("method") == "GET"
+    return is_page and headers.get("sec-fetch-mode") == "navigate"
 
 
 def _too_large() -> FooocusError:
-    limit = f"{MAX_BODY_BYTES // 1000:,} kB"
-    return FooocusError("The request is too large.", f"Send at most {limit}.", code="too_large")
+    limit = f"{MAX_BODY_BYTES // 1_000_000} MB"
+    hint = f"Send a shorter one: a prompt has at most {MAX_PROMPT_CHARS:,} characters."
+    return FooocusError(f"The request has more than {limit}.", hint, code="too_large")
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:

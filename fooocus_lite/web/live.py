@@ -37,14 +37,15 @@ class Live:
     async def page_messages(self) -> AsyncIterator[str]:
         """Server-Sent Events for the page; never ends by itself."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
+        standing = self._standing()
         yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot))
         async for events in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
-            if not events:
-                yield ": still here\n\n"
             moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
-            if sum(seq > shown for seq in moves) >= MANY:
-                shown = self._log.last_seq()  # before the state is read, as above
+            if self._standing() != standing or sum(seq > shown for seq in moves) >= MANY:
+                shown, standing = self._log.last_seq(), self._standing()  # before the state is read, as above
                 yield sse(await asyncio.to_thread(self._line))
+            elif not events:
+                yield ": still here\n\n"
             for event in events:
                 is_told = event.seq in moves and event.seq <= shown
                 if not is_told and (message := await self._message(event)) is not None:
@@ -65,7 +66,16 @@ class Live:
             "rows": [row.model_dump() for row in (*self._rows(running), *head.tasks)],
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
+            "last_failure": self._last_failure(),
         } | self._now()
+
+    def _last_failure(self) -> dict[str, Any] | None:
+        """What a page says of the last picture if that failed, so that a reload does not hide it."""
+        task = self._queue.last_failure()
+        if task is None:
+            return None
+        details = [event.details for event in self._log.facts(task.id) if isinstance(event, Failed)]
+        return {"task": self._rows([task])[0].model_dump(), "details": details[-1] if details else ""}
 
     def _line(self) -> dict[str, Any]:
         """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
@@ -99,16 +109,19 @@ class Live:
     def _now(self) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        workers = [
-            {key: worker.get(key) for key in ("name", "state", "device", "device_name", "total_memory_bytes")}
-            for worker in self._dispatcher.workers()
-        ]
+        keys = ("name", "state", "device", "device_name", "total_memory_bytes")
         return {
             "waiting": self._queue.counts()["waiting"],
             "seconds_left": self._dispatcher.seconds_left(),
-            "workers": workers,
+            "workers": [{key: worker.get(key) for key in keys} for worker in self._dispatcher.workers()],
             "trouble": trouble.to_dict() if trouble else None,
         }
+
+    def _standing(self) -> tuple[object, ...]:
+        """What changes without a fact: trouble, and what a worker says of its device once it is loaded."""
+        trouble = self._dispatcher.trouble
+        devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
+        return (trouble and trouble.problem, *devices)
 
     def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
         batches: dict[str, list[str]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,7 @@ def reveal(path: Path) -> None:
         command = ["open", "-R", str(path)]
     else:
         command = ["xdg-open", str(path.parent)]
-    program = shutil.which(command[0])
+    program = shutil.which(command[0]) if _has_desktop() else None
     if program is None:
         raise FooocusError("No file manager was found.", f"The picture is in {path.parent}.", code="conflict")
     subprocess.Popen(
@@ -32,3 +33,8 @@ def reveal(path: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _has_desktop() -> bool:
+    """Whether there is a screen to show a folder on; ``xdg-open`` says nothing where there is none."""
+    return sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))

@@ -29,10 +29,13 @@ HEAD = """
 <link rel="stylesheet" href="/ui/parts.css">
 <link rel="stylesheet" href="/ui/layout.css">
 <script>
-  document.documentElement.dataset.theme =
-    localStorage.getItem("fl.theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  document.documentElement.dataset.advanced =
-    localStorage.getItem("fl.advanced") || "closed";
+  {
+    // Before the first paint, so before any module; as static/memory.js, it takes a browser that keeps nothing.
+    const recall = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    document.documentElement.dataset.theme = recall("fl.theme") || (dark ? "dark" : "light");
+    document.documentElement.dataset.advanced = recall("fl.advanced") || "closed";
+  }
 </script>
 <script type="module" src="/ui/main.js"></script>
 """
@@ -194,6 +197,7 @@ def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Butto
     fill.click(fn=None, inputs=every, outputs=every, js=call("filled"))
     fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen"))
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
+    fields["sampler"].input(fn=None, inputs=every, outputs=[fields["steps"]], js=call("samplerChosen"))
     for side in ("width", "height"):
         fields[side].input(fn=None, inputs=every, outputs=[fields["aspect"]], js=call("sizeTyped"))
     gr.on([field.change for field in every], fn=None, inputs=every, js=call("changed"))

@@ -30,7 +30,8 @@ BAD_RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"count": 10**9}, "count"),
     ({"guidance_scale": float("nan")}, "guidance_scale"),
     ({"sag_scale": 99}, "sag_scale"),
-    ({"prompt": "x" * 900_000}, "prompt"),
+    ({"prompt": "x" * 1_100_000}, "prompt"),
+    ({"prompt": "x", "negative_prompt": "x" * 7_900_000}, "negative_prompt"),
     ({"prompt": 5}, "prompt"),
     ({"image_format": "tiff"}, "image_format"),
 ]
@@ -55,6 +56,13 @@ def test_bad_recipe_names_the_field(web_server: Server, path: str, fields: dict[
     assert body["hint"]
 
 
+@pytest.mark.parametrize("side", [0, 7, 100_000, -1, "wide", 10**50])
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/plan"])
+def test_a_field_has_one_range_whatever_is_wrong_with_it(web_server: Server, path: str, side: Any) -> None:
+    hints = {web_server.post(path, {"height": value})[1]["hint"] for value in (side, 1)}
+    assert len(hints) == 1 and "Allowed for starter: multiples of" in hints.pop()
+
+
 @pytest.mark.parametrize(
     "body",
     [b"{", b'{"prompt": }', b"\xff\xfe", b"", b"[" * 100_000, b'{"seed": ' + b"9" * 10_000 + b"}"],
@@ -74,13 +82,14 @@ def test_json_that_is_no_object(web_server: Server, body: Any) -> None:
 
 
 def test_too_large_a_body_is_not_read(web_server: Server) -> None:
-    status, body = web_server.post("/v1/tasks", {"prompt": "x" * 1_100_000})
+    status, body = web_server.post("/v1/tasks", {"prompt": "x" * 8_100_000})
     assert (status, body["code"]) == (413, "too_large")
     check_shape(body)
+    assert "8 MB" in body["problem"] and "prompt" in body["hint"]
 
 
 def test_body_without_declared_length_is_cut_off(web_server: Server) -> None:
-    pieces = (b"x" * 100_000 for _ in range(30))
+    pieces = (b"x" * 100_000 for _ in range(100))
     try:
         status, _, text = ask(web_server.address, "POST", "/v1/tasks", pieces, {"Content-Type": "application/json"})  # type: ignore[arg-type]
     except (BrokenPipeError, ConnectionError):

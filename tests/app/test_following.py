@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,8 +15,10 @@ import pytest
 from PIL import Image
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.events import Failed, Finished, ImageSaved
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.store import Store, open_store
+from fooocus_lite.web import live as live_module
 from fooocus_lite.web.live import Live
 from tests.app.client import ask, follow
 from tests.aside import run_aside
@@ -163,3 +166,75 @@ def test_a_long_line_is_told_by_its_head(store: Store) -> None:
     assert snapshot["waiting"] == 500
     assert [row["index"] for row in snapshot["rows"]] == list(range(1, 101))
     assert len(json.dumps(snapshot)) < 60_000
+
+
+def test_trouble_reaches_an_open_page_though_nothing_can_be_written(store: Store, tmp_path: Path) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+
+    async def story() -> list[dict[str, Any]]:
+        messages = live.page_messages()
+        told = [await anext(messages)]
+        other = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        await asyncio.to_thread(dispatcher.start)
+        told.append(await anext(messages))
+        other.execute("ROLLBACK")
+        told.append(await anext(messages))
+        other.close()
+        await messages.aclose()
+        return [json.loads(text.partition("data: ")[2]) for text in told]
+
+    try:
+        before, during, after = run_aside(story())
+    finally:
+        dispatcher.close()
+    assert before["trouble"] is None
+    assert (during["type"], during["trouble"]["code"]) == ("line", "conflict")
+    assert (after["type"], after["trouble"]) == ("line", None)
+
+
+def test_the_device_reaches_an_open_page_when_it_is_known(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_module, "HEARTBEAT_S", 0.05)
+    runner = _NoRunner()
+    dispatcher = Dispatcher(store, [runner], library=lambda: None, output_dir=Path("."))  # type: ignore[list-item, arg-type, return-value]
+    live = Live(store.queue, store.log, dispatcher)
+
+    async def story() -> tuple[str, str, str]:
+        messages = live.page_messages()
+        first, silence = await anext(messages), await anext(messages)
+        runner.about = {"device": "cpu", "device_name": "CPU"}  # type: ignore[misc]
+        news = ""
+        while "data: " not in news:
+            news = await anext(messages)
+        await messages.aclose()
+        return first, silence, news
+
+    first, silence, news = run_aside(story())
+    assert '"device_name":null' in first
+    assert "data: " not in silence
+    assert json.loads(news.partition("data: ")[2])["workers"][0]["device_name"] == "CPU"
+
+
+def test_a_failure_is_still_there_after_a_reload_until_a_picture_succeeds(store: Store) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+
+    def claim() -> str:
+        store.queue.submit([Recipe(prompt="a star", seed=1)])
+        task = store.queue.claim("worker 1")
+        assert task is not None
+        return task.id
+
+    assert live.snapshot()["last_failure"] is None
+    failed = claim()
+    problem = Failed(code="out_of_memory", problem="There is not enough memory.", hint="Draw less.", details="a trace")
+    store.queue.end(failed, problem)
+    store.queue.cancel(store.queue.submit([Recipe(prompt="another", seed=1)])[0])
+    told = live.snapshot()["last_failure"]
+    assert (told["task"]["id"], told["task"]["state"], told["details"]) == (failed, "failed", "a trace")
+    assert told["task"]["error"] | {"field": None} == {
+        "code": "out_of_memory", "problem": "There is not enough memory.", "hint": "Draw less.", "field": None,
+    }  # fmt: skip
+    store.queue.finish(claim(), ImageSaved(path="a.png", width=8, height=8), Finished(), {})
+    assert live.snapshot()["last_failure"] is None

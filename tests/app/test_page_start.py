@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -136,8 +137,28 @@ def test_page_is_gradio_without_its_extras(web_server: Server) -> None:
     assert "fl-generate" in html
     assert '"connect_heartbeat":false' in html.replace(" ", "")
     assert "fonts.googleapis.com" not in html
-    for path in ("/docs", "/redoc", "/monitoring", "/gradio_api/runs"):
+    for path in ("/redoc", "/monitoring", "/gradio_api/runs"):
         assert ask(web_server.address, "GET", path)[0] in (403, 404), path
+
+
+def test_files_that_no_widget_wants_are_not_stored(web_server: Server) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    status, _, text = ask(web_server.address, "POST", "/gradio_api/upload", form, kind)
+    assert (status, json.loads(text)["problem"]) == (404, "This page takes no files.")
+
+
+@pytest.mark.parametrize(("widget", "status"), [("Image", 200), ("Textbox", 404)])
+def test_a_widget_that_takes_files_gets_them(widget: str, status: int) -> None:
+    code = (
+        "import sys, gradio as gr; from fastapi import FastAPI; from fastapi.testclient import TestClient\n"
+        "from fooocus_lite.web.app import _close_uploads\n"
+        "with gr.Blocks(analytics_enabled=False) as blocks: getattr(gr, sys.argv[1])()\n"
+        "page = FastAPI(); gr.mount_gradio_app(page, blocks, path='/'); _close_uploads(page)\n"
+        "print(TestClient(page).post('/gradio_api/upload', files={'files': b'hello'}).status_code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, widget], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(status), done.stderr
 
 
 def test_own_scripts_are_served_and_asked_for_again(web_server: Server) -> None:

@@ -8,6 +8,7 @@ import json
 from PIL import Image
 
 from fooocus_lite.images import read_recipe
+from fooocus_lite.web.menu import Menu
 from tests.app.client import ask, ask_json
 from tests.faults.server import Server, until
 
@@ -16,6 +17,7 @@ def test_menu_lists_what_can_be_chosen(web_server: Server) -> None:
     status, menu = web_server.get("/v1/menu")
     assert status == 200
     assert {"styles", "presets", "models", "samplers", "limits"} <= menu.keys()
+    assert Menu.model_validate(menu).model_dump(exclude_unset=True) == menu  # all of it, and nothing that is not said
     starter = next(row for row in menu["presets"] if row["name"] == "starter")
     assert starter["values"]["model"] == "starter"
     assert all(starter["values"][name] is not None for name in ("width", "height", "steps", "sampler"))
@@ -107,8 +109,11 @@ def test_pictures_newest_first_and_deleted_ones_gone(quiet_server: Server) -> No
     older = quiet_server.get(f"/v1/pictures?limit=2&before={page['next']}")[1]
     assert older["pictures"][0]["id"] == ids[0]
     path = quiet_server.picture(ids[1])
+    assert ask(quiet_server.address, "GET", f"/v1/tasks/{ids[1]}/thumbnail")[0] == 200
+    thumbs = set((quiet_server.data / "thumbs").rglob("*.jpg"))
     assert ask(quiet_server.address, "DELETE", f"/v1/pictures/{ids[1]}")[0] == 204
     assert not path.exists()
+    assert len(thumbs - set((quiet_server.data / "thumbs").rglob("*.jpg"))) == 1
     assert ids[1] not in [one["id"] for one in quiet_server.get("/v1/pictures?limit=10")[1]["pictures"]]
     status, problem = quiet_server.get(f"/v1/tasks/{ids[1]}/image")
     assert (status, problem["code"]) == (404, "not_found")
@@ -128,6 +133,11 @@ def test_openapi_documents_every_route(web_server: Server) -> None:
     assert {"/healthz", "/v1/menu", "/v1/tasks", "/v1/tasks/{task_id}", "/v1/tasks/{task_id}/events"} <= schema[
         "paths"
     ].keys()
+    menu = schema["paths"]["/v1/menu"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert menu == {"$ref": "#/components/schemas/Menu"}
+    for path in ("skip", "stop", "clear"):
+        assert {"403", "409", "507"} <= schema["paths"][f"/v1/{path}"]["post"]["responses"].keys()
+    assert {"403", "409"} <= schema["paths"]["/v1/plan"]["post"]["responses"].keys()
     for path, methods in schema["paths"].items():
         for method, route in methods.items():
             assert route.get("summary") and route.get("tags") and route.get("description"), (method, path)

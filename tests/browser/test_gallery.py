@@ -74,3 +74,20 @@ def test_an_error_is_seen_over_the_open_gallery(morning: Person) -> None:
     morning.generate()
     expect(morning.alert).to_be_in_viewport(ratio=1)
     expect(morning.alert).to_contain_text("seed cannot be 'abc'.")
+
+
+def test_another_tab_moves_nothing_here(morning: Person) -> None:
+    morning.button("Show all").click()
+    pictures = morning.gallery.get_by_role("button", name="star")
+    while pictures.count() <= 96:
+        morning.gallery.locator(".fl-scroll").evaluate(TO_THE_END)
+        expect(pictures.nth(pictures.count())).to_be_attached()
+    chosen = pictures.nth(90)
+    chosen.click()
+    expect(chosen).to_have_attribute("aria-current", "true")
+    shown = pictures.count()
+    with morning.page.expect_response("**/v1/pictures?limit=48"):
+        morning.open(morning.new_tab())
+    morning.page.evaluate("new Promise(requestAnimationFrame)")
+    assert pictures.count() >= shown
+    expect(chosen).to_have_attribute("aria-current", "true")

@@ -49,6 +49,17 @@ def kinds(store: Store, task_id: str) -> list[str]:
     return [event.kind for event in store.log.facts(task_id)]
 
 
+def test_a_start_clears_what_a_kill_left_half_written(store: Store, library: Library, tmp_path: Path) -> None:
+    left = tmp_path / "outputs" / "2031-05-04" / "03-02-01_7_0d1f0a9e5b01.png.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (1e9, 1e9))
+    dispatcher = Dispatcher(store, [], library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
+    until(lambda: not left.exists())
+    dispatcher.close()
+
+
 @pytest.mark.usefixtures("dispatcher")
 def test_pictures_come_out_with_everything_inside(store: Store, library: Library, tmp_path: Path) -> None:
     ids = ask(store, "one ★", "two", "three")

@@ -297,3 +297,39 @@ def test_a_picture_whose_server_died_is_found_by_its_task(tmp_path: Path) -> Non
     assert images.find_saved(tmp_path, "ab", {"2031-05-04"}) is None
     path.rename(path.with_suffix(".png.part"))
     assert images.find_saved(tmp_path, "0ab", {"2031-05-04"}) is None
+
+
+def test_a_deleted_picture_takes_its_small_copy_along(tmp_path: Path) -> None:
+    path = saved(tmp_path / "outputs")
+    small = images.thumbnail(path, tmp_path / "thumbs")
+    images.delete_picture(path, tmp_path / "thumbs")
+    assert not path.exists() and not small.exists()
+    with pytest.raises(NotFound):
+        images.delete_picture(path, tmp_path / "thumbs")
+
+
+def test_a_picture_that_cannot_be_deleted_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path)
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))  # as Windows, while it is open elsewhere
+
+    with monkeypatch.context() as patch, pytest.raises(DiskProblem, match="Permission denied") as caught:
+        patch.setattr(Path, "unlink", refuse)
+        images.delete_picture(path, tmp_path / "thumbs")
+    assert caught.value.code == "not_writable" and caught.value.hint and path.exists()
+
+
+def test_only_our_own_old_part_files_are_cleared(tmp_path: Path) -> None:
+    whole = saved(tmp_path)
+    ours = whole.with_name("03-02-01_7_0d1f0a9e5b01.png.part")
+    young = whole.with_name("03-02-02_7_0d1f0a9e5b02.png.part")
+    kept = [whole, young, whole.with_name("film.mkv.part"), tmp_path / ours.name, tmp_path / "2031-05" / ours.name]
+    (tmp_path / "2031-05").mkdir()
+    for path in (ours, *kept):
+        path.touch()
+        if path is not young:
+            os.utime(path, (1e9, 1e9))
+    assert images.clear_parts(tmp_path) == 1
+    assert not ours.exists() and all(path.exists() for path in kept)
+    assert images.clear_parts(tmp_path / "nowhere") == 0

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from fooocus_lite.bench.children import child_environment
 from fooocus_lite.errors import WorkerDied
 from fooocus_lite.events import Event, Failed, ImageReady, Preview
 from fooocus_lite.library import Library
 from fooocus_lite.plan import Plan, make_plan
-from fooocus_lite.runner import LocalRunner
+from fooocus_lite.runner import SPIN_COUNT, LocalRunner, last_words, patient_threads
 from tests.deeds.conftest import FAKE, a_recipe, until
 from tests.deeds.fake_engine import pixels
 
@@ -118,11 +119,13 @@ def test_a_run_that_nobody_reads_on_does_not_disturb_the_next(runner: LocalRunne
     ],
 )
 def test_a_dead_child_is_a_sentence_and_is_replaced(
-    runner: LocalRunner, library: Library, prompt: str, sentence: str, hint: str
+    runner: LocalRunner, library: Library, caplog: pytest.LogCaptureFixture, prompt: str, sentence: str, hint: str
 ) -> None:
     with pytest.raises(WorkerDied, match=sentence) as caught:
         list(runner.run(a_plan(library, prompt), never))
     assert hint in caught.value.hint
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "last words" in said and len(said) < 800
     assert kinds(list(runner.run(a_plan(library), never)))[-1] == "finished"
 
 
@@ -157,18 +160,49 @@ def test_chatter_of_libraries_goes_to_the_log(
     assert "chatter of a library" in caplog.text
 
 
-def test_closing_ends_the_child_and_a_running_picture(runner: LocalRunner, library: Library, tmp_path: Path) -> None:
+def test_closing_ends_the_child_and_a_running_picture(
+    runner: LocalRunner, library: Library, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     running = runner.run(a_plan(library, f"gate {tmp_path}/never"), never)
     assert next(running).kind == "started"
     pid = runner.pid
     assert pid
     runner.close()
-    with pytest.raises(WorkerDied):
+    with pytest.raises(WorkerDied, match="shutting down"):
         list(running)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]  # nothing went wrong
     if os.name == "posix":
         assert not alive(pid)
     with pytest.raises(WorkerDied):
         list(runner.run(a_plan(library), never))
+
+
+def test_the_workers_threads_wait_without_burning_the_processor(
+    runner: LocalRunner, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    list(runner.run(a_plan(library), never))
+    variables = Path(f"/proc/{runner.pid}/environ")
+    if variables.exists():
+        assert f"GOMP_SPINCOUNT={SPIN_COUNT}".encode() in variables.read_bytes().split(b"\0")
+    assert patient_threads({}) == {"GOMP_SPINCOUNT": str(SPIN_COUNT)} == patient_threads({"OMP_NUM_THREADS": "2"})
+    assert patient_threads({"OMP_WAIT_POLICY": "ACTIVE"}) == patient_threads({"GOMP_SPINCOUNT": "7"}) == {}
+    assert child_environment(2)["GOMP_SPINCOUNT"] == str(SPIN_COUNT)  # and what it is compared with waits alike
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "none"),
+        (["INFO a: 1", "", "INFO a: 2", "DEBUG b: 3", "INFO a: 4"], "INFO a: 2 | DEBUG b: 3 | INFO a: 4"),
+        (["WARNING a: hot", *["INFO a: on"] * 19], "WARNING a: hot"),
+        (["Traceback", "1", "2", "MemoryError", "INFO a: on"], "1 | 2 | MemoryError"),
+        (["x" * 5000], "x" * 199 + "…"),
+    ],
+)
+def test_last_words_are_few_and_say_what_went_wrong(lines: list[str], said: str) -> None:
+    assert last_words(lines) == said
 
 
 SERVER = """

@@ -17,6 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 ENTRY = {"name": "mine", "family": "sdxl", "path": "mine", "native_size": 128, "size_multiple": 32}
 
 
+WEIGHTS = [
+    *(f"{name}/diffusion_pytorch_model.safetensors" for name in ("unet", "vae")),
+    *(f"{name}/model.safetensors" for name in ("text_encoder", "text_encoder_2")),
+]
+
+
 @pytest.fixture
 def own_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model of the person's own: the shipped one's folder without its weights, which the test writes."""
@@ -44,8 +50,7 @@ def test_a_healthy_machine_and_its_device(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_damaged_weights_are_found_without_reading_them(own_model: Path) -> None:
-    for name in ("unet", "vae"):
-        write_weights(own_model / name / "diffusion_pytorch_model.safetensors")
+    write_all_weights(own_model)
     findings = list(doctor._models(load_settings()))
     assert [f.state for f in findings if f.text.startswith("mine")] == ["ok"]
     write_weights(own_model / "vae" / "diffusion_pytorch_model.safetensors", missing_bytes=1)
@@ -53,6 +58,35 @@ def test_damaged_weights_are_found_without_reading_them(own_model: Path) -> None
     assert (
         damaged.state == "problem" and "diffusion_pytorch_model.safetensors is damaged" in damaged.text and damaged.hint
     )
+
+
+def write_all_weights(folder: Path) -> None:
+    for name in WEIGHTS:
+        write_weights(folder / name)
+
+
+@pytest.mark.parametrize(
+    "name", [*WEIGHTS, "unet/config.json", "tokenizer_2/tokenizer.json", "scheduler/scheduler_config.json"]
+)
+def test_a_missing_file_is_a_problem(own_model: Path, name: str) -> None:
+    write_all_weights(own_model)
+    (own_model / name).unlink()
+    (missing,) = [f for f in doctor._models(load_settings()) if f.text.startswith("mine")]
+    assert missing.state == "problem" and missing.hint
+    assert missing.text == f"mine: {own_model / name} is missing."
+
+
+def test_every_shard_of_weights_is_looked_for(own_model: Path) -> None:
+    write_all_weights(own_model)
+    unet = own_model / "unet"
+    (unet / "diffusion_pytorch_model.safetensors").unlink()
+    shards = [f"diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = {"weight_map": {"a": shards[0], "b": shards[1], "c": shards[1]}}
+    (unet / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+    write_weights(unet / shards[0])
+    assert doctor.missing_files(own_model) == [unet / shards[1]]
+    write_weights(unet / shards[1])
+    assert doctor.missing_files(own_model) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 8 + b"{}", b"\x02" + b"\x00" * 7 + b"[]", b"<html>no"])

@@ -91,8 +91,14 @@ def test_torch_index_that_does_not_answer_falls_back(
     begun: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FOOOCUS_TORCH_INDEX", "http://127.0.0.1:1/whl/cpu")
+    monkeypatch.setattr(torch_build, "brings_cuda", lambda: True)
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: Usage(10**12, 0, 4e9))  # enough for /whl/cpu
+    with pytest.raises(Problem, match=r"needs 9 GB of disk and 4\.0 GB are free"):
+        ensure_environment(begun, tools=False)
+    said = capfd.readouterr().err
+    assert "using the default package index instead" in said and "needs 9 GB of disk" in said
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: Usage(10**12, 0, 20e9))
     ensure_environment(begun, tools=False)
-    assert "using the default package index instead" in capfd.readouterr().err
     assert json.loads(begun.stamp.read_text())["torch"] == "http://127.0.0.1:1/whl/cpu"
 
 
@@ -120,9 +126,23 @@ def test_torch_that_does_not_start_is_one_sentence(begun: Place, tmp_path: Path)
 
 def test_too_little_disk_is_one_sentence(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: Usage(10**12, 0, 1.2e9))
-    with pytest.raises(Problem, match=r"needs 3 GB of disk and 1\.2 GB are free"):
+    with pytest.raises(Problem, match=r"needs [39] GB of disk and 1\.2 GB are free"):
         ensure_environment(place, tools=False)
     assert not place.venv.exists()
+
+
+def test_a_lock_that_is_not_ours_is_one_sentence(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "shared"
+    monkeypatch.setattr(environment.tempfile, "gettempdir", lambda: str(folder))  # a folder that is not there
+    with pytest.raises(Problem, match=r"^The file .*\.lock cannot be opened \(No such file or directory\): .+\.$"):
+        ensure_environment(place, tools=False)
+    folder.mkdir()
+    with environment._only_one(place):
+        (mine,) = folder.iterdir()
+    monkeypatch.setattr(environment.os, "getuid", lambda: 54321)
+    with environment._only_one(place):
+        assert len(list(folder.iterdir())) == 2  # another user's has another name
+    assert mine.exists()
 
 
 def test_missing_venv_module_is_one_sentence(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,16 @@ def test_without_a_terminal_only_large_files_are_told(capfd: pytest.CaptureFixtu
     ticker.clear()
     said = capfd.readouterr().err.splitlines()
     assert [line.strip() for line in said] == ["downloading torch (915.7 MB)", "unpacking 2 packages"]
+
+
+def test_a_long_silence_is_broken(capfd: pytest.CaptureFixture[str]) -> None:
+    said = ""
+    with Ticker(patience_s=0.01) as ticker:
+        time.sleep(0.1)
+        assert capfd.readouterr().err == ""  # pip has not begun with anything yet
+        ticker.see("Installing collected packages: six, torch\n")
+        while said.count("unpacking 2 packages: ") < 2:
+            said += capfd.readouterr().err
+            time.sleep(0.01)
+    assert re.search(r"^ +unpacking 2 packages: \d+ s$", said, re.MULTILINE)
+    assert not ticker._clock.is_alive()

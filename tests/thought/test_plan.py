@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library import Library
-from fooocus_lite.plan import expand, make_plan, resolve
+from fooocus_lite.plan import expand, make_plan, parse_wish, resolve
 from fooocus_lite.recipe import MAX_SEED, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS
 
@@ -99,6 +99,24 @@ def test_what_model_or_sampler_cannot_do(library: Library, wish: dict[str, Any],
         plan(library, **wish)
     assert (caught.value.problem, caught.value.hint) == (problem, hint)
     assert caught.value.field in wish
+
+
+@pytest.mark.parametrize(
+    "wish, hint",
+    [
+        ({"width": 0}, "Allowed for tiny: multiples of 32 from 64 to 256."),
+        ({"height": 100_000}, "Allowed for tiny: multiples of 32 from 64 to 256."),
+        ({"height": "tall", "model": "BIG"}, "Allowed for big: multiples of 8 from 512 to 2048."),
+        ({"width": 0, "preset": "wide"}, "Allowed for tiny: multiples of 32 from 64 to 256."),
+        ({"width": 0, "model": "nope"}, "Allowed is a whole number from 1 to 4096."),
+        ({"steps": 0}, "Allowed is a whole number from 1 to 200."),
+    ],
+)
+def test_a_size_that_no_model_can_do_hears_the_models_range(library: Library, wish: dict[str, Any], hint: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        parse_wish(wish, library)
+    assert caught.value.hint == hint and caught.value.field in wish
+    assert parse_wish({"width": 64}, library) == Recipe(width=64)
 
 
 @pytest.mark.parametrize("field", ["preset", "model", "sampler", "styles"])

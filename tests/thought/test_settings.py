@@ -45,13 +45,24 @@ def test_an_empty_variable_is_not_set(tmp_path: Path) -> None:
 def test_folders_stand_in_the_app_root_unless_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
-    settings = load_settings(
-        {"data_dir": "here/../d", "output_dir": "~/pictures", "models_dir": str(tmp_path / "m")}, env={}, root=tmp_path
-    )
+    given = {
+        "FOOOCUS_DATA_DIR": "here/../d", "FOOOCUS_OUTPUT_DIR": "~/pictures", "FOOOCUS_MODELS_DIR": str(tmp_path / "m"),
+    }  # fmt: skip
+    settings = load_settings(env=given, root=tmp_path)
     assert settings.data_dir == tmp_path / "d"
     assert settings.output_dir == tmp_path / "home" / "pictures"
     assert settings.models_dir == tmp_path / "m"
     assert settings.styles_dirs == (tmp_path / "styles", tmp_path / "d" / "styles")
+
+
+def test_folders_on_the_command_line_stand_where_the_person_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "app"
+    settings = load_settings({"data_dir": "./d", "output_dir": "../o"}, env={"FOOOCUS_MODELS_DIR": "m"}, root=root)
+    assert (settings.data_dir, settings.output_dir) == (tmp_path / "d", tmp_path.parent / "o")
+    assert settings.models_dir == root / "m"
 
 
 @pytest.mark.parametrize("text, value", [("1", True), ("Yes", True), ("off", False), ("false", False)])

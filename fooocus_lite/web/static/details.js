@@ -1,6 +1,6 @@
 // Everything about one picture: enough to make it again.
 
-import { button, h } from "./dom.js";
+import { button, copyButton, h } from "./dom.js";
 import { state } from "./store.js";
 
 const ROWS = [
@@ -16,26 +16,27 @@ const ROWS = [
   ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
 ];
 
-let shownId = null;
+let shownFor = "";
 
-/** Show the picture's recipe in `place`. */
-export function drawDetails(place, picture, close) {
-  if (shownId === picture.id && place.childElementCount) return;
-  shownId = picture.id;
+/** Show the picture's recipe in `place`; of one that `isForming` as much as its queue row tells. */
+export function drawDetails(place, { isForming = false, ...picture }, close) {
+  const wanted = `${picture.id} ${isForming}`;
+  if (shownFor === wanted) return;
+  shownFor = wanted;
   const list = h("dl");
   const add = (name, value) => {
     if (value === undefined || value === null || value === "") return;
     list.append(h("dt", { textContent: name }), h("dd", { textContent: String(value) }));
   };
   for (const [name, read] of ROWS) add(name, read(picture.recipe));
-  add("Drawn", new Date(picture.finished_at * 1000).toLocaleString());
+  if (picture.finished_at) add("Drawn", new Date(picture.finished_at * 1000).toLocaleString());
   if (picture.seconds) add("Took", `${picture.seconds.toFixed(1)} s`);
   add("File", picture.file);
-  const copy = button("Copy the prompt", { kind: "small", onclick: () => navigator.clipboard?.writeText(picture.recipe.prompt) });
-  place.replaceChildren(
-    h("h2", {}, h("span", { textContent: "This picture" }), button("", { icon: "close", kind: "icon small bare", label: "Close details", onclick: close })),
+  const parts = [
+    h("h2", {}, h("span", { textContent: isForming ? "Being drawn" : "This picture" }), button("", { icon: "close", kind: "icon small bare", label: "Close details", onclick: close })),
     h("p", { textContent: picture.recipe.prompt || "(no words)" }),
     list,
-    copy,
-  );
+  ];
+  if (!isForming) parts.push(copyButton("Copy the prompt", () => picture.recipe.prompt)); // a queue row has its beginning only
+  place.replaceChildren(...parts);
 }

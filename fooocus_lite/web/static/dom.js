@@ -59,6 +59,30 @@ export function button(words, { icon: shape, kind = "", label, title, onclick, .
   );
 }
 
+/** A button that copies the text that `read` gives, and says so. */
+export function copyButton(words, read) {
+  const one = button(words, { kind: "small", onclick: async () => {
+    setText(one.lastChild, (await copy(read())) ? "Copied" : "This browser does not let pages copy");
+    setTimeout(() => setText(one.lastChild, words), 2000);
+  } });
+  return one;
+}
+
+/** Only pages of this machine or over https get `navigator.clipboard`; the old way serves the rest. */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = h("textarea", { className: "fl-quiet", value: text });
+    document.body.append(area);
+    area.select();
+    const isDone = document.execCommand("copy");
+    area.remove();
+    return isDone;
+  }
+}
+
 /** The element with this id, as soon as Gradio has drawn it. */
 export function whenThere(id) {
   const found = document.getElementById(id);

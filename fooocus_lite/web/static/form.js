@@ -3,9 +3,9 @@
 import { call } from "./api.js";
 import { ordinal, duration } from "./dom.js";
 import { keep, recall } from "./memory.js";
-import { clear, showProblem } from "./notice.js";
+import { clear, markBad, showProblem } from "./notice.js";
 import { change, running, state } from "./store.js";
-import { setAdvanced, setSheet } from "./theme.js";
+import { openTab, setAdvanced, setSheet } from "./theme.js";
 
 const DRAFT = "fl.draft";
 const PROMPTS = "fl.prompts";
@@ -33,13 +33,28 @@ export async function start(fieldNames, values) {
   estimate(draft);
   setTimeout(() => { document.documentElement.dataset.form = "ready"; });
   if (menu?.problems.length) showBrokenFiles(menu.problems);
-  return asValues(withShape(draft)).map((value, at) => withChoices(names[at], value, menu));
+  return asUpdates(withShape(draft)).map((value, at) => withChoices(names[at], value, menu));
 }
 
 /** Styles and presets may have come since the page was built: Gradio takes a field's new choices with its value. */
 function withChoices(name, value, menu) {
   const rows = { styles: menu?.styles.map((row) => [row.name, row.name]), preset: menu?.presets.map((row) => [row.label, row.name]) }[name];
   return rows ? { __type__: "update", choices: rows, value } : value;
+}
+
+/** What Gradio puts into the widgets: values, and how few steps the sampler takes. */
+function asUpdates(draft) {
+  return names.map((name) => (name === "steps" ? stepsFor(draft) : draft[name]));
+}
+
+function stepsFor({ sampler, steps }) {
+  const least = state.menu?.samplers.find((row) => row.id === sampler)?.min_steps ?? 1;
+  return { __type__: "update", minimum: least, value: Math.max(least, steps) };
+}
+
+/** Another sampler may need more steps. */
+export function samplerChosen(values) {
+  return [stepsFor(asDraft(values))];
 }
 
 function showBrokenFiles(problems) {
@@ -77,7 +92,7 @@ export function fill(fields) {
 export function filled(values) {
   const draft = { ...asDraft(values), ...pending };
   pending = {};
-  return asValues(withShape(draft));
+  return asUpdates(withShape(draft));
 }
 
 /** The values of a preset, its own prompt only if it has one. */
@@ -87,7 +102,7 @@ export function presetChosen(values) {
   if (!preset?.values) return values;
   const { prompt, seed, ...rest } = preset.values;
   if (prompt) rest.prompt = prompt;
-  return asValues(withShape({ ...draft, ...known(rest), preset: preset.name }));
+  return asUpdates(withShape({ ...draft, ...known(rest), preset: preset.name }));
 }
 
 /** A shape is a width and a height. */
@@ -163,7 +178,7 @@ function queuedWords(count, place) {
 function refuse(error) {
   const field = error.field && document.getElementById(`fl-${error.field}`);
   if (!field) { showProblem(error); return; }
-  field.classList.add("fl-bad-field");
+  markBad(field);
   const show = () => {
     if (field.closest("#fl-advanced")) openAdvancedAt(field);
     field.querySelector("textarea, input")?.focus();
@@ -175,7 +190,7 @@ function openAdvancedAt(field) {
   setAdvanced(true);
   if (innerWidth < 720 && document.documentElement.dataset.sheet !== "advanced") setSheet("advanced");
   const panel = field.closest('[role="tabpanel"]');
-  if (panel) document.querySelector(`[role="tab"][data-tab-id="${panel.id.replace("fl-tab-", "")}"]`)?.click();
+  if (panel) openTab(panel.id.replace("fl-tab-", ""));
 }
 
 /** One line under Generate, for a while. */

@@ -44,23 +44,22 @@ export function skip() {
   if (running()) call("POST", "/v1/skip").catch((error) => showProblem(error));
 }
 
-/** Stop this batch. */
+/** Stop this batch, also one that waits for the worker to be ready. */
 export function stop() {
-  if (running()) call("POST", "/v1/stop").catch((error) => showProblem(error));
+  if (isBusy()) call("POST", "/v1/stop").catch((error) => showProblem(error));
 }
 
 async function showRun() {
   const place = await whenThere("fl-run");
   const status = h("div", { id: "fl-status", role: "status" });
-  const both = [
-    button("Skip", { title: "Skip this picture (Esc)", onclick: skip }),
-    button("Stop", { title: "Stop this batch (Ctrl+Esc)", onclick: stop }),
-  ];
-  place.append(status, ...both);
+  const skipOne = button("Skip", { title: "Skip this picture (Esc)", onclick: skip });
+  const stopAll = button("Stop", { title: "Stop this batch (Alt+S)", onclick: stop });
+  place.append(status, skipOne, stopAll);
   onChange(() => {
     setText(status, state.said || estimateWords(state));
     status.toggleAttribute("data-news", Boolean(state.said));
-    for (const one of both) one.setAttribute("aria-disabled", String(!running()));
+    skipOne.setAttribute("aria-disabled", String(!running()));
+    stopAll.setAttribute("aria-disabled", String(!isBusy()));
   });
 }
 
@@ -73,7 +72,8 @@ async function showBar() {
   const bar = await whenThere("fl-bar");
   const tab = (words, shape, name) => button(words, { icon: shape, kind: "bare", "aria-expanded": "false", dataset: { sheet: name }, onclick: () => setSheet(name) });
   const queue = tab("Queue", "list", "queue");
-  bar.append(queue, tab("Pictures", "grid", "pictures"), tab("Advanced", "sliders", "advanced"));
+  const close = button("Close", { icon: "close", kind: "small bare", id: "fl-sheet-close", onclick: () => setSheet("") });
+  bar.append(queue, tab("Pictures", "grid", "pictures"), tab("Advanced", "sliders", "advanced"), close);
   onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength()}` : "Queue"));
 }
 

@@ -1,4 +1,4 @@
-// The keyboard: Ctrl+Enter, Esc, Ctrl+Esc, ↑ in an empty prompt, ← → Del for pictures.
+// The keyboard: Ctrl+Enter, Esc, Alt+S, ↑ in an empty prompt, ← → Del for pictures.
 
 import { lastPrompt } from "./form.js";
 import { skip, stop } from "./header.js";
@@ -11,7 +11,6 @@ const isTyping = (node) => node.matches?.("input, textarea, select, [contentedit
 const isMenuOpen = (node) => node.getAttribute?.("aria-expanded") === "true" && node.getAttribute("role") === "combobox";
 
 function escape(event) {
-  if (event.ctrlKey || event.metaKey) return stop();
   if (isMenuOpen(event.target)) return undefined;
   if (isZoomed()) return zoom();
   if (document.documentElement.dataset.sheet) return setSheet("");
@@ -24,6 +23,9 @@ function pressed(event) {
   if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     document.getElementById("fl-generate").click();
+  } else if (event.altKey && event.code === "KeyS" && !event.ctrlKey && !event.metaKey) {
+    event.preventDefault(); // browsers open a menu, and a Mac types a letter
+    stop();
   } else if (key === "Escape") escape(event);
   else if (key === "ArrowUp" && target.matches?.("#fl-prompt textarea") && target.value === "") lastPrompt();
   else if (isTyping(target) || event.ctrlKey || event.altKey || event.metaKey || target.closest?.('[role="tablist"]')) return;

@@ -26,5 +26,5 @@ self.onconnect = ({ ports: [port] }) => {
     ports.delete(port);
     if (ports.size === 0 && source) { source.close(); source = null; }
   };
-  open(); // the first message of a stream is a snapshot: the newcomer has it at once, the others lose nothing
+  open(); // a stream begins with a snapshot: the newcomer has it at once, the others take it as news and keep their place
 };

@@ -1,23 +1,28 @@
 // Following the program: a snapshot first, then what changed. The only place that knows the messages.
 
 import { call, parse } from "./api.js";
+import { keep, recall } from "./memory.js";
 import { change, doomed, running, state } from "./store.js";
 
 const PAGE = 48;
+const ROWS = 100; // of the line that a page lists; what is beyond is a number
+const SEEN = "fl.seen-failure"; // id of the failed task whose notice a person has answered
+let isCut = false; // whether the line is longer than the rows that are here
 const endings = new Set(); // called with (task, details)
+let failed = null; // the failed task that this page told of last
 
 /** Be told when a picture is finished, failed or cancelled. */
 export function onEnd(listener) {
   endings.add(listener);
 }
 
-function withoutRow(id) {
-  state.progress.delete(id);
-  return state.rows.filter((row) => row.id !== id);
+function tellEnd(task, details) {
+  if (task.state === "failed") failed = task;
+  for (const listener of endings) listener(task, details);
 }
 
 const receive = {
-  snapshot({ rows, progress, preview, ...now }) {
+  snapshot({ rows, progress, preview, last_failure: failure, ...now }) {
     change({
       connected: true,
       rows,
@@ -25,13 +30,16 @@ const receive = {
       preview: preview ? asPreview(preview) : null,
       ...numbers(now),
     });
-    loadPictures({ fresh: true });
+    isCut = waitingIn(rows) < now.waiting;
+    loadNewPictures();
+    if (failure && ![failed?.id, recall(SEEN)].includes(failure.task.id)) tellEnd(failure.task, failure.details);
   },
   line({ rows, ...now }) {
     const lives = new Set(rows.map((row) => row.id));
     const patch = { rows, ...numbers(now) };
     for (const id of state.progress.keys()) if (!lives.has(id)) state.progress.delete(id);
     if (state.preview && !lives.has(state.preview.id)) patch.preview = null;
+    isCut = waitingIn(rows) < now.waiting;
     change(patch);
   },
   task({ task, picture, details, ...now }) {
@@ -39,7 +47,9 @@ const receive = {
     const lives = task.state === "waiting" || task.state === "running";
     if (lives) {
       const known = state.rows.some((row) => row.id === task.id);
-      const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, task];
+      if (!known && task.state === "waiting" && waitingIn(state.rows) >= ROWS) isCut = true;
+      const isBeyond = !known && task.state === "waiting" && isCut;
+      const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, ...(isBeyond ? [] : [task])];
       patch.rows = rows.sort((a, b) => (b.state === "running") - (a.state === "running"));
     } else {
       state.progress.delete(task.id);
@@ -49,7 +59,7 @@ const receive = {
     if (picture) patch.pictures = [picture, ...state.pictures.filter((one) => one.id !== picture.id)];
     change(patch);
     if (lives) return;
-    for (const listener of endings) listener(task, details);
+    tellEnd(task, details);
     refillRows();
   },
   progress(one) {
@@ -60,6 +70,8 @@ const receive = {
     change({ preview: asPreview(one) });
   },
 };
+
+const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
 function numbers({ waiting, seconds_left: secondsLeft, workers, trouble }) {
   return { waiting, secondsLeft, workers, trouble };
@@ -74,37 +86,63 @@ function take(text) {
   receive[message.type]?.(message);
 }
 
-/** A snapshot lists the head of a long queue; when that was eaten up, ask for the next rows. */
+/** A page lists the head of a long line; when that was eaten up, ask for the next rows. */
 async function refillRows() {
-  if (state.rows.length >= 20 || state.waiting <= state.rows.length) return;
-  const { tasks } = await call("GET", "/v1/queue");
+  if (!isCut || waitingIn(state.rows) >= 20) return;
+  const answer = await call("GET", "/v1/queue").catch(() => null);
+  if (!answer) return; // the stream tells whether the program is away
+  const { tasks, waiting } = answer;
   const now = running();
+  isCut = tasks.length < waiting;
   change({ rows: [...(now ? [now] : []), ...tasks.filter((row) => row.id !== now?.id)] });
 }
 
+const notDoomed = (picture) => !doomed.has(picture.id);
+const picturePage = (before) => call("GET", `/v1/pictures?limit=${PAGE}${before ? `&before=${encodeURIComponent(before)}` : ""}`);
 let loading = false;
 
-/** The next page of pictures (or the first again), newest first. */
-export async function loadPictures({ fresh = false } = {}) {
-  if (loading || (!fresh && !state.nextPictures)) return;
+/** The next page of pictures, newest first. */
+export async function loadPictures() {
+  if (loading || !state.nextPictures) return;
   loading = true;
   try {
-    const query = fresh || !state.nextPictures ? "" : `&before=${encodeURIComponent(state.nextPictures)}`;
-    const page = await call("GET", `/v1/pictures?limit=${PAGE}${query}`);
-    const known = new Set([...doomed, ...(fresh ? [] : state.pictures.map((one) => one.id))]);
+    const before = state.nextPictures;
+    const page = await picturePage(before);
+    if (state.nextPictures !== before) return; // the list began anew meanwhile
+    const known = new Set(state.pictures.map((one) => one.id));
     change({
-      pictures: [...(fresh ? [] : state.pictures), ...page.pictures.filter((one) => !known.has(one.id))],
+      pictures: [...state.pictures, ...page.pictures.filter((one) => notDoomed(one) && !known.has(one.id))],
       nextPictures: page.next,
-      picturesKnown: true,
     });
   } catch { /* the stream tells whether the program is away */ } finally {
     loading = false;
   }
 }
 
+/** The newest page again: on top of the pages that are here, so that a person who scrolled down stays there. */
+async function loadNewPictures() {
+  const before = new Set(state.pictures.map((one) => one.id));
+  try {
+    const page = await picturePage(null);
+    const newest = new Set(page.pictures.map((one) => one.id));
+    const came = state.pictures.filter((one) => !before.has(one.id) && !newest.has(one.id)); // while we asked
+    const last = state.pictures.findLastIndex((one) => newest.has(one.id));
+    const older = last < 0 ? [] : state.pictures.slice(last + 1); // none in common: there may be a gap, begin anew
+    change({
+      pictures: [...came, ...page.pictures.filter(notDoomed), ...older],
+      nextPictures: older.length ? state.nextPictures : page.next,
+      picturesKnown: true,
+    });
+  } catch { /* as above */ }
+}
+
 /** Start following; re-attaches by itself after a lost connection. */
 export function follow() {
   const lost = () => change({ connected: false });
+  document.addEventListener("click", ({ target }) => {
+    const notice = target.closest?.(".fl-notice .actions button")?.closest(".fl-notice");
+    if (failed && notice?.querySelector("strong")?.textContent === failed.error.problem) keep(SEEN, failed.id);
+  }, { capture: true }); // before the button takes its notice away
   if ("SharedWorker" in window) {
     let port = null;
     const join = () => {

@@ -1,5 +1,6 @@
 // Everything that lives on the page, started once. The forms are Gradio's; see web/ui.py.
 
+import { showDone } from "./done.js";
 import { followSeed, showFailure } from "./form.js";
 import { showFrame } from "./header.js";
 import { listenToKeys } from "./keys.js";
@@ -11,6 +12,7 @@ import { showStage } from "./stage.js";
 import { onChange } from "./store.js";
 import { showStyles } from "./styles.js";
 import { showInTab } from "./tab.js";
+import { keepTab } from "./theme.js";
 
 let trouble = null;
 
@@ -33,3 +35,5 @@ showFrame();
 showStage();
 showQueue().then(showPictures);
 showStyles();
+showDone();
+keepTab();

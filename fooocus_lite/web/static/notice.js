@@ -1,25 +1,42 @@
 // What went wrong (or can be undone), where the action was: above the prompt, pushing nothing.
 
-import { button, h, icon, whenThere } from "./dom.js";
+import { button, copyButton, h, icon, whenThere } from "./dom.js";
 
 const shownNow = new Map(); // key -> element
 
-/** Take a notice away. */
-export function clear(key) {
+function remove(key) {
   shownNow.get(key)?.remove();
   shownNow.delete(key);
-  if (key === "form") for (const node of document.querySelectorAll(".fl-bad-field")) node.classList.remove("fl-bad-field");
+}
+
+/** Take a notice away, and the mark of the field that it was about. */
+export function clear(key) {
+  remove(key);
+  if (key === "form") for (const node of document.querySelectorAll("[data-bad]")) mark(node, false);
+}
+
+/** Mark the field that an error is about, until the next try. */
+export function markBad(field) {
+  mark(field, true);
+}
+
+function mark(field, isBad) {
+  field.toggleAttribute("data-bad", isBad); // not a class: Gradio writes the classes of its widgets anew
+  for (const input of field.querySelectorAll("textarea, input")) {
+    if (isBad) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
+  }
 }
 
 async function put(key, node, seconds) {
   const place = await whenThere("fl-notices");
-  clear(key);
+  remove(key);
   shownNow.set(key, node);
   place.append(node);
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
 }
 
-/** An error: the problem, then the hint, then one button that does it. */
+/** An error: the problem, then the hint, then one button that does it: `{words, run}`, or `{words, copies}` with a text. */
 export function showProblem(error, { key = "form", action = null } = {}) {
   const dismiss = button("", { icon: "close", kind: "icon small bare", label: "Dismiss", onclick: () => clear(key) });
   const node = h(
@@ -32,12 +49,18 @@ export function showProblem(error, { key = "form", action = null } = {}) {
       h("strong", { textContent: error.problem }),
       error.hint ? h("p", { textContent: error.hint }) : null,
       error.details
-        ? h("details", {}, h("summary", { textContent: "Details" }), h("pre", { textContent: error.details }))
+        ? h("details", {}, h("summary", { textContent: "Details" }), h("pre", { textContent: error.details }),
+          copyButton("Copy the details", () => [error.problem, error.hint, error.details].filter(Boolean).join("\n")))
         : null,
     ),
-    h("div", { className: "actions" }, action ? button(action.words, { kind: "small", onclick: action.run }) : null, dismiss),
+    h("div", { className: "actions" }, actionButton(action), dismiss),
   );
   put(key, node);
+}
+
+function actionButton(action) {
+  if (!action) return null;
+  return action.copies ? copyButton(action.words, () => action.copies) : button(action.words, { kind: "small", onclick: action.run });
 }
 
 /** Something happened that can be taken back for some seconds. */

@@ -14,10 +14,14 @@ function titleWords() {
   return extra ? ` (${extra})` : "";
 }
 
-/** Cancel one picture; it is gone from the list at once. */
+/** Cancel one picture: its row says so at once, and takes it back if the program refuses. */
 function cancel(row) {
-  change({ rows: state.rows.map((one) => (one.id === row.id ? { ...one, cancelling: true } : one)) });
-  call("DELETE", `/v1/tasks/${row.id}`).catch((error) => showProblem(error));
+  const mark = (cancelling) => change({ rows: state.rows.map((one) => (one.id === row.id ? { ...one, cancelling } : one)) });
+  mark(true);
+  call("DELETE", `/v1/tasks/${row.id}`).catch((error) => {
+    mark(false);
+    showProblem(error, { key: "queue" });
+  });
 }
 
 function makeRow(row) {

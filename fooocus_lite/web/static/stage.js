@@ -10,7 +10,7 @@ import { showProblem } from "./notice.js";
 import { change, onChange, running, shown, state } from "./store.js";
 
 const IDEAS = ["a large yellow star left of a small blue circle", "a house by the sea at night", "a green heart, watercolor"];
-const PADDING = 16;
+const PADDING = 12;
 const LARGEST = 1024; // pixels to which a smaller picture is enlarged, at most fourfold
 let parts = null;
 
@@ -19,8 +19,13 @@ function toShow() {
   const chosen = shown();
   const now = running();
   if (chosen) return { picture: chosen };
-  if (now && state.preview?.id === now.id) return { preview: state.preview, row: now };
+  if (now && state.preview?.id === now.id) return { preview: state.preview, row: now, forming: asForming(now) };
   return { picture: state.pictures[0] || null };
+}
+
+/** A queue row as far as it is a picture, so that the details stay where they are while one forms. */
+function asForming({ id, words: prompt, styles, width, height, seed }) {
+  return { id, isForming: true, recipe: { prompt, styles, width, height, seed } };
 }
 
 function build(stage) {
@@ -72,7 +77,10 @@ function download(picture) {
 }
 
 function openFolder(picture) {
-  call("POST", `/v1/pictures/${picture.id}/open-folder`).catch((error) => showProblem(error));
+  call("POST", `/v1/pictures/${picture.id}/open-folder`).catch((error) => {
+    const [, path] = error.hint.match(/^The picture is in (.+)\.$/) || [];
+    showProblem(error, path ? { action: { words: "Copy the path", copies: path } } : {});
+  });
 }
 
 /** The whole window for the picture, and back. */
@@ -159,7 +167,7 @@ function drawStrip(now, picture) {
 }
 
 function draw() {
-  const { picture, preview, row } = toShow();
+  const { picture, preview, row, forming } = toShow();
   const now = running();
   if (preview) showImage(preview.url, row.width, row.height, row, `Forming: ${row.words}`);
   else if (picture) showImage(imageUrl(picture.id), picture.width, picture.height, picture.recipe, picture.recipe.prompt);
@@ -170,13 +178,13 @@ function draw() {
   parts.stage.dataset.state = now ? "drawing" : "still";
   parts.toggle.setAttribute("aria-pressed", String(state.details));
   drawStrip(now, picture);
-  const open = state.details && Boolean(picture);
+  const open = state.details && Boolean(picture || forming);
   if (parts.details.hidden === open) {
     parts.details.hidden = !open;
     parts.stage.toggleAttribute("data-details", open);
     fit();
   }
-  if (open) drawDetails(parts.details, picture, toggleDetails);
+  if (open) drawDetails(parts.details, picture || forming, toggleDetails);
 }
 
 /** Fill the stage and keep it true. */

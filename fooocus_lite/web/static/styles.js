@@ -34,8 +34,22 @@ function build(place, { styles, models, defaults }) {
   if (more.childElementCount > 1) place.append(more);
 }
 
+/** The dropdown's list lies over the prompt: it goes after a choice. Gradio leaves it open until the focus goes. */
+function closeAfterChoice() {
+  const box = () => document.querySelector('#fl-styles input[role="combobox"][aria-expanded="true"]');
+  document.addEventListener("mousedown", ({ target }) => {
+    const list = target.closest("ul.option-list");
+    if (list && list.id === box()?.getAttribute("aria-controls")) setTimeout(() => box()?.blur());
+  });
+  document.addEventListener("keydown", ({ key, target }) => {
+    if (key !== "Enter" || target !== box()) return; // from the keyboard the focus stays
+    setTimeout(() => box()?.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true })));
+  });
+}
+
 /** Fill the Styles tab and keep it true. */
 export async function showStyles() {
+  closeAfterChoice();
   const place = await whenThere("fl-stylelist");
   onChange(() => {
     if (!state.menu) return;

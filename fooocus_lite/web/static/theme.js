@@ -1,6 +1,6 @@
 // Dark or light: the system's choice until a person makes one. And panels that stay as they were left.
 
-import { button, icon } from "./dom.js";
+import { button, icon, whenThere } from "./dom.js";
 import { keep, recall } from "./memory.js";
 
 const root = document.documentElement;
@@ -41,6 +41,23 @@ export function setAdvanced(open) {
   root.dataset.advanced = open ? "open" : "closed";
   keep("fl.advanced", root.dataset.advanced);
   document.getElementById("fl-toggle-advanced")?.setAttribute("aria-expanded", String(open));
+}
+
+/** Bring a tab of the Advanced column to the front. */
+export function openTab(name) {
+  document.querySelector(`#fl-advanced [role="tab"][data-tab-id="${CSS.escape(name)}"]`)?.click();
+}
+
+/** The tab that was in front at the last visit comes back. */
+export async function keepTab() {
+  const column = await whenThere("fl-advanced");
+  column.addEventListener("click", ({ target }) => {
+    const tab = target.closest('[role="tab"]');
+    if (tab) keep("fl.tab", tab.dataset.tabId);
+  });
+  await whenThere("fl-tab-settings");
+  const name = recall("fl.tab");
+  if (name) openTab(name);
 }
 
 /** On a phone: the one sheet that is open, or none. */

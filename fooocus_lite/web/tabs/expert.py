@@ -1,4 +1,7 @@
-"""What few people change: the walk from noise to picture, self-attention guidance, the file's format."""
+"""What few people change: the walk to the picture, self-attention guidance, the file's format, how one is called.
+
+The last is not part of a recipe: ``static/done.js`` fills its place, and the browser keeps it.
+"""
 
 from __future__ import annotations
 
@@ -42,4 +45,5 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
+    gr.HTML('<div id="fl-done"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
     return {"sampler": sampler, "sag_scale": sag, "image_format": image_format}

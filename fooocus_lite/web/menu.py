@@ -1,0 +1,88 @@
+"""The shape of ``GET /v1/menu``, for OpenAPI and for those who write programs against it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class StyleRow(_Row):
+    """A style, by the name that a Recipe's `styles` takes."""
+
+    name: str = Field(examples=["Watercolor"])
+    category: str
+    source: Literal["shipped", "own"]
+    has_negative: bool = Field(description="It also says what the picture must not show.")
+
+
+class PresetRow(_Row):
+    """A preset, by the name that a Recipe's `preset` takes."""
+
+    name: str
+    label: str
+    description: str
+    source: Literal["shipped", "own"]
+    recipe: dict[str, Any] = Field(description="The fields that the preset itself sets.")
+    values: dict[str, Any] | None = Field(description="Every field with this preset; null if it names what is gone.")
+
+
+class Size(_Row):
+    """A size that a model is good at, in pixels."""
+
+    width: int
+    height: int
+    label: str = Field(examples=["128×128 · 1:1"])
+
+
+class ModelRow(_Row):
+    """A model, by the name that a Recipe's `model` takes."""
+
+    name: str
+    label: str
+    description: str
+    family: str
+    available: bool = Field(description="Its weights are on this disk.")
+    native_size: int = Field(description="Side in pixels that it was trained at.")
+    min_size: int = Field(description="Shortest side in pixels.")
+    max_size: int = Field(description="Longest side in pixels.")
+    size_multiple: int = Field(description="Width and height are multiples of this many pixels.")
+    sizes: list[Size]
+    style_categories: list[str] = Field(description="Categories of styles that it has learned; empty = all.")
+    defaults: dict[str, Any] = Field(description="The fields that the model itself sets.")
+
+
+class SamplerRow(_Row):
+    """A sampler, by the id that a Recipe's `sampler` takes."""
+
+    id: str
+    label: str
+    min_steps: int
+
+
+class Limit(_Row):
+    """What a field of a Recipe may hold."""
+
+    description: str
+    allowed: str = Field(description="The range in words.")
+    min: int | float | None = Field(default=None, description="Left out where there is none.")
+    max: int | float | None = Field(default=None, description="Left out where there is none.")
+    max_length: int | None = Field(default=None, description="Left out where there is none.")
+
+
+class Menu(_Row):
+    """Everything that can be chosen by name, and the range of every field."""
+
+    styles: list[StyleRow]
+    presets: list[PresetRow]
+    models: list[ModelRow]
+    samplers: list[SamplerRow]
+    image_formats: list[str]
+    limits: dict[str, Limit] = Field(description="By field of Recipe.")
+    defaults: dict[str, Any] = Field(description="What an empty Recipe becomes.")
+    default_preset: str
+    problems: list[str] = Field(description="A sentence per file that could not be read.")
