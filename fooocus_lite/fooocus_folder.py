@@ -91,7 +91,7 @@ def fooocus_root(settings: Settings) -> Path | None:
 
 
 def read_fooocus(root: Path) -> FooocusFolder:
-    """What lies in a Fooocus folder. A broken ``config.txt`` becomes a problem; presets name theirs when they are read."""
+    """What lies in a Fooocus folder. A broken ``config.txt`` is a problem; presets are checked where they are read."""
     problems: list[str] = []
     config = _object(root / "config.txt", problems)
     startup = {**_object(root / "presets" / "default.json", []), **config}

@@ -22,7 +22,18 @@ STYLE_FILES = (
     "sdxl_styles_marc_k3nt3l.json",
 )
 #: How the names of its styles begin: what such a name misses is a folder, not a letter.
-STYLE_PREFIXES = ("fooocus ", "sai ", "mre ", "ads ", "artstyle ", "futuristic ", "game ", "misc ", "papercraft ", "photo ")
+STYLE_PREFIXES = (
+    "fooocus ",
+    "sai ",
+    "mre ",
+    "ads ",
+    "artstyle ",
+    "futuristic ",
+    "game ",
+    "misc ",
+    "papercraft ",
+    "photo ",
+)
 #: Its names for styles that are no text, as `fooocus_lite.prompts.normal_name` writes them → ours.
 STYLE_ALIASES = {"fooocus v2": "Expand prompt"}
 

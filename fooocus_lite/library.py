@@ -289,7 +289,9 @@ def _fitted(preset: Preset, library: Library) -> Preset:
             if normal_name(need.name) not in map(normal_name, (entry.name, Path(entry.path).stem)):
                 warnings = (*warnings, f"{need.file} is not here; {entry.name}, which the preset allows, is used.")
     return replace(
-        preset, recipe=preset.recipe.model_copy(update=update), warnings=tuple(dict.fromkeys((*preset.warnings, *warnings)))
+        preset,
+        recipe=preset.recipe.model_copy(update=update),
+        warnings=tuple(dict.fromkeys((*preset.warnings, *warnings))),
     )
 
 

@@ -71,7 +71,9 @@ class OwnFiles:
             if normal_name(style.name) != normal_name(old.name):
                 self._refuse_taken(self._library().known_style(style.name), "style")
             is_own = old.source == "own" and old.path is not None
-            self._write_style(old.path if is_own and old.path else self._styles_file, old.name if is_own else None, style)
+            self._write_style(
+                old.path if is_own and old.path else self._styles_file, old.name if is_own else None, style
+            )
             return self._library().find_style(style.name)
 
     def delete_style(self, name: str) -> None:

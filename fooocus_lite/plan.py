@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.library import CatalogEntry, Library
-from fooocus_lite.prompts import make_texts
+from fooocus_lite.prompts import clean_text, make_texts
 from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
 from fooocus_lite.style_files import Style
@@ -85,7 +85,9 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     entry = library.find_model(full.model or "")
     styles = [library.find_style(name) for name in dict.fromkeys(full.styles or ())]
     texts, negative_texts = make_texts(
-        full.prompt, full.negative_prompt or "", [(style.prompt, style.negative_prompt) for style in styles]
+        [clean_text(full.prompt)],
+        [clean_text(full.negative_prompt or "")],
+        [(style.prompt, style.negative_prompt) for style in styles],
     )
     return Plan(
         texts=texts,

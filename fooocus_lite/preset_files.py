@@ -121,9 +121,7 @@ def _preset(
     return Preset(path.stem, parsed.label or path.stem, parsed.description, recipe, source, needs=needs, path=path)
 
 
-def _of_fooocus(
-    data: Mapping[str, Any], path: Path, name: str, source: Source, startup: Mapping[str, Any]
-) -> Preset:
+def _of_fooocus(data: Mapping[str, Any], path: Path, name: str, source: Source, startup: Mapping[str, Any]) -> Preset:
     read = fooocus_presets.read_fooocus_preset(data, startup)
     recipe, warnings = fooocus_presets.recipe_of(read)
     said = "As Fooocus is set up in config.txt." if name == INITIAL else f"Fooocus preset {name}."

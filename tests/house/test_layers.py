@@ -17,7 +17,7 @@ THOUGHT = {
     "settings", "prompts", "library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder",
     "choices", "menu", "plan",
 }  # fmt: skip
-FACES = {"cli", "commands", "web", "__main__"}
+FACES = {"cli", "commands", "commands_library", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.
 MAY_IMPORT = {
     "words": {"words"},

@@ -57,15 +57,25 @@ def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name:
 @pytest.mark.parametrize(
     "place, text, problem",
     [
-        ("styles/bad.json", '[\n {"name": "A", "prompt": "x"},\n {"name": B}\n]', "styles/bad.json, line 3, entry 2: Expecting value"),
+        (
+            "styles/bad.json",
+            '[\n {"name": "A", "prompt": "x"},\n {"name": B}\n]',
+            "styles/bad.json, line 3, entry 2: Expecting value",
+        ),
         ("styles/bad.json", '[{"prompt": "x"}]', "styles/bad.json, line 1, entry 1: name is missing."),
-        ("styles/bad.json", '[{"name": "A", "prompt": 7}]', "styles/bad.json, line 1, entry 1 ('A'): prompt is not text."),
+        (
+            "styles/bad.json",
+            '[{"name": "A", "prompt": 7}]',
+            "styles/bad.json, line 1, entry 1 ('A'): prompt is not text.",
+        ),
         ("styles/bad.json", '[{"name": " "}]', "styles/bad.json, line 1, entry 1: name is empty."),
         ("styles/twice.json", '[{"name": "dots"}]', "entry 1 ('dots') has the name of an earlier style."),
         ("styles/bad.json", "[7]", "styles/bad.json, line 1, entry 1: it is not a JSON object."),
         ("styles/bad.json", "{}", "styles/bad.json is not a list of styles."),
         ("styles/bad.json", "", "styles/bad.json, line 1, entry 1: Expecting a list"),
-        pytest.param("styles/bad.json", "[" * 100_000, "styles/bad.json, entry 1 holds something that is no style", id="deep"),
+        pytest.param(
+            "styles/bad.json", "[" * 100_000, "styles/bad.json, entry 1 holds something that is no style", id="deep"
+        ),
         pytest.param(
             "styles/bad.json", f"[{'9' * 5000}]", "styles/bad.json, entry 1 holds something that is no style", id="long"
         ),
