@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from fooocus_lite.library_json import read_object
+from fooocus_lite.library_json import Source, read_object
 from fooocus_lite.settings import Settings
 
 #: Kind of model → where Fooocus keeps it, below its own folder; ``config.txt`` may say otherwise.
@@ -88,6 +88,14 @@ def find_root(path: Path) -> Path | None:
 def fooocus_root(settings: Settings) -> Path | None:
     """The Fooocus folder that is used in place, if there is one."""
     return None if settings.legacy_folder is None else find_root(settings.legacy_folder)
+
+
+def in_reading_order(shipped: Path, fooocus: Path | None, own: Path) -> Iterator[tuple[Path, Source]]:
+    """The folders with whose they are; what a later one holds takes the place of what an earlier one holds."""
+    yield shipped, "shipped"
+    if fooocus is not None:
+        yield fooocus, "fooocus"
+    yield own, "own"
 
 
 def read_fooocus(root: Path) -> FooocusFolder:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite import fooocus_presets
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.fooocus_folder import fooocus_root, read_fooocus
+from fooocus_lite.fooocus_folder import fooocus_root, in_reading_order, read_fooocus
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_json import Source, json_files, read_json, sentence, shown_path
 from fooocus_lite.recipe import Recipe, parse_recipe
@@ -62,11 +62,11 @@ def preset_paths(settings: Settings) -> list[tuple[Path, Source]]:
     """Every preset file in reading order: shipped, Fooocus's, own."""
     shipped, own = settings.presets_dirs
     fooocus = fooocus_root(settings)
-    folders: list[tuple[Path, Source]] = [(shipped, "shipped")]
-    folders += [(fooocus / "presets", "fooocus")] if fooocus else []
-    folders += [(own, "own")]
+    folders = in_reading_order(shipped, fooocus and fooocus / "presets", own)
     found = [(path, source) for folder, source in folders for path in json_files(folder)]
-    return [(fooocus / "config.txt", "fooocus"), *found] if fooocus else found
+    if fooocus:
+        found.insert(0, (fooocus / "config.txt", "fooocus"))
+    return found
 
 
 def read_presets(settings: Settings, problems: list[str]) -> dict[str, Preset]:

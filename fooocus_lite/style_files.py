@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite import fooocus_names
-from fooocus_lite.fooocus_folder import fooocus_root
+from fooocus_lite.fooocus_folder import fooocus_root, in_reading_order
 from fooocus_lite.library_json import Source, called, json_files, read_rows, sentence
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
@@ -54,9 +54,7 @@ def style_paths(settings: Settings) -> list[tuple[Path, Source]]:
     """Every style file in reading order: shipped, Fooocus's, own; within each as Fooocus orders its own."""
     shipped, own = settings.styles_dirs
     fooocus = fooocus_root(settings)
-    folders: list[tuple[Path, Source]] = [(shipped, "shipped")]
-    folders += [(fooocus / "sdxl_styles", "fooocus")] if fooocus else []
-    folders += [(own, "own")]
+    folders = in_reading_order(shipped, fooocus and fooocus / "sdxl_styles", own)
     return [(path, source) for folder, source in folders for path in json_files(folder, _fooocus_order)]
 
 
@@ -115,7 +113,7 @@ def shown_name(written: str, path: Path, source: Source) -> str:
 
 
 def category_of(path: Path, source: Source) -> str:
-    """The file's name in words: ``print_and_craft.json`` → "Print and craft"; Fooocus's say so."""
+    """The file's name in words: ``night_scenes.json`` → "Night scenes"; Fooocus's say so."""
     stem = path.stem
     if source == "fooocus" or stem.startswith("sdxl_styles_"):
         return f"Fooocus: {stem.removeprefix('sdxl_styles_').replace('_', ' ')}"
