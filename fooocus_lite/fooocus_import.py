@@ -68,14 +68,19 @@ def import_fooocus(path: Path, settings: Settings) -> Report:
 
 def _take_styles(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     folder = settings.styles_dirs[-1]
-    entries = 0
+    names: set[str] = set()
     for path in json_files(fooocus.styles):
-        rows = list(read_rows(path, fooocus.root.parent, "styles", report.left))
-        if rows:
-            # Names are read as Fooocus shows them from files that are called as its own are.
-            name = path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}"
-            entries += len(rows) if _copy(path.read_bytes(), folder / name, report) else 0
-    _count(report, entries, "style")
+        found = [_name_of(row) for _, row in read_rows(path, fooocus.root.parent, "styles", report.left)]
+        # Names are read as Fooocus shows them from files that are called as its own are.
+        name = path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}"
+        if found and _copy(path.read_bytes(), folder / name, report):
+            names |= {style_name(name) for name in found if name}
+    _count(report, len(names), "style")
+
+
+def _name_of(row: Any) -> str:
+    name = cast("dict[str, Any]", row).get("name") if isinstance(row, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _take_presets(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
@@ -127,8 +132,7 @@ def _style_names(fooocus: FooocusFolder) -> Iterable[str]:
     order = {name: number for number, name in enumerate(STYLE_FILES)}
     for path in json_files(fooocus.styles, lambda one: order.get(one.name, -1)):
         for _, row in read_rows(path, fooocus.root, "styles", []):
-            name = cast("dict[str, Any]", row).get("name") if isinstance(row, dict) else None
-            if isinstance(name, str):
+            if name := _name_of(row):
                 yield style_name(name)
 
 

@@ -23,10 +23,9 @@ from fooocus_lite.preset_files import Preset
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe
 from fooocus_lite.settings import Settings
-from fooocus_lite.style_files import RANDOM_STYLE, Style
+from fooocus_lite.style_files import OWN_STYLES_FILE, RANDOM_STYLE, Style
 
 MAX_NAME_CHARS = 60
-STYLES_FILE = "my_styles.json"
 _OWNERS = {"shipped": "it ships with Fooocus Lite", "fooocus": "it stands in your Fooocus folder, which is only read"}
 #: Names that Windows keeps for devices.
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
@@ -152,7 +151,7 @@ class OwnFiles:
 
     @property
     def _styles_file(self) -> Path:
-        return self._settings.styles_dirs[-1] / STYLES_FILE
+        return self._settings.styles_dirs[-1] / OWN_STYLES_FILE
 
     def _style(self, name: str) -> Style:
         style = self._library().known_style(name)

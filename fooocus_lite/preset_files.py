@@ -62,10 +62,10 @@ def preset_paths(settings: Settings) -> list[tuple[Path, Source]]:
     """Every preset file in reading order: shipped, Fooocus's, own."""
     shipped, own = settings.presets_dirs
     fooocus = fooocus_root(settings)
-    folders = in_reading_order(shipped, fooocus and fooocus / "presets", own)
-    found = [(path, source) for folder, source in folders for path in json_files(folder)]
-    if fooocus:
-        found.insert(0, (fooocus / "config.txt", "fooocus"))
+    found: list[tuple[Path, Source]] = []
+    for folder, source in in_reading_order(shipped, fooocus and fooocus / "presets", own):
+        found += [(fooocus / "config.txt", source)] if fooocus and source == "fooocus" else []
+        found += [(path, source) for path in json_files(folder)]
     return found
 
 

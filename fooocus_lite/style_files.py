@@ -41,6 +41,10 @@ class Style:
 RANDOM_STYLE = Style("Random style", "", category="Chance", kind="random")
 
 
+#: Where the program itself saves a person's styles, under the names that they typed.
+OWN_STYLES_FILE = "my_styles.json"
+
+
 class StyleRow(BaseModel):
     """One entry of a style file."""
 
@@ -67,7 +71,7 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     """Every style by name, in file order.
 
     One of a later source takes the place of one of an earlier source with that name. Within a
-    source the first one counts; in a Fooocus folder the last, as there.
+    source the first one counts; of Fooocus's files the last, as there.
     """
     found: dict[str, Style] = {}
     names: dict[str, str] = {normal_name(RANDOM_STYLE.name): RANDOM_STYLE.name}
@@ -83,7 +87,7 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
             earlier = found.get(known)
             if earlier is not None and earlier.source == source:
                 problems.append(f"{where} ('{style.name[:60]}') has the name of an earlier style.")
-                if source != "fooocus":
+                if source != "fooocus" and path.name not in fooocus_names.STYLE_FILES:
                     continue
             found[known] = replace(style, name=known)
     return {RANDOM_STYLE.name: RANDOM_STYLE, **found} if found else {}
@@ -107,7 +111,7 @@ def shown_name(written: str, path: Path, source: Source) -> str:
     """The name as people read it: Fooocus's own way for its files and for names without a capital letter."""
     name = " ".join(written.split())
     is_fooocus = source == "fooocus" or path.name.startswith("sdxl_styles_")
-    if is_fooocus or (source == "own" and name == name.lower()):
+    if is_fooocus or (source == "own" and path.name != OWN_STYLES_FILE and name == name.lower()):
         return fooocus_names.style_name(name)
     return name
 

@@ -23,7 +23,20 @@ LIBRARY: Library = load_library(load_settings({"data_dir": "no-such-folder"}, en
 STYLES = [style for style in LIBRARY.styles.values() if style.kind == "text"]
 STARTER = [style for style in STYLES if style.category == "Starter"]
 THEMED = [style for style in STYLES if style.category != "Starter"]
-THEMES = "3D Craft Design Era Film Games Illustration Material Mood Painting Photography Print".split()
+THEMES = [
+    "3D",
+    "Craft",
+    "Design",
+    "Era",
+    "Film",
+    "Games",
+    "Illustration",
+    "Material",
+    "Mood",
+    "Painting",
+    "Photography",
+    "Print",
+]
 MAX_STYLE_WORDS = 60
 MAX_SHARED_WORDS = 0.3
 
