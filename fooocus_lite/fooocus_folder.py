@@ -90,6 +90,12 @@ def fooocus_root(settings: Settings) -> Path | None:
     return None if settings.legacy_folder is None else find_root(settings.legacy_folder)
 
 
+def fooocus_wildcards(settings: Settings) -> Path | None:
+    """The folder of word lists in the Fooocus folder that is used in place, if there is one."""
+    root = fooocus_root(settings)
+    return None if root is None else FooocusFolder(root, _object(root / "config.txt", [])).wildcards
+
+
 def in_reading_order(shipped: Path, fooocus: Path | None, own: Path) -> Iterator[tuple[Path, Source]]:
     """The folders with whose they are; what a later one holds takes the place of what an earlier one holds."""
     yield shipped, "shipped"

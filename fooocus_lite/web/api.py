@@ -84,7 +84,8 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         warnings = list(make_plan(full[0], library, 0).warnings)
         decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
         if recipe.seed is None:  # then nobody knows yet what a random style will be
-            decided = decided.model_copy(update={"styles": library.filled(recipe).styles})
+            names = library.filled(recipe).styles or ()
+            decided = decided.model_copy(update={"styles": tuple(library.find_style(name).name for name in names)})
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
 

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fooocus_lite.errors import MissingModel, UnknownName
-from fooocus_lite.fooocus_folder import find_root, read_fooocus
+from fooocus_lite.fooocus_folder import find_root, fooocus_wildcards, read_fooocus
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.library_json import read_rows
 from fooocus_lite.plan import expand, make_plan, resolve
@@ -103,6 +103,9 @@ def test_the_model_or_an_older_one_that_serves_is_found_by_its_file(
 def test_the_outer_folder_and_config_file_lead_there_too(fooocus: Path, tmp_path: Path) -> None:
     assert find_root(fooocus) == find_root(fooocus.parent) == find_root(fooocus / "config.txt") == fooocus
     assert find_root(tmp_path / "nowhere") is None
+    settings = load_settings({"legacy_folder": str(fooocus.parent)}, env={}, root=tmp_path)
+    assert fooocus_wildcards(settings) == fooocus / "my-lists"
+    assert fooocus_wildcards(load_settings(env={}, root=tmp_path)) is None
     found = read_fooocus(fooocus)
     assert found.wildcards == fooocus / "my-lists" and found.outputs == fooocus / "outputs"
     assert found.models["path_loras"] == (fooocus / "models/loras", fooocus / "more")
