@@ -62,11 +62,13 @@ def preset_paths(settings: Settings) -> list[tuple[Path, Source]]:
     """Every preset file in reading order: shipped, Fooocus's, own."""
     shipped, own = settings.presets_dirs
     fooocus = fooocus_root(settings)
-    found: list[tuple[Path, Source]] = []
-    for folder, source in in_reading_order(shipped, fooocus and fooocus / "presets", own):
-        found += [(fooocus / "config.txt", source)] if fooocus and source == "fooocus" else []
-        found += [(path, source) for path in json_files(folder)]
-    return found
+    folders = in_reading_order(shipped, fooocus and fooocus / "presets", own)
+    return [(path, source) for folder, source in folders for path in _files(folder, source)]
+
+
+def _files(folder: Path, source: Source) -> list[Path]:
+    """The presets of a folder; Fooocus's configuration, which lies beside its own, is one too."""
+    return [*([folder.parent / "config.txt"] if source == "fooocus" else []), *json_files(folder)]
 
 
 def read_presets(settings: Settings, problems: list[str]) -> dict[str, Preset]:
