@@ -124,7 +124,7 @@ def _style_out(style: Style, library: Library) -> StyleOut:
 
 
 def _add_styles(router: APIRouter, own: OwnFiles, library: Callable[[], Library]) -> None:
-    @router.get("/styles/{name:path}", tags=["own"], summary="A style's words", responses=problems(404))
+    @router.get("/styles/{name:path}", tags=["own"], summary="A style's words", responses=problems(404, 422))
     def style(name: str) -> StyleOut:
         """The menu lists the names; this gives one style whole."""
         now = library()
@@ -159,7 +159,7 @@ def _add_styles(router: APIRouter, own: OwnFiles, library: Callable[[], Library]
         tags=["own"],
         status_code=204,
         summary="Delete a style",
-        responses=problems(403, 404, 409, 507),
+        responses=problems(403, 404, 409, 422, 507),
     )
     def delete(name: str) -> Response:
         """Deletes one of your own; 409 for one that ships or stands in your Fooocus folder."""
@@ -196,7 +196,7 @@ def _add_presets(router: APIRouter, own: OwnFiles, library: Callable[[], Library
         tags=["own"],
         status_code=204,
         summary="Delete a preset",
-        responses=problems(403, 404, 409, 507),
+        responses=problems(403, 404, 409, 422, 507),
     )
     def delete(name: str) -> Response:
         """Deletes one of your own; 409 for one that ships or stands in your Fooocus folder."""
