@@ -24,7 +24,6 @@ from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fooocus_lite.events import Event
     from fooocus_lite.foreground import Job
     from fooocus_lite.library import Library
     from fooocus_lite.recipe import Recipe
@@ -33,6 +32,9 @@ COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
     "replay": "draw a saved picture again, pixel for pixel",
+    "styles": "list the styles",
+    "presets": "list the presets, what they need and what of them cannot be done here",
+    "import-fooocus": "take over styles, presets, word lists and favourites of a Fooocus folder",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -104,14 +106,15 @@ def make_parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
-    for name in ("generate", "replay", "settings", "doctor", "bench"):
+    made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
+    for name in ("generate", "replay", "styles", "presets", "import-fooocus", "settings", "doctor", "bench"):
         made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
 
 def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
-    run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name}", run_serve)
+    run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name.replace('-', '_')}", run_serve)
     command: argparse.ArgumentParser = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
     command.set_defaults(run=run)
     command.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
@@ -126,7 +129,7 @@ def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> 
         if row.flag.startswith("--no-"):
             group.add_argument(row.flag, dest=row.name, action="store_const", const=False, help=f"not: {row.help}")
         else:
-            text = f"{row.help} {row.allowed}; default {row.default}".replace("%", "%%")
+            text = f"{row.help} {row.allowed}; default {row.default or 'none'}".replace("%", "%%")
             group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
@@ -206,12 +209,13 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
     from fooocus_lite.events import Cancelled, Failed
     from fooocus_lite.foreground import draw
     from fooocus_lite.runner import LocalRunner
+    from fooocus_lite.teller import Teller
 
     for job in jobs:
         library.check_available(job.plan.model.name)
     folder = Path(os.path.abspath(options.out)) if options.out else settings.output_dir
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
-    teller = _Teller(len(jobs), options)
+    teller = Teller(len(jobs), as_json=options.json, debug=options.debug)
     try:
         for job, event in draw(jobs, runner, folder, by_day=options.out is None):
             teller.note(*job.notes)
@@ -225,57 +229,6 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
     return 0 if teller.saved == len(jobs) else 1
 
 
-class _Teller:
-    """Pictures to stdout, everything else to stderr; progress on one line, and only on a terminal."""
-
-    def __init__(self, pictures: int, options: argparse.Namespace) -> None:
-        self.saved = 0
-        self._pictures = pictures
-        self._options = options
-        self._noted: set[str] = set()
-        self._has_bar = False
-
-    def tell(self, job: Job, event: Event) -> None:
-        """Print what a person wants to know of one event."""
-        from fooocus_lite.events import Failed, ImageSaved, Progress, PromptReady
-
-        match event:
-            case PromptReady():
-                self.note(*event.warnings)
-            case Progress() if sys.stderr.isatty():
-                text = f"picture {self.saved + 1} of {self._pictures}, step {event.step} of {event.steps}"
-                print(f"\r  {text:<60}", end="", file=sys.stderr)
-                self._has_bar = True
-            case ImageSaved():
-                self._clear()
-                self.saved += 1
-                facts = {"path": event.path, "seed": job.plan.seed, "width": event.width, "height": event.height}
-                print(json.dumps(facts, ensure_ascii=False) if self._options.json else event.path, flush=True)
-            case Failed():
-                self.complain(f"{event.problem} {event.hint}".strip())
-                if self._options.debug and event.details:
-                    self.complain(event.details)
-            case _:
-                pass
-
-    def note(self, *sentences: str) -> None:
-        """Each sentence once."""
-        for sentence in sentences:
-            if sentence not in self._noted:
-                self._noted.add(sentence)
-                self.complain(sentence)
-
-    def complain(self, what: object) -> None:
-        """A line on stderr."""
-        self._clear()
-        print(what, file=sys.stderr)
-
-    def _clear(self) -> None:
-        if self._has_bar:
-            print("\r" + " " * 62 + "\r", end="", file=sys.stderr)
-            self._has_bar = False
-
-
 def run_replay(options: argparse.Namespace) -> int:
     """`replay`."""
     from fooocus_lite.foreground import make_replay
@@ -284,6 +237,38 @@ def run_replay(options: argparse.Namespace) -> int:
     settings = _quiet(options)
     library = load_library(settings)
     return _draw([make_replay(options.path, library)], library, settings, options)
+
+
+def run_styles(options: argparse.Namespace) -> int:
+    """`styles`."""
+    from fooocus_lite.commands_library import styles_text
+
+    return _show_library(options, styles_text)
+
+
+def run_presets(options: argparse.Namespace) -> int:
+    """`presets`."""
+    from fooocus_lite.commands_library import presets_text
+
+    return _show_library(options, presets_text)
+
+
+def run_import_fooocus(options: argparse.Namespace) -> int:
+    """`import-fooocus`."""
+    from fooocus_lite.commands_library import import_text
+
+    print(import_text(options.path, _quiet(options), as_json=options.json))
+    return 0
+
+
+def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> int:
+    from fooocus_lite.library import load_library
+
+    library = load_library(_quiet(options))
+    for problem in library.problems:
+        print(problem, file=sys.stderr)
+    print(text_of(library, as_json=options.json))
+    return 0
 
 
 def run_settings(options: argparse.Namespace) -> int:
@@ -299,7 +284,7 @@ def run_settings(options: argparse.Namespace) -> int:
         return 0
     width = max(len(str(value)) for _, value, _ in rows)
     for row, value, source in rows:
-        print(f"{row.name:<13} {value!s:<{width}}  {source}")
+        print(f"{row.name:<13} {'' if value is None else value!s:<{width}}  {source}")
     return 0
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fooocus_lite.errors import BadValue, FooocusError
-from fooocus_lite.library import CatalogEntry, Library, Style
-from fooocus_lite.prompts import make_texts
+from fooocus_lite.library import CatalogEntry, Library
+from fooocus_lite.prompts import clean_text, make_texts
 from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
+from fooocus_lite.style_files import Style
 
 T = TypeVar("T")
 
@@ -91,7 +92,9 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     entry = library.find_model(full.model or "")
     styles = [library.find_style(name) for name in dict.fromkeys(full.styles or ())]
     texts, negative_texts = make_texts(
-        full.prompt, full.negative_prompt or "", [(style.prompt, style.negative_prompt) for style in styles]
+        [clean_text(full.prompt)],
+        [clean_text(full.negative_prompt or "")],
+        [(style.prompt, style.negative_prompt) for style in styles],
     )
     return Plan(
         texts=texts,
@@ -105,7 +108,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
-        warnings=tuple(_warnings(full, entry, styles, texts, negative_texts)),
+        warnings=(*_preset_warnings(full, library), *_warnings(full, entry, styles, texts, negative_texts)),
     )
 
 
@@ -127,15 +130,11 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_size(_decided(filled.height), "height", entry)
     _check_steps(_decided(filled.steps), sampler)
     first = seed if filled.seed is None else filled.seed
-    names = {
-        "styles": tuple(library.find_style(name).name for name in filled.styles or ()),
-        "sampler": sampler,
-        "model": entry.name,
-        "count": 1,
-    }
+    names = {"sampler": sampler, "model": entry.name, "count": 1}
+    seeds = [(first + index) % (MAX_SEED + 1) for index in range(_decided(filled.count))]
     return [
-        filled.model_copy(update=names | {"seed": (first + index) % (MAX_SEED + 1)})
-        for index in range(_decided(filled.count))
+        filled.model_copy(update=names | {"seed": one, "styles": library.pick_styles(filled.styles or (), entry, one)})
+        for one in seeds
     ]
 
 
@@ -167,6 +166,11 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
         max_size=entry.max_size,
         size_multiple=entry.size_multiple,
     )
+
+
+def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
+    preset = library.presets.get(full.preset or "")
+    return () if preset is None else tuple(f"Preset {preset.name}: {warning}" for warning in preset.warnings)
 
 
 def _warnings(

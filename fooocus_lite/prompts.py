@@ -1,7 +1,7 @@
 """Words: what a person typed and the styles they chose, made into the texts that are encoded.
 
-Pure text in, pure text out. A style is a template around the prompt; several are chained in
-the order they were chosen, so that one text results.
+Pure text in, pure text out. A style is a template around the prompt; each one chosen makes a text
+of its own.
 """
 
 from __future__ import annotations
@@ -40,23 +40,29 @@ def apply_style(template: str, text: str) -> str:
 
 
 def make_texts(
-    prompt: str, negative_prompt: str, styles: Sequence[tuple[str, str]]
+    lines: Sequence[str], negative_lines: Sequence[str], styles: Sequence[tuple[str, str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The texts to encode, wanted and unwanted.
+    """The texts to encode, wanted and unwanted; at least one each, which may be empty.
+
+    As in Fooocus: each line of each style is a text of its own, with the first line of the prompt
+    in its ``{prompt}``; that line stands alone, first, only when no style has a place for it; the
+    further lines come last. The unwanted texts of the styles come before the person's.
 
     Args:
-        prompt: As the person wrote it.
-        negative_prompt: Likewise.
+        lines: Clean; the first is the one that styles go around.
+        negative_lines: Likewise.
         styles: (template, negative) of each chosen style, in order.
-
-    Returns:
-        One text each for now; tuples, because later each line and style may be a text of its own.
     """
-    text = clean_text(prompt)
-    for template, _ in styles:
-        text = apply_style(template, text)
-    negative = _join((clean_text(negative_prompt), *(clean_text(unwanted) for _, unwanted in styles)))
-    return (text,), (negative,)
+    text, *further = lines or ("",)
+    templates = [line for template, _ in styles for line in template.splitlines()]
+    wanted = [] if any(PLACEHOLDER in line for line in templates) else [text]
+    wanted += [apply_style(line, text) if PLACEHOLDER in line else clean_text(line) for line in templates]
+    unwanted = [clean_text(line) for _, negative in styles for line in negative.splitlines()]
+    return _that_say_something([*wanted, *further]), _that_say_something([*unwanted, *negative_lines])
+
+
+def _that_say_something(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(text for text in texts if text) or ("",)
 
 
 def _join(parts: Iterable[str]) -> str:

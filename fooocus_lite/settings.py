@@ -33,7 +33,7 @@ class Setting:
 
     Attributes:
         kind: How text is read.
-        default: A folder's default is relative to the app root.
+        default: A folder's default is relative to the app root; without one the setting is empty, ``None``.
         help: One line for people.
         allowed: The range in words, for help and errors.
         minimum: Smallest number.
@@ -69,6 +69,13 @@ SETTINGS: dict[str, Setting] = {
         Setting("data_dir", "folder", "data", "Queue, thumbnails, own styles and presets.", "a folder"),
         Setting("output_dir", "folder", "outputs", "Where pictures are saved, one folder a day.", "a folder"),
         Setting("models_dir", "folder", "models", "Where models are looked for.", "a folder"),
+        Setting(
+            "legacy_folder",
+            "folder",
+            "",
+            "Your Fooocus folder; its styles, presets and word lists are used in place.",
+            "a folder",
+        ),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
@@ -108,6 +115,7 @@ class Settings:
     data_dir: Path
     output_dir: Path
     models_dir: Path
+    legacy_folder: Path | None
     host: str
     port: int
     open_browser: bool
@@ -120,12 +128,12 @@ class Settings:
 
     @property
     def styles_dirs(self) -> tuple[Path, ...]:
-        """Folders of style files; a later one overrides."""
+        """Folders of style files, those of a Fooocus folder aside; a later one overrides."""
         return (self.root / "styles", self.data_dir / "styles")
 
     @property
     def presets_dirs(self) -> tuple[Path, ...]:
-        """Folders of preset files; a later one overrides."""
+        """Folders of preset files, those of a Fooocus folder aside; a later one overrides."""
         return (self.root / "presets", self.data_dir / "presets")
 
     @property
@@ -165,7 +173,7 @@ def load_settings(
         values[name], sources[name] = _read(SETTINGS[name], value, source), source
     for name, row in SETTINGS.items():
         if row.kind == "folder":
-            values[name] = _folder(row, str(values[name]), sources[name], root)
+            values[name] = _folder(row, str(values[name]), sources[name], root) if values[name] else None
     return Settings(root=root, sources=sources, **values)
 
 

@@ -16,9 +16,10 @@ import psutil
 
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.report import Row
+from fooocus_lite.library import load_library
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.settings import Settings
+from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import Store, open_store
 
 ROUNDS = 9
@@ -194,3 +195,37 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.queue.submit([Recipe(**values, seed=1_000_000 + number) for number in range(size)])
     store.queue.clear_waiting()
     store.close()
+
+
+def measure_library(bench: Bench) -> Iterator[Row]:
+    """Reading many styles and presets, and how often they are read again while nothing changes."""
+    folder = bench.folder / "library"
+    settings = _make_library(folder, styles=1_000, presets=100)
+    library = load_library(settings)
+    seconds: list[float] = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        load_library(settings)
+        seconds.append(time.perf_counter() - started)
+    again = sum(library.refreshed() is not library for _ in range(ROUNDS))
+    assert len(library.styles) >= 1_000 and len(library.presets) >= 100 and not library.problems
+    how = "from the disk's cache; half of them in Fooocus's form"
+    yield Row("1,000 styles and 100 presets read", median(seconds) * 1000, 150, how, "ms")
+    yield Row("read again without a change", again, 0, f"in {ROUNDS} looks", "")
+
+
+def _make_library(folder: Path, *, styles: int, presets: int) -> Settings:
+    """A root and a Fooocus folder with half of the styles and presets each."""
+    fooocus = folder / "Fooocus"
+    for place, inner in ((folder, "styles"), (fooocus, "sdxl_styles")):
+        (place / inner).mkdir(parents=True)
+        (place / "presets").mkdir()
+        names = [f"Style {number} of {inner}" for number in range(styles // 2)]
+        rows = [{"name": name, "prompt": f"{{prompt}}, {name}", "negative_prompt": "blurry"} for name in names]
+        (place / inner / "many.json").write_text(json.dumps(rows), encoding="utf-8")
+        for number in range(presets // 2):
+            ours = {"recipe": {"steps": 9, "styles": names[:3]}}
+            theirs = {"default_model": "x.safetensors", "default_cfg_scale": 4.0, "default_styles": names[:3]}
+            text = json.dumps(ours if place is folder else theirs)
+            (place / "presets" / f"{inner}-{number}.json").write_text(text, encoding="utf-8")
+    return load_settings({"legacy_folder": str(fooocus), "preset": "styles-0"}, env={}, root=folder)

@@ -18,12 +18,14 @@ from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
+from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.taskqueue import Task, TaskQueue
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.guard import LOCAL_NAMES
+from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.reveal import reveal
 
@@ -60,6 +62,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_files(router, parts)
     _add_control(router, parts, live)
     _add_pictures(router, parts)
+    add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     return router
 
 
@@ -81,6 +84,9 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         seconds = parts.dispatcher.seconds_per_picture(full[0])
         warnings = list(make_plan(full[0], library, 0).warnings)
         decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
+        if recipe.seed is None:  # then nobody knows yet what a random style will be
+            names = library.filled(recipe).styles or ()
+            decided = decided.model_copy(update={"styles": tuple(library.find_style(name).name for name in names)})
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
 

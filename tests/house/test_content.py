@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import sys
 
 import pytest
 
-from fooocus_lite.library import Library, Style, load_library
+from fooocus_lite.library import Library, load_library
 from fooocus_lite.plan import make_plan
-from fooocus_lite.prompts import PLACEHOLDER, normal_name
+from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
 from fooocus_lite.settings import app_root, load_settings
+from fooocus_lite.style_files import Style
 from tests.house.code import ROOT
 
 # A data folder that is not there: a person's own files are not ours to judge.
 LIBRARY: Library = load_library(load_settings({"data_dir": "no-such-folder"}, env={}))
-STYLES = list(LIBRARY.styles.values())
+STYLES = [style for style in LIBRARY.styles.values() if style.kind == "text"]
+STARTER = [style for style in STYLES if style.category == "Starter"]
+THEMED = [style for style in STYLES if style.category != "Starter"]
+THEMES = [
+    "3D",
+    "Craft",
+    "Design",
+    "Era",
+    "Film",
+    "Games",
+    "Illustration",
+    "Material",
+    "Mood",
+    "Painting",
+    "Photography",
+    "Print",
+]
 MAX_STYLE_WORDS = 60
+MAX_SHARED_WORDS = 0.3
 
 
 def test_all_shipped_files_load() -> None:
@@ -27,8 +46,9 @@ def test_all_shipped_files_load() -> None:
 
 
 def test_there_is_enough_to_choose_from() -> None:
-    starter = [style for style in STYLES if style.category == "Starter"]
-    assert len(starter) >= 12 and len(STYLES) - len(starter) >= 20
+    assert len(STARTER) >= 12 and len(THEMED) >= 125
+    assert sorted({style.category for style in THEMED}) == THEMES
+    assert min(sum(style.category == theme for style in THEMED) for theme in THEMES) >= 10
     assert {"starter", "starter-fast"} <= set(LIBRARY.presets)
     assert STYLES[0].category == "Starter", "what the first model can show comes first"
 
@@ -44,9 +64,29 @@ def test_style(style: Style) -> None:
     assert not re.search(r"  |,,| ,|^\s|\s$", style.prompt + "|" + style.negative_prompt)
 
 
+@pytest.mark.parametrize("style", THEMED, ids=lambda style: style.name)
+def test_a_themed_style_says_enough_and_not_too_much(style: Style) -> None:
+    """The starter's are as short as the words it was trained on."""
+    assert 60 <= len(style.prompt) <= 300
+    assert style.negative_prompt
+    assert make_texts(["a cat"], [], [(style.prompt, "")])[0][0].count("a cat") == 1
+
+
 def test_no_two_styles_say_the_same() -> None:
     assert len({normal_name(style.name) for style in STYLES}) == len(STYLES)
     assert len({style.prompt.casefold() for style in STYLES}) == len(STYLES)
+
+
+def test_no_two_styles_say_nearly_the_same() -> None:
+    words = {
+        style.name: set(re.findall(r"[a-z]{4,}", style.prompt.casefold())) - {"prompt", "with"} for style in THEMED
+    }
+    near = [
+        (one, other)
+        for one, other in itertools.combinations(words, 2)
+        if len(words[one] & words[other]) > MAX_SHARED_WORDS * len(words[one] | words[other])
+    ]
+    assert near == []
 
 
 def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:

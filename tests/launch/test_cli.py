@@ -14,6 +14,7 @@ from fooocus_lite import cli
 from fooocus_lite.cli import COMMANDS, RECIPE_OPTIONS, main
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import SETTINGS
+from tests import fooocus_like
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,6 +130,43 @@ def test_replay_of_what_holds_no_recipe(tmp_path: Path, content: bytes, capsys: 
     out, err = said(capsys, "replay", str(path), code=2)
     assert out == "" and "picture.png holds no recipe. Choose a PNG, JPEG or WebP" in err
     assert "missing.png cannot be read" in said(capsys, "replay", str(tmp_path / "missing.png"), code=2)[1]
+
+
+def test_styles_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "styles").mkdir(parents=True)
+    (tmp_path / "data" / "styles" / "mine.json").write_text('[{"name": "Fog", "prompt": "{prompt} in fog"}, 7]')
+    (tmp_path / "data" / "choices.json").write_text('{"favourites": ["fog"]}')
+    out, err = said(capsys, "styles", "--json", code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert (rows["Fog"]["prompt"], rows["Fog"]["source"], rows["Fog"]["favourite"]) == ("{prompt} in fog", "own", True)
+    assert rows["Random style"]["kind"] == "random" and not rows["Watercolor"]["favourite"]
+    assert "mine.json, line 1, entry 2: it is not a JSON object." in err
+    out, _ = said(capsys, "styles", code=0)
+    assert len(out.splitlines()) == len(rows)
+    assert "★  Fog" in out
+
+
+def test_presets_say_what_they_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    out, _ = said(capsys, "presets", "--json", "--legacy-folder", str(folder), code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["starter"]["default"] and not rows["anime"]["default"]
+    assert rows["default"]["needs"][0]["url"] == "https://example.org/base.safetensors"
+    out, _ = said(capsys, "presets", "--legacy-folder", str(folder), code=0)
+    assert "needs base.safetensors, which is not here: https://example.org/base.safetensors" in out
+    assert "note: There is no style 'Fooocus V2'" in out
+
+
+def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    out, _ = said(capsys, "import-fooocus", str(folder), code=0)
+    assert "✓ 6 styles." in out and "The language xx" in out
+    out, _ = said(capsys, "import-fooocus", str(folder), "--json", code=0)
+    assert json.loads(out)["done"] == []
+    out, _ = said(capsys, "generate", "a cat", "--dry-run", "--json", "--style", "sai-anime", code=0)
+    assert json.loads(out)["texts"] == ["cel shaded a cat"]
+    _, err = said(capsys, "import-fooocus", str(tmp_path / "nowhere"), code=2)
+    assert "There is no Fooocus in" in err and err.count("\n") == 1
 
 
 def test_settings_name_their_source(

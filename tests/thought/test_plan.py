@@ -74,8 +74,8 @@ def test_a_model_that_is_there_comes_first_when_nobody_chose(library: Library) -
 def test_texts_are_cleaned_and_styled_and_the_recipe_keeps_what_was_written(library: Library) -> None:
     wish = parse_recipe({"prompt": "a  cat\nat sea ", "negative_prompt": " fog", "styles": ["dots", "washes"]})
     made, full = make_plan(wish, library, 5), resolve(wish, library, 5)
-    assert made.texts == ("washes of a cat, at sea, dots, wet",)
-    assert made.negative_texts == ("fog, lines, dry",)
+    assert made.texts == ("a cat, at sea, dots", "washes of a cat, at sea, wet")
+    assert made.negative_texts == ("lines", "dry", "fog")
     assert full.prompt == "a  cat\nat sea " and full.styles == ("Dots", "Washes")
 
 
