@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
     "replay": "draw a saved picture again, pixel for pixel",
+    "wildcards": "list the word lists that __name__ in a prompt takes a word from",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -47,6 +48,8 @@ RECIPE_OPTIONS = {
     "model": ("NAME", "model"),
     "seed": ("N", "seed of the first picture; random when left out"),
     "count": ("N", "how many pictures"),
+    "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
+    "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
     "size": ("WxH", "width and height in pixels, such as 128x192"),
     "steps": ("N", "denoising steps"),
     "sampler": ("NAME", "sampler"),
@@ -104,7 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
         made[name].add_argument(
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
-    for name in ("generate", "replay", "settings", "doctor", "bench"):
+    for name in ("generate", "replay", "wildcards", "settings", "doctor", "bench"):
         made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
@@ -158,8 +161,7 @@ def _recipe_of(options: argparse.Namespace) -> Recipe:
         if match is None:
             raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
         values |= {"width": match.group(1), "height": match.group(2)}
-    if values["image_format"] == "jpg":
-        values["image_format"] = "jpeg"
+    values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
     return parse_recipe({name: value for name, value in values.items() if value is not None})
 
 
@@ -199,7 +201,8 @@ def _plan_as_text(job: Job) -> str:
     lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
-    return "\n".join([*lines, *(f"  note:     {note}" for note in plan.warnings)])
+    lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
+    return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
@@ -284,6 +287,16 @@ def run_replay(options: argparse.Namespace) -> int:
     settings = _quiet(options)
     library = load_library(settings)
     return _draw([make_replay(options.path, library)], library, settings, options)
+
+
+def run_wildcards(options: argparse.Namespace) -> int:
+    """`wildcards`."""
+    from fooocus_lite.library import load_library
+
+    lists = load_library(_quiet(options)).word_lists.values()
+    rows = json.dumps([row.to_dict() for row in lists], indent=2, ensure_ascii=False)
+    print(rows if options.json else "\n".join(map(str, lists)))
+    return 0
 
 
 def run_settings(options: argparse.Namespace) -> int:

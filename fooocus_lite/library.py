@@ -14,8 +14,10 @@ from math import gcd
 from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
+from fooocus_lite import prompt_files
 from fooocus_lite.errors import MissingModel, UnknownName
 from fooocus_lite.library_files import CatalogEntry, Preset, Style
+from fooocus_lite.prompt_files import ByName, WordList
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe, describe_range
 from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
@@ -33,6 +35,8 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        word_lists: What ``__name__`` in a prompt stands for.
+        loras: Paths of what ``<lora:name:1>`` in a prompt names.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
     """
@@ -40,6 +44,8 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
+    loras: ByName[str] = field(default_factory=ByName[str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     settings: Settings | None = field(default=None, repr=False, compare=False)
@@ -131,6 +137,7 @@ class Library:
                 for p in self.presets.values()
             ],
             "models": [_model_row(entry) for entry in self.models.values()],
+            "wildcards": list(self.word_lists),
             "samplers": [{"id": key, "label": row.label, "min_steps": row.min_steps} for key, row in SAMPLERS.items()],
             "image_formats": ["png", "jpeg", "webp"],
             "limits": _limits(),
@@ -173,6 +180,8 @@ def load_library(settings: Settings) -> Library:
         styles=dict(sorted(styles.items(), key=lambda item: item[1].category not in known)),
         presets=presets,
         models=models,
+        word_lists=prompt_files.read_word_lists(settings, problems),
+        loras=prompt_files.read_loras(settings),
         default_preset=default,
         settings=settings,
         signature=seen,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
+from fooocus_lite.prompt_files import watched
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
 from fooocus_lite.registry import FAMILIES
@@ -248,6 +249,7 @@ def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int],
 def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
     """(path, mtime, size) of everything a library is made of; equal means nothing changed."""
     paths = [path for folders in (settings.styles_dirs, settings.presets_dirs) for path, _ in _json_files(folders)]
+    paths += watched(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
     return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs))

@@ -18,7 +18,7 @@ from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
-from fooocus_lite.plan import expand, make_plan
+from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.taskqueue import Task, TaskQueue
@@ -78,7 +78,7 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         full = expand(recipe, library, 0)
         seconds = parts.dispatcher.seconds_per_picture(full[0])
-        warnings = list(make_plan(full[0], library, 0).warnings)
+        warnings = list(batch_notes(full, library))
         decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
