@@ -50,6 +50,7 @@ class Wildcards:
     def __init__(self, find: FindList, pick: Pick, room: int) -> None:
         """``room``: how many characters all lines together may grow by."""
         self._find, self._pick, self._room = find, pick, room
+        self._taken = 0
         self.missing: dict[str, None] = {}
         self.endless: dict[str, None] = {}
         self.too_long: dict[str, None] = {}
@@ -61,10 +62,10 @@ class Wildcards:
         Fooocus prompts takes it for a wildcard.
         """
         for _ in range(MAX_ROUNDS):
-            filled = _WILDCARD.sub(self._word, line)
-            if filled == line:
+            before = self._taken
+            line = _WILDCARD.sub(self._word, line)
+            if self._taken == before:
                 return line
-            line = filled
         self.endless |= dict.fromkeys(name for name in _WILDCARD.findall(line) if name not in self.missing)
         return _WILDCARD.sub("", line)
 
@@ -80,6 +81,7 @@ class Wildcards:
             self.too_long[name] = None
             return name.rpartition("/")[2]
         self._room -= growth
+        self._taken += 1
         return word
 
 
