@@ -107,7 +107,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
         loras=wording.loras,
-        warnings=(*wording.warnings, *_warnings(full, entry, styles, texts, negative_texts)),
+        warnings=(*wording.warnings, *_unused(wording.loras), *_warnings(full, entry, styles, texts, negative_texts)),
     )
 
 
@@ -216,6 +216,12 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
         max_size=entry.max_size,
         size_multiple=entry.size_multiple,
     )
+
+
+def _unused(loras: Sequence[LoraRef]) -> Iterator[str]:
+    names = ", ".join(dict.fromkeys(lora.name for lora in loras))
+    if names:
+        yield f"LoRAs cannot be applied yet; the picture is made without {names[:200]}."
 
 
 def _warnings(

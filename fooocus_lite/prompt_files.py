@@ -12,7 +12,7 @@ from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
 Source = Literal["shipped", "own"]
-File = TypeVar("File")
+File = TypeVar("File", covariant=True)
 MAX_LIST_BYTES = 8_000_000
 MAX_LISTS_BYTES = 64_000_000
 
@@ -108,7 +108,8 @@ def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
     shipped, *own = settings.wildcards_dirs
     for folder in (*reversed(own), shipped):
         source: Source = "shipped" if folder == shipped else "own"
-        yield from ((name, path, source) for name, path in _files(folder, ".txt"))
+        for name, path in _files(folder, ".txt"):
+            yield name, path, source
 
 
 def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fooocus_lite.prompt_tags import LoraTag, Tags
 from fooocus_lite.prompts import clean_text
 
-# (prompt, LoRAs, text). Fooocus had room for five, and read tags in arrays before it chose from them; see docs/prompts.md.
+# (prompt, LoRAs, text). Fooocus had room for five, and read tags before it chose from arrays; see docs/prompts.md.
 FOOOCUS = [
     ("<lora:hey-lora:0.4>", [("hey-lora", 0.4)], ""),
     ("a <lora:hey-lora:-.5> b", [("hey-lora", -0.5)], "a b"),

@@ -164,7 +164,9 @@ def test_missing_lists_are_told_once() -> None:
 
 
 TYPED = st.lists(
-    st.sampled_from(["__thing__", "__pick__", "__self__", "__no__", "[[a, b]]", "<lora:x:1>", "<style:y>", "(", ":1.2)"])
+    st.sampled_from(
+        ["__thing__", "__pick__", "__self__", "__no__", "[[a, b]]", "<lora:x:1>", "<style:y>", "(", ":1.2)"]
+    )
     | st.sampled_from(["\n", "---", ",", "\x00", "[[", "]]", "<lora:", "__"])
     | st.text(max_size=8),
     max_size=12,

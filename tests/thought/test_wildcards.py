@@ -173,6 +173,8 @@ def test_every_entry_has_its_turn(entries: list[str], index: int) -> None:
         assert combinations == len(entries) and chosen == [entries[index % len(entries)]]
 
 
-@pytest.mark.parametrize("text", ["[[" * 10_000, "[[a," * 5_000 + "]]" * 5_000, "__" * 10_000, "__a" * 6_000, "[" * 20_000])
+@pytest.mark.parametrize(
+    "text", ["[[" * 10_000, "[[a," * 5_000 + "]]" * 5_000, "__" * 10_000, "__a" * 6_000, "[" * 20_000]
+)
 def test_hostile_prompts_end(text: str) -> None:
     assert len(choose_from_arrays([filled(text)[0]], 5)[0][0]) <= len(text)
