@@ -79,7 +79,9 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         full = expand(recipe, library, 0)
         seconds = parts.dispatcher.seconds_per_picture(full[0])
         warnings = list(batch_notes(full, library))
-        decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
+        alike = sum(one.prompt == full[0].prompt for one in full)
+        written = {"seed": recipe.seed, "prompt": recipe.prompt or full[0].prompt, "count": alike}
+        decided = full[0].model_copy(update=written)
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
 
