@@ -35,6 +35,7 @@ COMMANDS = {
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
     "import-fooocus": "take over styles, presets, word lists and favourites of a Fooocus folder",
+    "wildcards": "list the word lists that __name__ in a prompt takes a word from",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -49,6 +50,8 @@ RECIPE_OPTIONS = {
     "model": ("NAME", "model"),
     "seed": ("N", "seed of the first picture; random when left out"),
     "count": ("N", "how many pictures"),
+    "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
+    "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
     "size": ("WxH", "width and height in pixels, such as 128x192"),
     "steps": ("N", "denoising steps"),
     "sampler": ("NAME", "sampler"),
@@ -107,7 +110,8 @@ def make_parser() -> argparse.ArgumentParser:
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
     made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
-    for name in ("generate", "replay", "styles", "presets", "import-fooocus", "settings", "doctor", "bench"):
+    speaking = ("generate", "replay", "styles", "presets", "wildcards", "import-fooocus", "settings", "doctor", "bench")
+    for name in speaking:
         made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
@@ -161,8 +165,7 @@ def _recipe_of(options: argparse.Namespace) -> Recipe:
         if match is None:
             raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
         values |= {"width": match.group(1), "height": match.group(2)}
-    if values["image_format"] == "jpg":
-        values["image_format"] = "jpeg"
+    values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
     return parse_recipe({name: value for name, value in values.items() if value is not None})
 
 
@@ -202,7 +205,8 @@ def _plan_as_text(job: Job) -> str:
     lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
-    return "\n".join([*lines, *(f"  note:     {note}" for note in plan.warnings)])
+    lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
+    return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
@@ -251,6 +255,13 @@ def run_presets(options: argparse.Namespace) -> int:
     from fooocus_lite.commands_library import presets_text
 
     return _show_library(options, presets_text)
+
+
+def run_wildcards(options: argparse.Namespace) -> int:
+    """`wildcards`."""
+    from fooocus_lite.commands_library import wildcards_text
+
+    return _show_library(options, wildcards_text)
 
 
 def run_import_fooocus(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What `fooocus-lite styles`, `presets` and `import-fooocus` print."""
+"""What `fooocus-lite styles`, `presets`, `wildcards` and `import-fooocus` print."""
 
 from __future__ import annotations
 
@@ -43,6 +43,12 @@ def presets_text(library: Library, *, as_json: bool) -> str:
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
         rows += [("", "", "", f"note: {warning}") for warning in preset.warnings]
     return _table(rows)
+
+
+def wildcards_text(library: Library, *, as_json: bool) -> str:
+    """Every word list, with the words it begins with."""
+    lists = library.word_lists.values()
+    return _json([words.to_dict() for words in lists]) if as_json else "\n".join(map(str, lists))
 
 
 def import_text(path: Path, settings: Settings, *, as_json: bool) -> str:

@@ -24,6 +24,7 @@ from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
+from fooocus_lite.prompt_files import ByName, WordList, read_loras, read_word_lists
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import FAMILIES, find_sampler
@@ -44,6 +45,8 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        word_lists: What ``__name__`` in a prompt stands for.
+        loras: Paths of what ``<lora:name:1>`` in a prompt names.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
@@ -52,6 +55,8 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
+    loras: ByName[str] = field(default_factory=ByName[str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
@@ -259,6 +264,8 @@ def load_library(settings: Settings) -> Library:
     library = Library(
         styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),
         models=models,
+        word_lists=read_word_lists(settings, problems),
+        loras=read_loras(settings),
         settings=settings,
         signature=seen,
     )

@@ -13,6 +13,7 @@ from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library_json import called, read_rows, sentence
 from fooocus_lite.preset_files import preset_paths
+from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
 from fooocus_lite.registry import FAMILIES
 from fooocus_lite.settings import Settings
@@ -146,7 +147,7 @@ def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int],
 
 def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
     """(path, mtime, size, inode) of everything a library is made of; equal means nothing changed."""
-    paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))]
+    paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))] + watched(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
     return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs, choices_path(settings)))

@@ -22,6 +22,7 @@ def make_menu(library: Library) -> dict[str, Any]:
         "favourites": list(library.favourites),
         "presets": [preset_row(preset, library) for preset in library.presets.values()],
         "models": [_model_row(entry) for entry in library.models.values()],
+        "wildcards": list(library.word_lists),
         "samplers": [{"id": key, "label": row.label, "min_steps": row.min_steps} for key, row in SAMPLERS.items()],
         "image_formats": ["png", "jpeg", "webp"],
         "limits": _limits(),

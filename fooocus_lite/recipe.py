@@ -17,7 +17,9 @@ MAX_STEPS = 200
 MAX_COUNT = 100
 MAX_PROMPT_CHARS = 20_000
 MAX_SIDE = 4096
+MAX_INDEX = 2**31 - 1
 ImageFormat = Literal["png", "jpeg", "webp"]
+WildcardOrder = Literal["random", "ordered"]
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, StringConstraints(max_length=200)]
 
@@ -36,6 +38,12 @@ class Recipe(BaseModel):
     height: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Pixels.")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Seed of the first picture; none = random.")
     count: int | None = Field(default=None, ge=1, le=MAX_COUNT, description="Pictures; picture i has seed + i.")
+    index: int = Field(
+        default=0, ge=0, le=MAX_INDEX, description="Place of the first picture in its batch; [[a, b]] goes by it."
+    )
+    wildcard_order: WildcardOrder = Field(
+        default="random", description="Words of a __wildcard__: any by the seed, or in order by the index."
+    )
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="Denoising steps.")
     sampler: Name | None = Field(default=None, description="Sampler id as `GET /v1/menu` lists it.")
     guidance_scale: float | None = Field(
@@ -52,7 +60,7 @@ class Recipe(BaseModel):
             return None
         return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
 
-    @field_validator("width", "height", "seed", "count", "steps", "guidance_scale", "sag_scale", mode="before")
+    @field_validator("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", mode="before")
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):  # pydantic would read true as 1
@@ -121,6 +129,8 @@ def describe_range(field: str) -> str:
         return f"{kind} from {low} to {high}"
     if field == "image_format":
         return "png, jpeg or webp"
+    if field == "wildcard_order":
+        return "random or ordered"
     if field == "styles":
         return f"a list of at most {limits.get('max_length', 30)} style names"
     return "text"

@@ -137,6 +137,16 @@ class Settings:
         return (self.root / "presets", self.data_dir / "presets")
 
     @property
+    def wildcards_dirs(self) -> tuple[Path, ...]:
+        """Folders of word lists, those of a Fooocus folder aside; a later one overrides."""
+        return (self.root / "wildcards", self.data_dir / "wildcards")
+
+    @property
+    def loras_dir(self) -> Path:
+        """Where LoRA files are looked for."""
+        return self.models_dir / "loras"
+
+    @property
     def catalogs(self) -> tuple[Path, ...]:
         """Files that describe models; a later one overrides."""
         return (self.root / "models" / "catalog.json", self.data_dir / "catalog.json")

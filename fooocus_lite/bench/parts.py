@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from fooocus_lite.attention_weights import parse_weights
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.report import Row
 from fooocus_lite.library import load_library
@@ -21,12 +22,14 @@ from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import Store, open_store
+from fooocus_lite.wording import make_wording
 
 ROUNDS = 9
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
 REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
+PROMPT_CHARS, WILDCARDS = 2000, 20
 MB = 1_000_000
 
 
@@ -119,6 +122,25 @@ def _app_preview(server: AppServer, recipe: dict[str, Any]) -> float:
 
 def _has_torch(pid: int) -> bool:
     return any("torch" in Path(part.path).name for part in psutil.Process(pid).memory_maps())
+
+
+def measure_words(bench: Bench) -> Iterator[Row]:
+    """From a long prompt as typed to the weighted pieces that are encoded."""
+    library = load_library(bench.settings)
+    names = list(library.word_lists)
+    tags = [f"__{name}__ and [[one, (two:1.3), three [four]]]" for name in (names * WILDCARDS)[:WILDCARDS]]
+    prompt = ", ".join(tags) + "\n(masterpiece:1.2), <lora:none:0.5> "
+    prompt += "more words " * ((PROMPT_CHARS - len(prompt)) // 11)
+    seconds: list[float] = []
+    for seed in range(QUEUE_ROUNDS):
+        recipe = Recipe(prompt=prompt, seed=seed, index=seed)
+        started = time.perf_counter()
+        wording = make_wording(recipe, library)
+        pieces = [parse_weights(line) for line in wording.lines]
+        seconds.append(time.perf_counter() - started)
+        assert len(pieces) == 2
+    how = f"{len(prompt):,} characters, {WILDCARDS} wildcards of {len(names)} lists, {WILDCARDS} arrays"
+    yield Row("words of a long prompt", median(seconds) * 1000, 2, how, "ms")
 
 
 def measure_queue(bench: Bench) -> Iterator[Row]:

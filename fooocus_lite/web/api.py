@@ -19,7 +19,7 @@ from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
 from fooocus_lite.own_files import OwnFiles
-from fooocus_lite.plan import expand, make_plan
+from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.taskqueue import Task, TaskQueue
@@ -82,11 +82,13 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         full = expand(recipe, library, 0)
         seconds = parts.dispatcher.seconds_per_picture(full[0])
-        warnings = list(make_plan(full[0], library, 0).warnings)
-        decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
+        warnings = list(batch_notes(full, library))
+        alike = sum(one.prompt == full[0].prompt for one in full)
+        written: dict[str, Any] = {"seed": recipe.seed, "prompt": recipe.prompt or full[0].prompt, "count": alike}
         if recipe.seed is None:  # then nobody knows yet what a random style will be
             names = library.filled(recipe).styles or ()
-            decided = decided.model_copy(update={"styles": tuple(library.find_style(name).name for name in names)})
+            written["styles"] = tuple(library.find_style(name).name for name in names)
+        decided = full[0].model_copy(update=written)
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
 

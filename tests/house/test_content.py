@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import re
 import sys
+from typing import Any
 
 import pytest
 
@@ -89,14 +90,36 @@ def test_no_two_styles_say_nearly_the_same() -> None:
     assert near == []
 
 
-def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:
+def training_words() -> Any:
+    """The module with what the starter was taught to say."""
     spec = importlib.util.spec_from_file_location("training_words", ROOT / "training" / "words.py")
     assert spec and spec.loader
     words = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = words  # dataclasses look their module up
     spec.loader.exec_module(words)
+    return words
+
+
+def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:
     shipped = {style.prompt for style in STYLES if style.category == "Starter"}
-    assert set(words.STYLE_TEMPLATES.values()) <= shipped
+    assert set(training_words().STYLE_TEMPLATES.values()) <= shipped
+
+
+@pytest.mark.parametrize("name", LIBRARY.word_lists)
+def test_word_list(name: str) -> None:
+    words = LIBRARY.word_lists[name].words
+    assert re.fullmatch(r"[a-z_]+(/[a-z_]+)?", name), "written the same in a prompt"
+    assert len(words) >= 6 and len({word.casefold() for word in words}) == len(words)
+    assert all(len(word) <= 100 and not re.search(r"  |,$|\t|[<>\[\]{}]", word) for word in words)
+    for seed in range(20):
+        plan = make_plan(Recipe(prompt=f"__{name}__", model="starter"), LIBRARY, seed)
+        assert plan.warnings == () and "__" not in plan.texts[0], "the lists it names are there"
+
+
+def test_starter_words_are_those_the_starter_was_trained_on() -> None:
+    words = training_words()
+    assert set(LIBRARY.word_lists["starter/colour"].words) == set(words.COLOURS)
+    assert set(LIBRARY.word_lists["starter/shape"].words) == set(words.SHAPES)
 
 
 @pytest.mark.parametrize("name", LIBRARY.presets)

@@ -12,11 +12,12 @@ import pytest
 
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
-WORDS = {"errors", "recipe", "events", "registry", "fooocus_names", "fooocus_presets"}
+WORDS = {"attention_weights", "errors", "recipe", "events", "registry", "fooocus_names", "fooocus_presets"}
 THOUGHT = {
-    "settings", "prompts", "library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder",
-    "choices", "menu", "plan",
-}  # fmt: skip
+    *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
+    *("library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder"),
+    *("choices", "menu", "plan"),
+}
 FACES = {"cli", "commands", "commands_library", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.
 MAY_IMPORT = {

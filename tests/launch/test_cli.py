@@ -105,6 +105,38 @@ def test_dry_run_prints_a_plan_per_picture(capsys: pytest.CaptureFixture[str]) -
     assert not (Path(os.environ["FOOOCUS_OUTPUT_DIR"])).exists()
 
 
+def test_dry_run_shows_what_the_words_of_every_picture_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    lists = Path(os.environ["FOOOCUS_DATA_DIR"]) / "wildcards"
+    lists.mkdir(parents=True)
+    (lists / "pets.txt").write_text("a cat\na (dog:1.2) <style:watercolor>")
+    prompt = "__pets__ with [[a hat, a (scarf)]]\nat sea\n---\n__nope__ <lora:nope:1>"
+    options = ["--seed", "3", "--wildcard-order", "ordered", "--dry-run", "--json"]
+    out, _ = said(capsys, "generate", prompt, *options, code=0)
+    first, second, third = (json.loads(line) for line in out.splitlines())
+    assert first["texts"] == ["a cat with a hat", "at sea"] and first["warnings"] == []
+    assert second["texts"][0].startswith("watercolor painting of a (dog:1.2) with a (scarf)")
+    assert [plan["seed"] for plan in (first, second, third)] == [3, 4, 3]
+    assert third["texts"] == ["nope"] and third["loras"] == []
+    assert [warning.split(".")[0] for warning in third["warnings"]] == [
+        "There is no wildcard 'nope'",
+        "There is no LoRA 'nope' in models/loras",
+    ]
+    again, _ = said(capsys, "generate", prompt.partition("\n---")[0], *options, "--index", "1", "--count", "1", code=0)
+    assert json.loads(again)["texts"] == second["texts"]
+
+
+def test_wildcards_lists_the_word_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    lists = Path(os.environ["FOOOCUS_DATA_DIR"]) / "wildcards" / "mine"
+    lists.mkdir(parents=True)
+    (lists / "pets.txt").write_text("cat\ndog\nhen\nowl\n")
+    out, _ = said(capsys, "wildcards", "--json", code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["mine/pets"] == {"name": "mine/pets", "source": "own", "count": 4, "first": ["cat", "dog", "hen"]}
+    assert rows["colour"]["source"] == "shipped" and rows["starter/shape"]["count"] == 8
+    out, _ = said(capsys, "wildcards", code=0)
+    assert "__mine/pets__  4 (own): cat, dog, hen …" in out.splitlines()
+
+
 def test_dry_run_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "generate", "a red circle", "--dry-run", "--seed", "7", code=0)
     assert "seed 7" in out and "wanted:   a red circle" in out

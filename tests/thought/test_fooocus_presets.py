@@ -23,6 +23,7 @@ from fooocus_lite.fooocus_names import (
     style_name,
 )
 from fooocus_lite.fooocus_presets import KEYS, FooocusPreset, Need, needs_of, read_fooocus_preset, recipe_of
+from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
 
 FACTS: dict[str, Any] = json.loads((Path(__file__).parent / "fooocus_facts.json").read_text(encoding="utf-8"))
@@ -47,6 +48,8 @@ SETTING_OF = {
     "default_vae": "vae",
     "default_inpaint_engine_version": "inpaint_engine_version",
 }
+#: What a recipe says in which nobody set anything.
+NOBODY_SAID = Recipe().set_fields()
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -96,7 +99,7 @@ def test_a_preset_becomes_the_settings_that_fooocus_makes_of_it(name: str) -> No
 def test_what_the_default_preset_draws_here() -> None:
     recipe, warnings = recipe_of(read_fooocus_preset(preset_file("default")))
     assert recipe.set_fields() == {
-        "prompt": "",
+        **NOBODY_SAID,
         "styles": ["Fooocus V2", "Fooocus Enhance", "Fooocus Sharp"],
         "model": "juggernautXL_v8Rundiffusion",
         "width": 1152,
@@ -120,7 +123,7 @@ def test_few_steps_are_not_taken_without_the_lora_that_they_need() -> None:
 
 def test_what_nobody_said_stays_open() -> None:
     recipe, warnings = recipe_of(read_fooocus_preset({"default_cfg_scale": 3}, startup={"path_loras": "x"}))
-    assert recipe.set_fields() == {"prompt": "", "guidance_scale": 3} and warnings == ()
+    assert recipe.set_fields() == {**NOBODY_SAID, "guidance_scale": 3} and warnings == ()
 
 
 def test_a_preset_carries_the_files_that_it_needs() -> None:

@@ -112,6 +112,19 @@ def test_the_outer_folder_and_config_file_lead_there_too(fooocus: Path, tmp_path
     assert found.models["path_vae"] == (fooocus / "models/vae",)
 
 
+def test_word_lists_stand_between_the_shipped_and_the_own(legacy: Settings, fooocus: Path, root: Path) -> None:
+    for folder, word in (("wildcards", "shipped"), ("data/wildcards", "own")):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "metal.txt").write_text(word)
+    (root / "wildcards" / "color.txt").write_text("shipped")
+    lists = load_library(legacy).word_lists
+    assert (lists["color"].words, lists["color"].source) == (("red", "blue"), "fooocus")
+    assert lists["metal"].words == ("own",) and lists["deep/metal"].words == ("tin",)
+    library = load_library(legacy)
+    (fooocus / "my-lists" / "wood.txt").write_text("oak")
+    assert library.refreshed().word_lists["wood"].words == ("oak",)
+
+
 @pytest.mark.parametrize("config", ["{", "[]", '{"path_wildcards": 7, "path_loras": [null, "a\\u0000b"]}'])
 def test_a_broken_config_is_named_and_the_rest_is_used(legacy: Settings, fooocus: Path, config: str) -> None:
     (fooocus / "config.txt").write_text(config)

@@ -1,4 +1,4 @@
-"""What few people change: the walk from noise to picture, self-attention guidance, the file's format."""
+"""What few people change: the walk from noise to picture, self-attention guidance, the file's format, chosen words."""
 
 from __future__ import annotations
 
@@ -42,4 +42,27 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
-    return {"sampler": sampler, "sag_scale": sag, "image_format": image_format}
+    wildcard_order = gr.Dropdown(
+        [("By the seed", "random"), ("In order", "ordered")],
+        value=defaults.get("wildcard_order"),
+        label="Words of __wildcards__",
+        elem_id="fl-wildcard_order",
+        elem_classes="fl-field",
+    )
+    index = gr.Number(
+        defaults.get("index"),
+        label="First combination",
+        info="Which of [[a, b]] the first picture shows, from 0.",
+        precision=0,
+        minimum=limits["index"]["min"],
+        maximum=limits["index"]["max"],
+        elem_id="fl-index",
+        elem_classes="fl-field",
+    )
+    return {
+        "sampler": sampler,
+        "sag_scale": sag,
+        "image_format": image_format,
+        "wildcard_order": wildcard_order,
+        "index": index,
+    }
