@@ -11,10 +11,11 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import gcd
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
-from fooocus_lite.errors import MissingModel, UnknownName
+from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.library_files import CatalogEntry, Preset, Style
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe, describe_range
@@ -33,6 +34,7 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        embeddings: Paths of textual inversions by name: the file's in ``models/embeddings``, without ending.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
     """
@@ -40,6 +42,7 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    embeddings: Mapping[str, str] = field(default_factory=dict[str, str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     settings: Settings | None = field(default=None, repr=False, compare=False)
@@ -66,6 +69,26 @@ class Library:
     def find_model(self, name: str) -> CatalogEntry:
         """The model called so; as `find_style`."""
         return _find(self.models, name, "model", "model")
+
+    def find_embedding(self, name: str) -> str | None:
+        """The path of the textual inversion called so, with or without its folder and ending, if there is one.
+
+        Raises:
+            BadValue: there is one, but as a pickle.
+        """
+        wanted = name.replace("\\", "/").casefold()
+        for suffix in files.EMBEDDING_SUFFIXES:
+            wanted = wanted.removesuffix(suffix)
+        paths = {known.casefold(): path for known, path in self.embeddings.items()}
+        in_folders = (path for known, path in paths.items() if known.rpartition("/")[2] == wanted)
+        path = paths.get(wanted) or next(in_folders, None)
+        if path is not None and not path.lower().endswith(".safetensors"):
+            raise BadValue(
+                f"The embedding {Path(path).name} is a pickle, and opening a pickle can run a stranger's code.",
+                f"Put a .safetensors file of it in its place, or take embedding:{name} out of the prompt.",
+                field="prompt",
+            )
+        return path
 
     def check_available(self, name: str) -> CatalogEntry:
         """The model called so, if its weights are on this disk.
@@ -154,7 +177,9 @@ class LiveLibrary:
 
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
-    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in ("preset", "seed"))
+    # clip_skip: pictures from before it existed lack it, and were drawn with what their family says.
+    nobodys = ("preset", "seed", "clip_skip")
+    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
 def load_library(settings: Settings) -> Library:
@@ -173,6 +198,7 @@ def load_library(settings: Settings) -> Library:
         styles=dict(sorted(styles.items(), key=lambda item: item[1].category not in known)),
         presets=presets,
         models=models,
+        embeddings=files.read_embeddings(settings),
         default_preset=default,
         settings=settings,
         signature=seen,

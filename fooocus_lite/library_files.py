@@ -23,6 +23,8 @@ from fooocus_lite.settings import Settings
 Source = Literal["shipped", "own"]
 Signature = tuple[tuple[str, int, int], ...]
 MAX_FILE_BYTES = 8_000_000
+#: Of textual inversions; the pickles are known only to be refused with a sentence.
+EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,23 @@ def _model_path(text: str, settings: Settings) -> Path:
     return next((place for place in places if place.exists()), places[0])
 
 
+def read_embeddings(settings: Settings) -> dict[str, str]:
+    """Absolute paths of textual inversions by name; of one name in two formats, the safetensors file counts."""
+    found: dict[str, str] = {}
+    for path in _embedding_files(settings):
+        found.setdefault(path.relative_to(_embeddings_dir(settings)).with_suffix("").as_posix(), str(path.absolute()))
+    return found
+
+
+def _embedding_files(settings: Settings) -> list[Path]:
+    paths = [path for path in _embeddings_dir(settings).rglob("*") if path.suffix.lower() in EMBEDDING_SUFFIXES]
+    return sorted(paths, key=lambda path: (EMBEDDING_SUFFIXES.index(path.suffix.lower()), path))
+
+
+def _embeddings_dir(settings: Settings) -> Path:
+    return settings.models_dir / "embeddings"
+
+
 def is_model(path: Path) -> bool:
     """Is this a diffusers folder or a weights file? Only looks; reads nothing."""
     return (path / "model_index.json").is_file() or (path.suffix == ".safetensors" and path.is_file())
@@ -248,6 +267,7 @@ def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int],
 def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
     """(path, mtime, size) of everything a library is made of; equal means nothing changed."""
     paths = [path for folders in (settings.styles_dirs, settings.presets_dirs) for path, _ in _json_files(folders)]
+    paths += _embedding_files(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
     return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs))

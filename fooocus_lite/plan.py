@@ -14,6 +14,7 @@ from fooocus_lite.library import CatalogEntry, Library, Style
 from fooocus_lite.prompts import make_texts
 from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
+from fooocus_lite.textual_inversion import named_embeddings
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class Plan:
         sampler: Key of `fooocus_lite.registry.SAMPLERS`.
         guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
         sag_scale: Self-attention guidance; 0 runs no degraded pass.
+        clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
+        embeddings: (name as in the texts, absolute path) of each textual inversion.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
 
@@ -64,6 +67,8 @@ class Plan:
     sag_scale: float
     model: ModelRef
     image_format: ImageFormat
+    clip_skip: int
+    embeddings: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -76,7 +81,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         seed: Used when the recipe names none.
 
     Raises:
-        BadValue: a size or step count that the model or sampler cannot do.
+        BadValue: a size or step count that the model or sampler cannot do, or a textual inversion that is a pickle.
         UnknownName: a style, preset, sampler or model that is not there.
         MissingModel: there is no model at all.
     """
@@ -86,6 +91,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     texts, negative_texts = make_texts(
         full.prompt, full.negative_prompt or "", [(style.prompt, style.negative_prompt) for style in styles]
     )
+    embeddings, unknown = _embeddings(texts + negative_texts, library)
     return Plan(
         texts=texts,
         negative_texts=negative_texts,
@@ -98,7 +104,9 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
-        warnings=tuple(_warnings(full, entry, styles, texts, negative_texts)),
+        clip_skip=_decided(full.clip_skip),
+        embeddings=embeddings,
+        warnings=(*_warnings(full, entry, styles, texts, negative_texts), *unknown),
     )
 
 
@@ -149,6 +157,14 @@ def _check_steps(steps: int, sampler: str) -> None:
     if not row.min_steps <= steps <= MAX_STEPS:
         allowed = f"Allowed for {row.label}: {row.min_steps} to {MAX_STEPS}."
         raise BadValue(f"steps cannot be {steps}.", allowed, field="steps")
+
+
+def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
+    found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
+    missing = [name[:60] for name, path in found if path is None]
+    warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing]
+    return tuple((name, path) for name, path in found if path is not None), warnings
 
 
 def _model_ref(entry: CatalogEntry) -> ModelRef:

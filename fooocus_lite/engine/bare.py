@@ -131,7 +131,7 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         fields: dict[str, Any] = {str(key): item for key, item in cast(dict[str, Any], value).items()}
         return ModelRef(**fields)
-    return tuple(cast(list[str], value)) if isinstance(value, list) else value
+    return tuple(map(_frozen, cast(list[Any], value))) if isinstance(value, list) else value
 
 
 def main() -> None:

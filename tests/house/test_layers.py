@@ -12,7 +12,7 @@ import pytest
 
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
-WORDS = {"errors", "recipe", "events", "registry"}
+WORDS = {"errors", "recipe", "events", "registry", "attention_weights", "textual_inversion"}
 THOUGHT = {"settings", "prompts", "library", "library_files", "plan"}
 FACES = {"cli", "commands", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.
