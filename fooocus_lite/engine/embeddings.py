@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -16,6 +17,8 @@ _WHAT = "embedding"
 _MAX_BYTES = 16 * 2**20
 # Names of SDXL's tensors in A1111's, ComfyUI's and kohya's files, and in those of diffusers' newer trainer.
 _NAMINGS = ({"clip_l": "clip_l", "clip_g": "clip_g"}, {"clip_l": "text_encoders_0", "clip_g": "text_encoders_1"})
+
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 #: Identity of a file's content: path, mtime, size.
 Stamp = tuple[str, int, int]
@@ -53,7 +56,7 @@ def load_embedding(name: str, path: Path, widths: Mapping[str, int], *, room: in
         with safe_open(str(path), framework="pt") as file:
             stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - the handle is not a dict
     except SafetensorError as exc:
-        raise damaged(path, str(exc), _WHAT) from exc
+        raise damaged(path, "its tensors cannot be read", _WHAT) from exc
     vectors = {
         key: tensor.reshape(-1, tensor.shape[-1]).float() for key, tensor in stored.items() if _is_vectors(tensor)
     }
@@ -72,7 +75,7 @@ def load_embedding(name: str, path: Path, widths: Mapping[str, int], *, room: in
 
 
 def _is_vectors(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and 1 <= tensor.dim() <= 2 and tensor.numel() > 0
+    return tensor.dtype in _DTYPES and 1 <= tensor.dim() <= 2 and tensor.numel() > 0
 
 
 def _by_encoder(vectors: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor] | None:

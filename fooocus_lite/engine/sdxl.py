@@ -19,7 +19,7 @@ from fooocus_lite.errors import BadValue
 from fooocus_lite.plan import ModelRef, Plan
 
 # arXiv:2307.01952, section 2.1: hidden states of both encoders, pooled of the second only.
-_ENCODERS = (
+ENCODERS = (
     EncoderSpec(tokenizer="tokenizer", encoder="text_encoder", embedding_key="clip_l"),
     EncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", embedding_key="clip_g", is_projected=True),
 )
@@ -38,7 +38,7 @@ class Sdxl:
             raise missing(folder)
         self._machine = machine
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
-        self._texts = TextEncoders(folder, machine, _ENCODERS)
+        self._texts = TextEncoders(folder, machine, ENCODERS)
         unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format

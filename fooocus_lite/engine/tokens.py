@@ -47,7 +47,8 @@ def split_sections(text: str) -> list[Section]:
         head, *rest = _BREAK.split(words)
         sections[-1].append((head, weight))
         sections += [[(words, weight)] for words in rest]
-    return [section for section in sections if any(words.strip() for words, _ in section)] or [[]]
+    spoken = ([(words, weight) for words, weight in section if words.strip()] for section in sections)
+    return [section for section in spoken if section] or [[]]
 
 
 class Tokenizer:
