@@ -1,4 +1,4 @@
-"""What few people change: the walk from noise to picture, self-attention guidance, the file's format."""
+"""What few people change: the walk from noise to picture, self-attention guidance, CLIP skip, the file's format."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-sag_scale",
         elem_classes="fl-field",
     )
+    clip_skip = gr.Slider(
+        limits["clip_skip"]["min"],
+        limits["clip_skip"]["max"],
+        defaults.get("clip_skip"),
+        buttons=[],
+        step=1,
+        label="CLIP skip",
+        info="The layer of the text encoders that is read; 1 is the last.",
+        elem_id="fl-clip_skip",
+        elem_classes="fl-field",
+    )
     image_format = gr.Dropdown(
         [(name.upper(), name) for name in menu["image_formats"]],
         value=defaults.get("image_format"),
@@ -42,4 +53,4 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
-    return {"sampler": sampler, "sag_scale": sag, "image_format": image_format}
+    return {"sampler": sampler, "sag_scale": sag, "clip_skip": clip_skip, "image_format": image_format}
