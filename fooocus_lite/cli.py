@@ -57,6 +57,7 @@ RECIPE_OPTIONS = {
     "sampler": ("NAME", "sampler"),
     "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
     "sag_scale": ("X", "self-attention guidance; 0 = off"),
+    "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
     "format": ("png|jpeg|webp", "file format"),
 }
 FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}

@@ -127,6 +127,10 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
     )
 
 
+#: Keys that mean the same here, and the field of `Recipe`.
+_SAME = (("default_cfg_scale", "guidance_scale"), ("default_image_number", "count"), ("default_clip_skip", "clip_skip"))
+
+
 def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
     """(recipe, warnings): what of the preset can be said here, and what changes the picture but cannot.
 
@@ -140,7 +144,7 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
         wanted["model"] = _stem(values["default_model"])
     if "default_styles" in said:
         wanted["styles"] = list(values["default_styles"])
-    for key, name in (("default_cfg_scale", "guidance_scale"), ("default_image_number", "count")):
+    for key, name in _SAME:
         wanted |= {name: values[key]} if key in said else {}
     for key, name in (("default_prompt", "prompt"), ("default_prompt_negative", "negative_prompt")):
         wanted |= {name: values[key]} if values[key] else {}

@@ -17,14 +17,21 @@ from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
 from fooocus_lite.choices import default_preset, read_choices
-from fooocus_lite.errors import MissingModel, UnknownName
+from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
-from fooocus_lite.prompt_files import ByName, WordList, read_loras, read_word_lists
+from fooocus_lite.prompt_files import (
+    EMBEDDING_SUFFIXES,
+    ByName,
+    WordList,
+    read_embeddings,
+    read_loras,
+    read_word_lists,
+)
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import FAMILIES, find_sampler
@@ -47,6 +54,7 @@ class Library:
         models: By name, as the catalogs list them.
         word_lists: What ``__name__`` in a prompt stands for.
         loras: Paths of what ``<lora:name:1>`` in a prompt names.
+        embeddings: Paths of what ``embedding:name`` in a prompt names.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
@@ -57,6 +65,7 @@ class Library:
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
     word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
     loras: ByName[str] = field(default_factory=ByName[str])
+    embeddings: ByName[str] = field(default_factory=ByName[str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
@@ -156,6 +165,24 @@ class Library:
             return preset.needs
         return (Need("model", model), *preset.needs)
 
+    def find_embedding(self, name: str) -> str | None:
+        """The path of the textual inversion called so, with or without its folder and ending, if there is one.
+
+        Raises:
+            BadValue: there is one, but as a pickle.
+        """
+        wanted = name.replace("\\", "/")
+        for suffix in EMBEDDING_SUFFIXES:
+            wanted = wanted[: -len(suffix)] if wanted.lower().endswith(suffix) else wanted
+        path = self.embeddings.find(wanted)
+        if path is not None and not path.lower().endswith(".safetensors"):
+            raise BadValue(
+                f"The embedding {Path(path).name} is a pickle, and opening a pickle can run a stranger's code.",
+                f"Put a .safetensors file of it in its place, or take embedding:{name} out of the prompt.",
+                field="prompt",
+            )
+        return path
+
     def check_available(self, name: str) -> CatalogEntry:
         """The model called so, if its weights are on this disk.
 
@@ -246,7 +273,9 @@ class LiveLibrary:
 
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
-    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in ("preset", "seed"))
+    # clip_skip: pictures from before it existed lack it, and were drawn with what their family says.
+    nobodys = ("preset", "seed", "clip_skip")
+    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
 def load_library(settings: Settings) -> Library:
@@ -266,6 +295,7 @@ def load_library(settings: Settings) -> Library:
         models=models,
         word_lists=read_word_lists(settings, problems),
         loras=read_loras(settings),
+        embeddings=read_embeddings(settings),
         settings=settings,
         signature=seen,
     )

@@ -16,6 +16,7 @@ from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
 from fooocus_lite.style_files import Style
+from fooocus_lite.textual_inversion import named_embeddings
 from fooocus_lite.wording import LoraRef, make_wording
 
 #: Most pictures that prompts between ``---`` make together.
@@ -56,7 +57,9 @@ class Plan:
         sampler: Key of `fooocus_lite.registry.SAMPLERS`.
         guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
         sag_scale: Self-attention guidance; 0 runs no degraded pass.
+        clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
         loras: Those of this picture only, in the order named.
+        embeddings: (name as in the texts, absolute path) of each textual inversion.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
 
@@ -71,7 +74,9 @@ class Plan:
     sag_scale: float
     model: ModelRef
     image_format: ImageFormat
+    clip_skip: int
     loras: tuple[LoraRef, ...] = ()
+    embeddings: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -80,6 +85,7 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
     values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
+    values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
     return Plan(**values)
 
 
@@ -92,7 +98,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         seed: Used when the recipe names none.
 
     Raises:
-        BadValue: a size or step count that the model or sampler cannot do.
+        BadValue: a size or step count that the model or sampler cannot do, or a textual inversion that is a pickle.
         UnknownName: a style, preset, sampler or model that is not there.
         MissingModel: there is no model at all.
     """
@@ -104,6 +110,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     texts, negative_texts = make_texts(
         wording.lines, wording.negative_lines, [(style.prompt, style.negative_prompt) for style in styles]
     )
+    embeddings, unknown = _embeddings(texts + negative_texts, library)
     return Plan(
         texts=texts,
         negative_texts=negative_texts,
@@ -116,12 +123,15 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
+        clip_skip=_decided(full.clip_skip),
         loras=wording.loras,
+        embeddings=embeddings,
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
             *_unused(wording.loras),
             *_warnings(full, entry, styles, texts, negative_texts),
+            *unknown,
         ),
     )
 
@@ -215,6 +225,14 @@ def _check_steps(steps: int, sampler: str) -> None:
     if not row.min_steps <= steps <= MAX_STEPS:
         allowed = f"Allowed for {row.label}: {row.min_steps} to {MAX_STEPS}."
         raise BadValue(f"steps cannot be {steps}.", allowed, field="steps")
+
+
+def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
+    found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
+    missing = [name[:60] for name, path in found if path is None]
+    warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing]
+    return tuple((name, path) for name, path in found if path is not None), warnings
 
 
 def _model_ref(entry: CatalogEntry) -> ModelRef:

@@ -1,4 +1,4 @@
-"""The files that a prompt names: word lists and LoRAs, found by path or by bare name."""
+"""The files that a prompt names: word lists, LoRAs and textual inversions, found by path or by bare name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
 File = TypeVar("File", covariant=True)
+#: Of textual inversions; the pickles are known only to be refused with a sentence.
+EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 MAX_LIST_BYTES = 8_000_000
 MAX_LISTS_BYTES = 64_000_000
 
@@ -98,10 +100,22 @@ def read_loras(settings: Settings) -> ByName[str]:
     return ByName({name: str(path) for name, path in _files(settings.loras_dir, ".safetensors")})
 
 
+def read_embeddings(settings: Settings) -> ByName[str]:
+    """Absolute paths of the textual inversions; of one name in two formats, the safetensors file counts."""
+    found: dict[str, str] = {}
+    for name, path in _embedding_files(settings):
+        found.setdefault(name, str(path))
+    return ByName(found)
+
+
 def watched(settings: Settings) -> list[Path]:
     """Every file that the readers above look at."""
-    loras = [path for _, path in _files(settings.loras_dir, ".safetensors")]
-    return [path for _, path, _ in _list_files(settings)] + loras
+    weights = (*_files(settings.loras_dir, ".safetensors"), *_embedding_files(settings))
+    return [path for _, path, _ in _list_files(settings)] + [path for _, path in weights]
+
+
+def _embedding_files(settings: Settings) -> list[tuple[str, Path]]:
+    return [file for suffix in EMBEDDING_SUFFIXES for file in _files(settings.embeddings_dir, suffix)]
 
 
 def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:

@@ -18,6 +18,7 @@ MAX_COUNT = 100
 MAX_PROMPT_CHARS = 20_000
 MAX_SIDE = 4096
 MAX_INDEX = 2**31 - 1
+MAX_CLIP_SKIP = 12
 ImageFormat = Literal["png", "jpeg", "webp"]
 WildcardOrder = Literal["random", "ordered"]
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
@@ -50,6 +51,9 @@ class Recipe(BaseModel):
         default=None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 = off."
     )
     sag_scale: float | None = Field(default=None, ge=0.0, le=5.0, description="Self-attention guidance; 0 = off.")
+    clip_skip: int | None = Field(
+        default=None, ge=1, le=MAX_CLIP_SKIP, description="Layer of the text encoders that is read; 1 = the last."
+    )
     image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
 
     @field_validator("prompt", "negative_prompt")
@@ -60,7 +64,10 @@ class Recipe(BaseModel):
             return None
         return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
 
-    @field_validator("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", mode="before")
+    @field_validator(
+        *("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", "clip_skip"),
+        mode="before",
+    )
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):  # pydantic would read true as 1

@@ -147,6 +147,11 @@ class Settings:
         return self.models_dir / "loras"
 
     @property
+    def embeddings_dir(self) -> Path:
+        """Where files of textual inversions are looked for."""
+        return self.models_dir / "embeddings"
+
+    @property
     def catalogs(self) -> tuple[Path, ...]:
         """Files that describe models; a later one overrides."""
         return (self.root / "models" / "catalog.json", self.data_dir / "catalog.json")

@@ -48,7 +48,8 @@ def test_every_kind_of_event_arrives_as_it_was() -> None:
 
 def test_a_plan_arrives_exactly(library: Library) -> None:
     recipe = a_recipe("a ★ {x}", seed=MAX_SEED, guidance_scale=1.1, negative_prompt="blur")
-    plan = replace(make_plan(recipe, library, 0), loras=(LoraRef("ink", "/ink.safetensors", 0.5),))
+    named = {"loras": (LoraRef("ink", "/ink.safetensors", 0.5),), "embeddings": (("ann", "/ann.safetensors"),)}
+    plan = replace(make_plan(recipe, library, 0), **named)
     about = {"device": "cpu", "total_memory_bytes": None}
     messages: list[Message] = [("run", 7, plan), ("warm_up", 0, None), ("stop", 7, None), ("about", 0, about)]
     assert through(*messages) == [*messages, None]

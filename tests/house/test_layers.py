@@ -12,7 +12,10 @@ import pytest
 
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
-WORDS = {"attention_weights", "errors", "recipe", "events", "registry", "fooocus_names", "fooocus_presets"}
+WORDS = {
+    *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion"),
+    *("fooocus_names", "fooocus_presets"),
+}
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
     *("library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder"),

@@ -126,6 +126,10 @@ def test_what_nobody_said_stays_open() -> None:
     assert recipe.set_fields() == {**NOBODY_SAID, "guidance_scale": 3} and warnings == ()
 
 
+def test_the_layer_that_is_read_means_the_same_here() -> None:
+    assert recipe_of(read_fooocus_preset({"default_clip_skip": 1}))[0].clip_skip == 1
+
+
 def test_a_preset_carries_the_files_that_it_needs() -> None:
     default, pony = (needs_of(read_fooocus_preset(preset_file(name))) for name in ("default", "pony_v6"))
     assert [(need.kind, need.name) for need in default] == [

@@ -54,6 +54,7 @@ def test_an_empty_wish_is_filled_from_family_entry_and_preset(library: Library) 
     assert (made.width, made.height, made.steps, made.sampler) == (128, 128, 20, "euler")  # the catalog entry
     assert (made.guidance_scale, made.seed) == (3.0, 5)  # the default preset; the seed handed in
     assert (made.sag_scale, made.image_format, made.negative_texts) == (0.0, "png", ("",))  # the family
+    assert made.clip_skip == 2
 
 
 def test_the_person_wins_over_preset_over_entry_over_family(library: Library) -> None:
@@ -266,6 +267,8 @@ def test_a_resolved_recipe_is_complete_and_outlives_its_preset(library: Library,
     assert full.preset == "wide" and None not in full.model_dump().values()
     (root / "presets" / "wide.json").unlink()
     assert make_plan(full, library.refreshed(), 0) == make_plan(full, library, 0)
+    older = full.model_copy(update={"clip_skip": None})  # of a picture from before the field existed
+    assert make_plan(older, library.refreshed(), 0) == make_plan(full, library, 0)
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -59,6 +59,8 @@ JSON = st.recursive(
         ("guidance_scale", float("nan"), "1 to 30"),
         ("guidance_scale", "1e400", "1 to 30"),
         ("sag_scale", -0.1, "0 to 5"),
+        ("clip_skip", 13, "1 to 12"),
+        ("clip_skip", False, "1 to 12"),
         ("image_format", "gif", "png, jpeg or webp"),
         ("styles", "Watercolor", "at most 30 style names"),
         ("styles", ["x"] * 31, "at most 30 style names"),

@@ -11,7 +11,7 @@ const DRAFT = "fl.draft";
 const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
-  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "image_format",
+  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
   "wildcard_order", "index",
 ];
 let names = [];

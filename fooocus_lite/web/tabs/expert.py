@@ -1,4 +1,4 @@
-"""What few people change: the walk from noise to picture, self-attention guidance, the file's format, chosen words."""
+"""What few people change: the walk from noise to picture, how words are read and chosen, the file's format."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-sag_scale",
         elem_classes="fl-field",
     )
+    clip_skip = gr.Slider(
+        limits["clip_skip"]["min"],
+        limits["clip_skip"]["max"],
+        defaults.get("clip_skip"),
+        buttons=[],
+        step=1,
+        label="CLIP skip",
+        info="The layer of the text encoders that is read; 1 is the last.",
+        elem_id="fl-clip_skip",
+        elem_classes="fl-field",
+    )
     image_format = gr.Dropdown(
         [(name.upper(), name) for name in menu["image_formats"]],
         value=defaults.get("image_format"),
@@ -42,6 +53,12 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
+    fields = {"sampler": sampler, "sag_scale": sag, "clip_skip": clip_skip, "image_format": image_format}
+    return fields | _build_words(defaults, limits)
+
+
+def _build_words(defaults: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
+    """How what a prompt leaves open is chosen."""
     wildcard_order = gr.Dropdown(
         [("By the seed", "random"), ("In order", "ordered")],
         value=defaults.get("wildcard_order"),
@@ -59,10 +76,4 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-index",
         elem_classes="fl-field",
     )
-    return {
-        "sampler": sampler,
-        "sag_scale": sag,
-        "image_format": image_format,
-        "wildcard_order": wildcard_order,
-        "index": index,
-    }
+    return {"wildcard_order": wildcard_order, "index": index}
