@@ -1,0 +1,168 @@
+"""From another program's settings to a Recipe: names, ranges, and a sentence for whatever does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fooocus_lite.errors import UnknownName
+from fooocus_lite.library import Library
+from fooocus_lite.metadata.found import Found
+from fooocus_lite.metadata.samplers import map_sampler
+from fooocus_lite.metadata.styles import styles_in
+from fooocus_lite.recipe import MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+
+MAX_STYLES = 30
+_ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
+_LORA_TAG = re.compile(r"<lora:([^:<>]+):")
+#: Fields with a range: name → smallest, largest.
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, MAX_STEPS),
+    "guidance_scale": (1.0, 30.0),
+    "sag_scale": (0.0, 5.0),
+}
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """A LoRA that the picture was made with, apart from those that its prompt names itself."""
+
+    name: str
+    weight: float
+
+    @property
+    def tag(self) -> str:
+        """As a prompt names it."""
+        return f"<lora:{self.name}:{self.weight:.4f}".rstrip("0").rstrip(".") + ">"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What became of another program's settings."""
+
+    recipe: Recipe
+    loras: tuple[LoraUse, ...]
+    warnings: tuple[str, ...]
+
+
+def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> Mapped:
+    """The recipe, and what a person should know about it.
+
+    Names that are not here stay in the recipe as they are written, so that nothing is lost. Styles that
+    the program does not know are none, so that no preset adds its own to the picture's words.
+
+    Args:
+        library: Where names are looked up; ``None`` takes all as they are.
+        size: Width and height of the picture itself, used where its settings name none; 0 = unknown.
+
+    Raises:
+        BadValue: a text is longer than a recipe can hold.
+    """
+    warnings = list(found.warnings)
+    values: dict[str, Any] = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
+    values |= _numbers(found, warnings) | _size(found, size, warnings)
+    if found.sampler:
+        values["sampler"], note = map_sampler(found.sampler, found.schedule)
+        warnings += [note] if note else []
+    styles = found.styles
+    if styles is None:
+        styles = styles_in(found, library, warnings) if found.words else []
+    values["styles"] = styles[:MAX_STYLES]
+    warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
+    if found.model:
+        values["model"] = bare_name(found.model)
+    recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
+    recipe, missing = check_names(recipe, library)
+    loras = _loras(found)
+    if loras:
+        tags = " ".join(lora.tag for lora in loras[:5]) + (" …" if len(loras) > 5 else "")
+        missing.append(f"LoRAs stand apart from the prompt; to use them, write into it: {printable(tags)}")
+    if found.left_out:
+        listed = ", ".join(f"{name} {shown(value)}" for name, value in found.left_out.items())
+        missing.append(f"There is no setting here for: {printable(listed)}.")
+    return Mapped(recipe, loras, (*warnings, *missing))
+
+
+def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[str]]:
+    """The recipe with names as the library writes them, and a sentence for each that is not there."""
+    if library is None:
+        return recipe, []
+    warnings: list[str] = []
+    changes: dict[str, Any] = {}
+    if recipe.model is not None:
+        try:
+            entry = library.find_model(recipe.model)
+            changes["model"] = entry.name
+            if not entry.available:
+                warnings.append(f"The model {entry.name} is known, but its file is not on this disk.")
+        except UnknownName:
+            warnings.append(f"The model {shown(recipe.model)} is not here; choose another one or add it.")
+    if recipe.styles:
+        changes["styles"] = tuple(_style_names(recipe.styles, library, warnings))
+    return recipe.model_copy(update=changes), warnings
+
+
+def _style_names(styles: Sequence[str], library: Library, warnings: list[str]) -> Iterator[str]:
+    unknown: list[str] = []
+    for name in styles:
+        try:
+            yield library.find_style(name).name
+        except UnknownName:
+            unknown.append(shown(name))
+            yield name
+    if unknown:
+        word = "style" if len(unknown) == 1 else "styles"
+        warnings.append(f"The {word} {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not here.")
+
+
+def bare_name(file: str) -> str:
+    """A model's name from its file: no folder of either kind of slash, no ending."""
+    return _ENDING.sub("", file.replace("\\", "/").rpartition("/")[2].strip())
+
+
+def _loras(found: Found) -> tuple[LoraUse, ...]:
+    """Each LoRA once, without those that the prompt names itself."""
+    named = {match.casefold() for match in _LORA_TAG.findall(found.prompt)}
+    uses: list[LoraUse] = []
+    for file, weight in found.loras:
+        name = re.sub(r"[:<>,\s]+", " ", bare_name(file)).strip()[:200]
+        if name and name.casefold() not in named:
+            named.add(name.casefold())
+            uses.append(LoraUse(name, weight))
+    return tuple(uses)
+
+
+def printable(text: str) -> str:
+    """``text`` without signs that would move a terminal's cursor or turn its text around."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
+def _numbers(found: Found, warnings: list[str]) -> dict[str, Any]:
+    """Steps, guidance and seed inside their ranges."""
+    values: dict[str, Any] = {}
+    for name, (low, high) in RANGES.items():
+        value = getattr(found, name)
+        if value is None:
+            continue
+        values[name] = type(value)(min(max(value, low), high))
+        if values[name] != value:
+            warnings.append(f"{name} {shown(value)} is outside {low:g} to {high:g}; {values[name]:g} is taken.")
+    if found.seed is not None and 0 <= found.seed <= MAX_SEED:
+        values["seed"] = found.seed
+    elif found.seed is not None:
+        warnings.append(f"The seed {shown(found.seed)} is outside 0 to 2^63 − 1; it is left open.")
+    return values
+
+
+def _size(found: Found, own: tuple[int, int], warnings: list[str]) -> dict[str, Any]:
+    width, height = (found.width, found.height) if found.width and found.height else own
+    if not width or not height:
+        return {}
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        warnings.append(f"The size {shown(width)} × {shown(height)} is more than {MAX_SIDE} pixels; it is left open.")
+        return {}
+    if (width, height) == own and not found.width:
+        warnings.append("The settings name no size, so the picture's own is taken.")
+    return {"width": width, "height": height}
