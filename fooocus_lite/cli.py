@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
     "replay": "draw a saved picture again, pixel for pixel",
+    "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -100,11 +101,12 @@ def make_parser() -> argparse.ArgumentParser:
         _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
+    made["read"].add_argument("path", metavar="IMAGE", type=Path, help="a PNG, JPEG, WebP or text file; - = piped")
     for name in ("generate", "replay"):
         made[name].add_argument(
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
-    for name in ("generate", "replay", "settings", "doctor", "bench"):
+    for name in ("generate", "replay", "read", "settings", "doctor", "bench"):
         made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
@@ -213,7 +215,8 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
     teller = _Teller(len(jobs), options)
     try:
-        for job, event in draw(jobs, runner, folder, by_day=options.out is None):
+        drawn = draw(jobs, runner, folder, by_day=options.out is None, a1111_text=settings.a1111_text)
+        for job, event in drawn:
             teller.note(*job.notes)
             teller.tell(job, event)
             if isinstance(event, Failed | Cancelled):
@@ -286,6 +289,14 @@ def run_replay(options: argparse.Namespace) -> int:
     return _draw([make_replay(options.path, library)], library, settings, options)
 
 
+def run_read(options: argparse.Namespace) -> int:
+    """`read`."""
+    from fooocus_lite.commands.read import read
+
+    print(read(options.path, _quiet(options), as_json=options.json))
+    return 0
+
+
 def run_settings(options: argparse.Namespace) -> int:
     """`settings`."""
     rows = _settings_of(options).describe()
@@ -354,7 +365,8 @@ def run_serve(options: argparse.Namespace) -> int:
         address = address_of(listening)
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=library, output_dir=settings.output_dir)
+        runners, folder, a1111 = [LocalRunner(options=engine)], settings.output_dir, settings.a1111_text
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=folder, a1111_text=a1111)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:

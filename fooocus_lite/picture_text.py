@@ -17,7 +17,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.picture_file import read_picture_file
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe, parse_recipe
-from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json
+from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json, printable
 
 Fact = str | int | float | bool
 KEY = "fooocus_lite"
@@ -68,6 +68,11 @@ def to_text(info: PictureInfo) -> str:
 def exif_comment(text: str) -> bytes:
     """``text`` as an EXIF UserComment."""
     return _EXIF_ASCII + text.encode("ascii")
+
+
+def utf16_comment(text: str) -> bytes:
+    """``text`` of any script as an EXIF UserComment, in the byte order in which other programs write it."""
+    return b"UNICODE\0" + text.encode("utf-16-be")
 
 
 def read_picture(path: Path) -> PictureInfo:
@@ -123,7 +128,7 @@ def parse_info(data: Mapping[str, Any]) -> PictureInfo:
 def unreadable(name: str, what: str, hint: str = "") -> FooocusError:
     """``name`` and what is wrong with it, as the error for a person."""
     hint = hint or "Choose a PNG, JPEG or WebP as the program that made it saved it."
-    return FooocusError(f"{name} {what}.", hint, code="unreadable_picture")
+    return FooocusError(f"{printable(name)} {what}.", hint, code="unreadable_picture")
 
 
 def _parse_object(text: str) -> dict[str, Any]:

@@ -64,6 +64,11 @@ _STRICT = json.JSONDecoder(parse_int=_small_int, parse_constant=_no_constant)
 _TOLERANT = json.JSONDecoder(parse_int=_small_int, parse_constant=_nothing)
 
 
+def printable(text: str) -> str:
+    """``text`` without signs that would move a terminal's cursor or turn the text around."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+
+
 def as_text(value: object, name: str) -> str:
     """A text."""
     if not isinstance(value, str):
@@ -105,12 +110,14 @@ _PAIR = re.compile(r"\s*[\[(]?\s*['\"]?(\d{1,9})['\"]?\s*[,xX×*]\s*['\"]?(\d{1,
 
 
 def as_names(value: object, name: str) -> list[str]:
-    """A list of texts: a real one, or one written as Python or JSON writes it: ``['a', "b"]``."""
-    if isinstance(value, (list, tuple)):
+    """A list of texts: a real one, or one written as JSON or Python writes it: ``['a', "b"]``."""
+    if isinstance(value, list):
         return [as_text(item, name) for item in value]
     text = value.strip() if isinstance(value, str) else ""
     if text[:1] + text[-1:] not in ("[]", "()"):
         raise _wrong(name, value, "a list of names")
+    if text.startswith('["'):  # JSON's escapes are more than Python's two
+        return as_names(parse_json(text), name)
     return _quoted_names(text[1:-1], name)
 
 

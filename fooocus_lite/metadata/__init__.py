@@ -23,6 +23,8 @@ from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json
 
 OURS, A1111 = "fooocus_lite", "a1111"
 MAX_RAW_CHARS = 20_000
+#: The longest file that comes from elsewhere: 4096 × 4096 pixels that nothing could compress.
+MAX_FILE_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fooocus_lite.untrusted import Refused, as_float, as_int
 
 T = TypeVar("T")
 MAX_LORAS = 100
+MAX_LORA_WEIGHT = 1_000.0
 
 
 @dataclass
@@ -49,12 +50,14 @@ class Found:
         """One more LoRA; ``None`` is what an empty slot is called.
 
         Raises:
-            Refused: the weight is no number, or there are more than anybody uses.
+            Refused: the weight is no number that makes sense, or there are more than anybody uses.
         """
-        if len(self.loras) >= MAX_LORAS:
-            raise Refused(f"names more than {MAX_LORAS} LoRAs")
-        if name and name != "None":
-            self.loras.append((name, as_float(weight, f"the weight of LoRA {name[:40]}")))
+        if not name or name == "None":
+            return
+        number = as_float(weight, "the weight of a LoRA")
+        if len(self.loras) >= MAX_LORAS or abs(number) > MAX_LORA_WEIGHT:
+            raise Refused(f"names more than {MAX_LORAS} LoRAs, or one with a weight above {MAX_LORA_WEIGHT:,.0f}")
+        self.loras.append((name, number))
 
     def leave_out(self, name: str, value: object, *, silent: Iterable[object] = ()) -> None:
         """Note a setting that has no counterpart, unless its value is one of ``silent`` or says nothing."""

@@ -13,6 +13,7 @@ from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.samplers import map_sampler
 from fooocus_lite.metadata.styles import styles_in
 from fooocus_lite.recipe import MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.untrusted import printable
 
 MAX_STYLES = 30
 _ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
@@ -132,11 +133,6 @@ def _loras(found: Found) -> tuple[LoraUse, ...]:
             named.add(name.casefold())
             uses.append(LoraUse(name, weight))
     return tuple(uses)
-
-
-def printable(text: str) -> str:
-    """``text`` without signs that would move a terminal's cursor or turn its text around."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _numbers(found: Found, warnings: list[str]) -> dict[str, Any]:
