@@ -77,6 +77,14 @@ def read_picture_file(file: BinaryIO) -> PictureFile | None:
     return None
 
 
+def _size(file: BinaryIO) -> int:
+    place = file.tell()
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(place)
+    return size
+
+
 def _cut_short() -> Refused:
     return Refused("is cut short")
 
@@ -167,7 +175,7 @@ def _read_jpeg(file: BinaryIO) -> PictureFile:
             _add_exif(picture, data[6:])
     else:
         raise _too_many()
-    file.seek(max(file.tell(), file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    file.seek(max(file.tell(), _size(file) - _TAIL_BYTES))
     if b"\xff\xd9" not in file.read(_TAIL_BYTES):  # among pixels an FF is never followed by D9
         raise _cut_short()
     return picture
@@ -187,7 +195,7 @@ def _next_marker(file: BinaryIO) -> int:
 def _read_webp(file: BinaryIO, declared: int) -> PictureFile:
     picture = PictureFile("webp")
     end = declared + 8
-    if file.seek(0, os.SEEK_END) < end:
+    if _size(file) < end:
         raise _cut_short()
     place = 12
     for _ in range(_MAX_CHUNKS):

@@ -17,11 +17,13 @@ from fooocus_lite.untrusted import Refused, as_float, as_int
 
 MAX_NODES = 20_000
 MAX_TEXTS = 50
+MAX_PASSES = 50
 #: Inputs by what they hold, the most telling name first.
 SEED = ("seed", "noise_seed")
 SAMPLER, SCHEDULE = ("sampler_name", "sampler"), ("scheduler",)
 MODEL = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint", "ckpt")
 TEXT = ("text", "text_g", "text_l", "prompt", "string", "wildcard_text", "populated_text", "value", "clip_l", "t5xxl")
+LATENT = ("latent_image", "samples", "latent")
 #: Links that lead to weights, pictures or noise, never to words.
 NOT_WORDS = re.compile(r"model|clip|vae|image|pixels|latent|control_net|mask|noise|sampler|sigmas|style_model")
 _FILE = re.compile(r"^(prompt|workflow):\s*", re.IGNORECASE)
@@ -116,15 +118,16 @@ def _first_pass(graph: Graph) -> tuple[str, int]:
     order = [key for key in _upstream(graph, ends) if _is_sampler(graph[key])]
     if not order:
         raise Refused("holds a ComfyUI graph without a sampler that is known here")
-    current, passes = order[0], 1
+    line = [order[0]]
     while True:
-        latent = [
-            graph[current].links[name] for name in ("latent_image", "samples", "latent") if name in graph[current].links
-        ]
-        earlier = next((key for key in _upstream(graph, latent) if _is_sampler(graph[key]) and key != current), None)
-        if earlier is None or passes >= len(order):
-            return current, passes
-        current, passes = earlier, passes + 1
+        links = graph[line[-1]].links
+        latent = [links[name] for name in LATENT if name in links]
+        earlier = next((key for key in _upstream(graph, latent) if _is_sampler(graph[key])), None)
+        if earlier is None or earlier in line:
+            return line[-1], len(line)
+        line.append(earlier)
+        if len(line) > MAX_PASSES:
+            raise Refused(f"holds a ComfyUI graph of more than {MAX_PASSES} sampling passes")
 
 
 def _ends(graph: Graph) -> list[str]:
@@ -147,7 +150,7 @@ def _upstream(graph: Graph, start: Sequence[str], follow: Callable[[str], bool] 
 
 def _is_setting(link: str) -> bool:
     """Links that may lead from a sampler to the node where one of its numbers is set."""
-    return link not in ("positive", "negative", "conditioning", "latent_image", "samples", "latent", "vae", "image")
+    return link not in (*LATENT, "positive", "negative", "conditioning", "vae", "image")
 
 
 def _number(graph: Graph, start: str, names: Sequence[str], read: Callable[[object, str], Any]) -> Any:
@@ -261,7 +264,7 @@ def _loras(node: Node) -> Iterator[tuple[str, object]]:
 
 def _read_size(found: Found, graph: Graph, sampler: str) -> None:
     links = graph[sampler].links
-    start = [links[name] for name in ("latent_image", "samples", "latent", "pipe", "basic_pipe") if name in links]
+    start = [links[name] for name in (*LATENT, "pipe", "basic_pipe") if name in links]
     for key in _upstream(graph, [*start, sampler]):
         node = graph[key]
         sides = [

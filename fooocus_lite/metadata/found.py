@@ -56,7 +56,8 @@ class Found:
             return
         number = as_float(weight, "the weight of a LoRA")
         if len(self.loras) >= MAX_LORAS or abs(number) > MAX_LORA_WEIGHT:
-            raise Refused(f"names more than {MAX_LORAS} LoRAs, or one with a weight above {MAX_LORA_WEIGHT:,.0f}")
+            limit = f"{MAX_LORAS} LoRAs, or one with a weight above {MAX_LORA_WEIGHT:,.0f}"
+            raise Refused(f"holds settings that cannot be used: more than {limit}")
         self.loras.append((name, number))
 
     def leave_out(self, name: str, value: object, *, silent: Iterable[object] = ()) -> None:

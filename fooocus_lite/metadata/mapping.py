@@ -128,7 +128,7 @@ def _loras(found: Found) -> tuple[LoraUse, ...]:
     named = {match.casefold() for match in _LORA_TAG.findall(found.prompt)}
     uses: list[LoraUse] = []
     for file, weight in found.loras:
-        name = re.sub(r"[:<>,\s]+", " ", bare_name(file)).strip()[:200]
+        name = printable(re.sub(r"[:<>,\s]+", " ", bare_name(file)).strip()[:200])
         if name and name.casefold() not in named:
             named.add(name.casefold())
             uses.append(LoraUse(name, weight))

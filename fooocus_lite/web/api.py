@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
-from fastapi.openapi.models import Example
 from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.models import Example
 from fastapi.responses import FileResponse, StreamingResponse
 
 from fooocus_lite import images
@@ -39,7 +39,9 @@ EXAMPLES: dict[str, Example] = {
 }
 READABLE = {
     "required": True,
-    "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in set(MEDIA_TYPES.values())}
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in dict.fromkeys(MEDIA_TYPES.values())
+    }
     | {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/json")},
 }
 Limit = Annotated[int, Query(ge=1, le=200, description="At most this many.")]
@@ -309,4 +311,4 @@ def _add_read(router: APIRouter, parts: Parts) -> None:
         InvokeAI or this program, or what was copied out of one. Nothing is kept, and no pixel is decoded."""
         async with taken_in(request, MAX_FILE_BYTES) as file:
             found = await run_in_threadpool(lambda: read_stream(file, parts.library(), name="What was sent"))
-        return s.ReadOut(**found.to_dict() | {"recipe": found.recipe})
+        return s.ReadOut.model_validate(found.to_dict())

@@ -240,13 +240,15 @@ def test_a_bomb_is_not_inflated(tmp_path: Path, name: str) -> None:
     assert peak < 3 * MAX_TEXT_BYTES  # the text would take 100,000,000 bytes
 
 
-def test_a_picture_with_a_billion_pixels_is_read_without_decoding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [50_000, 2**31 - 1])
+def test_a_header_that_claims_billions_of_pixels_is_refused(tmp_path: Path, side: int) -> None:
     path = tmp_path / "huge.png"
-    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + itxt(recipe_json())[33:]
     )
-    assert read_recipe(path).prompt == "p"
+    with pytest.raises(FooocusError, match=f"claims to have {side:,} × {side:,} pixels"):
+        read_recipe(path)
     with pytest.raises(FooocusError) as caught:
         images.thumbnail(path, tmp_path / "thumbs")
     assert caught.value.code == "unreadable_picture"
