@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fooocus_lite.errors import UnknownName
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.samplers import map_sampler
-from fooocus_lite.metadata.styles import styles_in
+from fooocus_lite.metadata.styles import STYLE_ALIASES, styles_in
+from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
 from fooocus_lite.untrusted import printable
 
@@ -93,29 +93,30 @@ def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[s
     warnings: list[str] = []
     changes: dict[str, Any] = {}
     if recipe.model is not None:
-        try:
-            entry = library.find_model(recipe.model)
-            changes["model"] = entry.name
-            if not entry.available:
-                warnings.append(f"The model {entry.name} is known, but its file is not on this disk.")
-        except UnknownName:
+        files = {bare_name(entry.path): name for name, entry in library.models.items()}
+        name = _known(recipe.model, library.models) or files.get(recipe.model)
+        if name is None:
             warnings.append(f"The model {shown(recipe.model)} is not here; choose another one or add it.")
+        elif not library.models[name].available:
+            warnings.append(f"The model {name} is known, but its file is not on this disk.")
+        changes["model"] = name or recipe.model
     if recipe.styles:
-        changes["styles"] = tuple(_style_names(recipe.styles, library, warnings))
+        names = [
+            (_known(STYLE_ALIASES.get(normal_name(style), style), library.styles), style) for style in recipe.styles
+        ]
+        changes["styles"] = tuple(name or style for name, style in names)
+        unknown = [shown(style) for name, style in names if name is None]
+        if len(unknown) == 1:
+            warnings.append(f"The style {unknown[0]} is not here.")
+        elif unknown:
+            warnings.append(f"The styles {', '.join(unknown)} are not here.")
     return recipe.model_copy(update=changes), warnings
 
 
-def _style_names(styles: Sequence[str], library: Library, warnings: list[str]) -> Iterator[str]:
-    unknown: list[str] = []
-    for name in styles:
-        try:
-            yield library.find_style(name).name
-        except UnknownName:
-            unknown.append(shown(name))
-            yield name
-    if unknown:
-        word = "style" if len(unknown) == 1 else "styles"
-        warnings.append(f"The {word} {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not here.")
+def _known(name: str, rows: Iterable[str]) -> str | None:
+    """The name as it is written here. `Library.find_style` would also look for similar ones, which takes far longer."""
+    wanted = normal_name(name)
+    return next((row for row in rows if row == name or normal_name(row) == wanted), None)
 
 
 def bare_name(file: str) -> str:

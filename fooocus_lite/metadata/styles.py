@@ -11,6 +11,8 @@ from fooocus_lite.recipe import shown
 
 #: What Fooocus calls its prompt expansion, which it lists among the styles.
 EXPANSION = "Fooocus V2"
+#: Names of other programs, as `normal_name` writes them → ours.
+STYLE_ALIASES = {"fooocus v2": "Expand prompt"}
 
 
 def styles_in(found: Found, library: Library | None, warnings: list[str]) -> list[str]:

@@ -24,10 +24,11 @@ from fooocus_lite import images
 from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
 from fooocus_lite.events import ImageReady
 from fooocus_lite.library import Library
+from fooocus_lite.metadata import read_file
 from fooocus_lite.picture_text import MAX_TEXT_BYTES, PictureInfo, describe_picture, read_picture, read_recipe
 from fooocus_lite.plan import make_plan, resolve
 from fooocus_lite.png import encode_png
-from fooocus_lite.recipe import MAX_PROMPT_CHARS, MAX_SEED, Recipe
+from fooocus_lite.recipe import MAX_PROMPT_CHARS, MAX_SEED, ImageFormat, Recipe
 from tests.deeds.conftest import a_recipe
 
 AT = datetime(2031, 5, 4, 3, 2, 1)
@@ -63,6 +64,35 @@ def test_the_recipe_comes_back_from_every_format(tmp_path: Path, image_format: s
     assert path.name.startswith(f"03-02-01_{MAX_SEED}_0ab.")
     with Image.open(path) as picture:
         assert (picture.size, picture.mode) == ((32, 16), "RGB")
+
+
+@pytest.mark.parametrize("a1111_text", [True, False])
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_other_programs_find_their_text_if_it_is_wanted(
+    tmp_path: Path, image_format: ImageFormat, a1111_text: bool
+) -> None:
+    info = about(a_recipe(WORDS, image_format=image_format, steps=3, sampler="euler"))
+    path = Path(images.save_image(a_picture(), info, task_id="4", output_dir=tmp_path, a1111_text=a1111_text).path)
+    assert read_recipe(path) == info.recipe
+    with Image.open(path) as picture:  # where the other programs look
+        picture.load()
+        exif = picture.getexif().get_ifd(0x8769)
+        found = picture.info.get("parameters") if image_format == "png" else exif.get(0x9286)
+    if image_format != "png" and found:
+        found = found[8:].decode("utf-16-be") if found.startswith(b"UNICODE\0") else None
+    if a1111_text:
+        assert found and found.startswith(f"{WORDS}, wet\nNegative prompt: dry\nSteps: 3, Sampler: Euler,")
+        assert read_file(path).scheme == "fooocus_lite", "ours says more"
+    else:
+        assert found is None
+
+
+def test_a_jpeg_with_room_for_one_text_keeps_ours(tmp_path: Path) -> None:
+    info = about(a_recipe("x" * 15_000, image_format="jpeg"))
+    path = Path(images.save_image(a_picture(), info, task_id="5", output_dir=tmp_path).path)
+    assert path.suffix == ".jpg" and read_recipe(path) == info.recipe
+    with Image.open(path) as picture:
+        assert picture.getexif().get_ifd(0x8769)[0x9286].startswith(b"ASCII")
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 1), (1, 5), (64, 48), (257, 131)])
