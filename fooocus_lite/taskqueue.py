@@ -261,11 +261,11 @@ class TaskQueue:
                 while transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (f"{number:012x}",)):
                     number += 1
                 task_id, at = f"{number:012x}", picture.finished_at
+                row = (task_id, task_id, float(number), _to_json(picture.recipe), at, at, at)
                 transaction.execute(
                     "INSERT INTO tasks (id, batch_id, position, recipe, state, created_at, started_at, finished_at,"
                     " image_path, width, height) VALUES (?, ?, ?, ?, 'finished', ?, ?, ?, ?, ?, ?)",
-                    (task_id, task_id, float(number), _to_json(picture.recipe), at, at, at)
-                    + (picture.path, picture.width, picture.height),
+                    (*row, picture.path, picture.width, picture.height),
                 )
                 self._log.record(transaction, task_id, Finished())
         return len(pictures)

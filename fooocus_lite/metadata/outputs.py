@@ -27,7 +27,7 @@ _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_\d{4}\.(?:png|jpe?g|webp)"
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 #: A picture's part of the log begins with its file name as an id; the Copy button holds its settings, URL-encoded.
 _LOG_PART = re.compile(r'<div id="([\w.-]{10,80}?)_(png|jpe?g|webp)"')
-_LOG_SETTINGS = re.compile(r"%7B[\w%.~!*'()-]{2,400000}%7D")
+_URL_ENCODED = re.compile(r"[\w%.~/-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ def _log_parts(text: str) -> Iterator[tuple[str, str]]:
     marks = list(_LOG_PART.finditer(text))
     for number, mark in enumerate(marks):
         end = marks[number + 1].start() if number + 1 < len(marks) else len(text)
-        found = _LOG_SETTINGS.search(text, mark.end(), end)
-        if found:
-            yield f"{mark.group(1)}.{mark.group(2)}", unquote(found.group())
+        start = text.find("%7B", mark.end(), end)
+        if start >= 0:
+            encoded = _URL_ENCODED.match(text, start, end)
+            yield f"{mark.group(1)}.{mark.group(2)}", unquote(encoded.group() if encoded else "")
