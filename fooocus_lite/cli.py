@@ -34,8 +34,9 @@ COMMANDS = {
     "replay": "draw a saved picture again, pixel for pixel",
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
-    "import-fooocus": "take over styles, presets, word lists and favourites of a Fooocus folder",
+    "import-fooocus": "take over styles, presets, word lists, favourites and pictures of a Fooocus folder",
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
+    "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -106,14 +107,15 @@ def make_parser() -> argparse.ArgumentParser:
         _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
+    made["read"].add_argument("path", metavar="IMAGE", type=Path, help="a PNG, JPEG, WebP or text file; - = piped")
     for name in ("generate", "replay"):
         made[name].add_argument(
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
     made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
-    speaking = ("generate", "replay", "styles", "presets", "wildcards", "import-fooocus", "settings", "doctor", "bench")
-    for name in speaking:
-        made[name].add_argument("--json", action="store_true", help="print JSON for programs")
+    for name in COMMANDS:
+        if name not in ("serve", "test"):
+            made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
@@ -174,6 +176,7 @@ def run_generate(options: argparse.Namespace) -> int:
     """`generate`."""
     from fooocus_lite.foreground import make_jobs
     from fooocus_lite.library import load_library
+    from fooocus_lite.teller import plan_text
 
     settings = _quiet(options)
     library = load_library(settings)
@@ -182,7 +185,7 @@ def run_generate(options: argparse.Namespace) -> int:
     jobs = make_jobs(_recipe_of(options), library)
     if options.dry_run:
         for job in jobs:
-            print(_plan_as_json(job) if options.json else _plan_as_text(job))
+            print(plan_text(job, as_json=options.json))
         return 0
     return _draw(jobs, library, settings, options)
 
@@ -193,21 +196,6 @@ def _quiet(options: argparse.Namespace) -> Settings:
     if not options.debug and settings.sources["log_level"] == "default":
         logging.getLogger().setLevel(logging.ERROR)
     return settings
-
-
-def _plan_as_json(job: Job) -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(job.plan), ensure_ascii=False)
-
-
-def _plan_as_text(job: Job) -> str:
-    plan = job.plan
-    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
-    lines += [f"  wanted:   {text}" for text in plan.texts]
-    lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
-    lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
-    return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
@@ -222,7 +210,8 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
     teller = Teller(len(jobs), as_json=options.json, debug=options.debug)
     try:
-        for job, event in draw(jobs, runner, folder, by_day=options.out is None):
+        drawn = draw(jobs, runner, folder, by_day=options.out is None, a1111_text=settings.a1111_text)
+        for job, event in drawn:
             teller.note(*job.notes)
             teller.tell(job, event)
             if isinstance(event, Failed | Cancelled):
@@ -246,30 +235,38 @@ def run_replay(options: argparse.Namespace) -> int:
 
 def run_styles(options: argparse.Namespace) -> int:
     """`styles`."""
-    from fooocus_lite.commands_library import styles_text
+    from fooocus_lite.commands.library import styles_text
 
     return _show_library(options, styles_text)
 
 
 def run_presets(options: argparse.Namespace) -> int:
     """`presets`."""
-    from fooocus_lite.commands_library import presets_text
+    from fooocus_lite.commands.library import presets_text
 
     return _show_library(options, presets_text)
 
 
 def run_wildcards(options: argparse.Namespace) -> int:
     """`wildcards`."""
-    from fooocus_lite.commands_library import wildcards_text
+    from fooocus_lite.commands.library import wildcards_text
 
     return _show_library(options, wildcards_text)
 
 
 def run_import_fooocus(options: argparse.Namespace) -> int:
     """`import-fooocus`."""
-    from fooocus_lite.commands_library import import_text
+    from fooocus_lite.commands.library import import_text
 
     print(import_text(options.path, _quiet(options), as_json=options.json))
+    return 0
+
+
+def run_read(options: argparse.Namespace) -> int:
+    """`read`."""
+    from fooocus_lite.commands.read import read
+
+    print(read(options.path, _quiet(options), as_json=options.json))
     return 0
 
 
@@ -352,7 +349,8 @@ def run_serve(options: argparse.Namespace) -> int:
         address = address_of(listening)
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=library, output_dir=settings.output_dir)
+        runners, folder, a1111 = [LocalRunner(options=engine)], settings.output_dir, settings.a1111_text
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=folder, a1111_text=a1111)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:

@@ -15,14 +15,16 @@ from typing import Any, cast
 from fooocus_lite import fooocus_presets
 from fooocus_lite.choices import read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
-from fooocus_lite.errors import NotFound
+from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
 from fooocus_lite.fooocus_folder import SIGNS, FooocusFolder, find_root, read_fooocus
 from fooocus_lite.fooocus_names import STYLE_FILES, moved_to_top, style_name
 from fooocus_lite.library import load_library
 from fooocus_lite.library_json import json_files, read_json, read_object, read_rows
+from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.preset_files import INITIAL
 from fooocus_lite.settings import Settings
+from fooocus_lite.store import open_store
 
 MAX_LIST_BYTES = 8_000_000
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
@@ -127,6 +129,27 @@ def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report)
     _count(report, len(new), "favourite")
 
 
+def _take_pictures(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """The history gets them; the files stay where they lie."""
+    if not fooocus.outputs.is_dir() or not any(fooocus.outputs.iterdir()):
+        return
+    try:
+        store = open_store(settings.data_dir)
+    except DiskProblem:
+        raise
+    except FooocusError as exc:  # a server runs
+        report.left.append(f"The pictures in {fooocus.outputs} are not in the history yet. {exc}")
+        return
+    try:
+        pictures = import_outputs(fooocus.outputs, store.queue, load_library(settings))
+    finally:
+        store.close()
+    report.left += pictures.problems
+    _count(report, pictures.added, "picture in the history", "pictures in the history")
+    if pictures.bare:
+        report.left.append(f"{pictures.bare} of the pictures say nothing about how they were made.")
+
+
 def _style_names(fooocus: FooocusFolder) -> Iterable[str]:
     """The names in the order in which Fooocus lists them before anybody moves one."""
     order = {name: number for number, name in enumerate(STYLE_FILES)}
@@ -152,8 +175,6 @@ def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) ->
         if there:
             name = kind.removeprefix("path_").replace("_", " ")
             report.left.append(f"The folder of {name} stays where it is: {', '.join(there)}.")
-    if fooocus.outputs.is_dir():
-        report.left.append(f"Your pictures stay where they are: {fooocus.outputs}.")
 
 
 #: Each is given the Fooocus folder, our settings, and the report to which it adds.
@@ -162,6 +183,7 @@ STEPS: tuple[Callable[[FooocusFolder, Settings, Report], None], ...] = (
     _take_presets,
     _take_wildcards,
     _take_favourites,
+    _take_pictures,
     _note_languages,
     _note_folders,
 )

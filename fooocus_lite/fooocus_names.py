@@ -9,9 +9,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fooocus_lite.errors import UnknownName
-from fooocus_lite.registry import SAMPLERS, find_sampler
-
 #: Its own style files, in the order in which it loads them; any other file comes before.
 STYLE_FILES = (
     "sdxl_styles_fooocus.json",
@@ -41,33 +38,11 @@ SCHEDULES = (
     "normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "lcm", "turbo",
     "align_your_steps", "tcd", "edm_playground_v2.5",
 )  # fmt: skip
-#: Its samplers → the one of ours that comes nearest, where no alias in the registry says it exactly.
-NEAREST_SAMPLER = {
-    "euler": "euler",
-    "euler_ancestral": "euler_ancestral",
-    "heun": "dpmpp_2m_karras",
-    "heunpp2": "dpmpp_2m_karras",
-    "dpm_2": "dpmpp_2m_karras",
-    "dpm_2_ancestral": "euler_ancestral",
-    "lms": "dpmpp_2m_karras",
-    "dpm_fast": "dpmpp_2m_karras",
-    "dpm_adaptive": "dpmpp_2m_karras",
-    "dpmpp_2s_ancestral": "euler_ancestral",
-    "dpmpp_sde": "dpmpp_2m_sde_karras",
-    "dpmpp_sde_gpu": "dpmpp_2m_sde_karras",
-    "dpmpp_2m": "dpmpp_2m_karras",
-    "dpmpp_2m_sde": "dpmpp_2m_sde_karras",
-    "dpmpp_2m_sde_gpu": "dpmpp_2m_sde_karras",
-    "dpmpp_3m_sde": "dpmpp_2m_sde_karras",
-    "dpmpp_3m_sde_gpu": "dpmpp_2m_sde_karras",
-    "ddpm": "euler_ancestral",
-    "lcm": "lcm",
-    "tcd": "lcm",
-    "restart": "dpmpp_2m_karras",
-    "ddim": "euler",
-    "uni_pc": "uni_pc",
-    "uni_pc_bh2": "uni_pc",
-}
+SAMPLER_NAMES = (
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive",
+    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu",
+    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "tcd", "restart", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,25 +72,6 @@ def style_name(written: str) -> str:
     words = (word.capitalize() for word in written.replace("-", " ").split())
     text = " ".join({"Sai": "SAI", "Mre": "MRE"}.get(word, word) for word in words)
     return text.replace("3d", "3D").replace("(s", "(S")
-
-
-def nearest_sampler(sampler: str, schedule: str) -> tuple[str, bool]:
-    """(our sampler, whether it walks just so) for a sampler and schedule of Fooocus.
-
-    Raises:
-        UnknownName: Fooocus has no such sampler.
-    """
-    for name in (f"{sampler}_{schedule}", sampler):
-        try:
-            key = find_sampler(name)
-        except UnknownName:
-            continue
-        is_karras = bool(SAMPLERS[key].config.get("use_karras_sigmas"))
-        return key, schedule in (("karras",) if is_karras else ("normal", sampler))
-    if sampler in NEAREST_SAMPLER:
-        return NEAREST_SAMPLER[sampler], False
-    names = ", ".join(NEAREST_SAMPLER)
-    raise UnknownName(f"Fooocus has no sampler {sampler[:60]!r}.", f"Its samplers are: {names}.", field="sampler")
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

@@ -14,9 +14,10 @@ from pathlib import PureWindowsPath
 from typing import Any, cast
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.fooocus_names import NEAREST_SAMPLER, PERFORMANCES, SCHEDULES, nearest_sampler, parse_size
+from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, parse_size
 from fooocus_lite.recipe import MAX_COUNT, Recipe, parse_recipe, shown
 from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.sampler_names import nearest_sampler
 
 Lora = tuple[bool, str, float]
 NO_FILE = "None"
@@ -317,7 +318,7 @@ KEYS: dict[str, Key] = {
     "default_sample_sharpness": Key(2.0, _number(0, 30), "a number from 0 to 30"),
     "default_cfg_tsnr": Key(7.0, _number(1, 30), "a number from 1 to 30"),
     "default_clip_skip": Key(2, _whole(1, 12), "a whole number from 1 to 12"),
-    "default_sampler": Key("dpmpp_2m_sde_gpu", _one_of(NEAREST_SAMPLER), "a sampler of Fooocus"),
+    "default_sampler": Key("dpmpp_2m_sde_gpu", _one_of(SAMPLER_NAMES), "a sampler of Fooocus"),
     "default_scheduler": Key("karras", _one_of(SCHEDULES), "a scheduler of Fooocus"),
     "default_overwrite_step": Key(-1, _whole(-1, 200), "a whole number from -1 to 200"),
     "default_overwrite_switch": Key(-1, _number(-1, 200), "a number from -1 to 200"),

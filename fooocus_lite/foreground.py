@@ -70,7 +70,9 @@ def _has_words(info: PictureInfo) -> bool:
     return bool(info.texts or info.negative_texts)
 
 
-def draw(jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool = True) -> Iterator[tuple[Job, Event]]:
+def draw(
+    jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool = True, a1111_text: bool = True
+) -> Iterator[tuple[Job, Event]]:
     """Draw one job after the other; `ImageSaved` comes when the picture is on disk, before its `Finished`.
 
     Raises:
@@ -85,5 +87,8 @@ def draw(jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool 
             if isinstance(event, Finished) and image is not None:
                 info = describe_picture(job.recipe, job.plan, image.facts)
                 name = secrets.token_hex(6)
-                yield job, save_image(image, info, task_id=name, output_dir=output_dir, by_day=by_day)
+                saved = save_image(
+                    image, info, task_id=name, output_dir=output_dir, by_day=by_day, a1111_text=a1111_text
+                )
+                yield job, saved
             yield job, event

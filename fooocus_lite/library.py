@@ -87,12 +87,9 @@ class Library:
         known = self.known_style(name)
         if known is not None:
             return known
-        normal = normal_name(name)
-        if normal in STYLE_ALIASES:
-            problem = f"There is no style {name[:60]!r}: in Fooocus it lengthens the prompt, which is not done here."
-            raise UnknownName(problem, "Leave it out.", field="styles")
-        if normal.startswith(STYLE_PREFIXES) and not self._has_fooocus_styles:
-            raise UnknownName(f"There is no style {name[:60]!r}.", FROM_FOOOCUS, field="styles")
+        problem, hint = self._unknown_style(name)
+        if hint:
+            raise UnknownName(problem, hint, field="styles")
         return _find(self.styles, name, "style", "styles")
 
     def known_style(self, name: str) -> Style | None:
@@ -111,11 +108,21 @@ class Library:
         found: list[str] = []
         left_out: list[str] = []
         for name in names:
-            try:
-                found.append(self.find_style(name).name)
-            except UnknownName as exc:
-                left_out.append(f"{exc.problem} {exc.hint if exc.hint == FROM_FOOOCUS else 'It was left out.'}")
+            style = self.known_style(name)
+            if style is not None:
+                found.append(style.name)
+            else:  # without a search for near names, which would take far longer
+                problem, hint = self._unknown_style(name)
+                left_out.append(f"{problem} {hint if hint == FROM_FOOOCUS else 'It was left out.'}")
         return tuple(found), tuple(left_out)
+
+    def _unknown_style(self, name: str) -> tuple[str, str]:
+        """(problem, hint) of a style that is not here; the hint is empty where a near name may help."""
+        normal, problem = normal_name(name), f"There is no style {name[:60]!r}"
+        if normal in STYLE_ALIASES:
+            return f"{problem}: in Fooocus it lengthens the prompt, which is not done here.", "Leave it out."
+        is_fooocus = normal.startswith(STYLE_PREFIXES) and not self._has_fooocus_styles
+        return f"{problem}.", FROM_FOOOCUS if is_fooocus else ""
 
     def pick_styles(self, names: Iterable[str], model: CatalogEntry, seed: int) -> tuple[str, ...]:
         """The names as the library writes them, with each `RANDOM_STYLE` replaced by one that the seed picks.

@@ -18,6 +18,8 @@ from fooocus_lite.wildcards import FindList, Wildcards, choose_from_arrays, orde
 
 #: Lines that are a text of their own; what follows is joined to the last of them.
 MAX_LINES = 32
+#: Texts that are encoded, those of styles included; what follows is joined to the last of them.
+MAX_TEXTS = 200
 PLACEHOLDER = "{prompt}"
 _SEPARATOR = re.compile(r"-{3,}")
 _COMMAS = re.compile(r" ?,(?: ?,)*")
@@ -169,7 +171,7 @@ def make_texts(
 
 
 def _that_say_something(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(text for text in texts if text) or ("",)
+    return _at_most(MAX_TEXTS, [text for text in texts if text]) or ("",)
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -89,6 +89,14 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("dtype", "text", "auto", "Precision.", "auto, bf16, fp16 or fp32", pattern="auto|bf16|fp16|fp32"),
         Setting("preset", "text", "starter", "Preset that fills what a person leaves open.", "a preset's name"),
+        Setting(
+            "a1111_text",
+            "yes or no",
+            True,
+            "Write the settings into pictures also as the text that Civitai and other programs read.",
+            "yes or no",
+            option="--no-a1111-text",
+        ),
         Setting("preview_fps", "number", 5.0, "Previews a second; 0 shows none.", "0 to 5", 0, 5),
         Setting(
             "log_level",
@@ -122,6 +130,7 @@ class Settings:
     device: str
     dtype: str
     preset: str
+    a1111_text: bool
     preview_fps: float
     log_level: str
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False)

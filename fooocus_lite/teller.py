@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 
 from fooocus_lite.events import Event, Failed, ImageSaved, Progress, PromptReady
 from fooocus_lite.foreground import Job
+
+
+def plan_text(job: Job, *, as_json: bool) -> str:
+    """What would be drawn."""
+    plan = job.plan
+    if as_json:
+        return json.dumps(asdict(plan), ensure_ascii=False)
+    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
+    lines += [f"  wanted:   {text}" for text in plan.texts]
+    lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
+    lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
+    return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 
 
 class Teller:

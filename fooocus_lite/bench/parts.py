@@ -17,7 +17,9 @@ import psutil
 from fooocus_lite.attention_weights import parse_weights
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.report import Row
+from fooocus_lite.bench.samples import write_samples
 from fooocus_lite.library import load_library
+from fooocus_lite.metadata import read_file
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings, load_settings
@@ -189,6 +191,19 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
     with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
         yield Row("host syncs outside previews", loop.ask("host_reads"), 0, f"in {bench.plan.steps} steps", "")
         yield Row("text encoder runs, same words again", loop.ask("encoder_runs"), 0, "in the second task", "")
+
+
+def measure_reading(bench: Bench) -> Iterator[Row]:
+    """The settings in pictures of every known program, read one after the other, names looked up."""
+    library = load_library(bench.settings)
+    paths = write_samples(bench.folder / "reading")
+    read_file(paths[0], library)  # the first one imports
+    started = time.process_time()  # of one core, whatever else the machine does
+    for number in range(MANY):
+        read_file(paths[number % len(paths)], library)
+    seconds = time.process_time() - started
+    how = f"{MANY / seconds:,.0f} a second on one core; {len(paths)} files in five schemes, in the system's cache"
+    yield Row("reading a picture's settings", seconds / MANY * 1e6, 2_000, how, "µs")
 
 
 def measure_bytes(bench: Bench) -> Iterator[Row]:

@@ -18,6 +18,8 @@ from fooocus_lite.web.schemas import problem_response
 MAX_BODY_BYTES = 1_000_000
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
 MAX_DRAINED_BYTES = 16_000_000
+#: Paths whose routes take their bodies in by themselves (`fooocus_lite.web.uploads`), with a bound of their own.
+STREAMED = frozenset({"/v1/read"})
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 CONTENT_POLICY = (
@@ -45,10 +47,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
-        if refusal is None and scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        if refusal is None and scope["type"] == "http" and _is_bounded_here(scope["path"]):
             body = await _read_body(scope, receive)
             if body is None:
-                refusal = _too_large()
+                refusal = too_large(MAX_BODY_BYTES)
             else:
                 receive = _replay(body, receive)
         if refusal is None:
@@ -98,8 +100,13 @@ def _is_visit(scope: Scope, headers: Headers) -> bool:
     return scope["path"] == "/" and scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate"
 
 
-def _too_large() -> FooocusError:
-    limit = f"{MAX_BODY_BYTES // 1000:,} kB"
+def _is_bounded_here(path: str) -> bool:
+    return path.startswith("/v1/") and path not in STREAMED
+
+
+def too_large(max_bytes: int) -> FooocusError:
+    """The answer to a body of more than ``max_bytes``."""
+    limit = f"{max_bytes // 1000:,} kB"
     return FooocusError("The request is too large.", f"Send at most {limit}.", code="too_large")
 
 

@@ -11,7 +11,9 @@ from fooocus_lite.errors import NotFound
 from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import load_library
 from fooocus_lite.settings import Settings, load_settings
+from fooocus_lite.store import open_store
 from tests import fooocus_like
+from tests.deeds.foreign import png
 
 
 @pytest.fixture
@@ -50,8 +52,24 @@ def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: P
         "2 favourites.",
     ]
     left = "\n".join(report.left)
-    assert "The language xx (1 sentences)" in left and "models/checkpoints" in left and "outputs" in left
+    assert "The language xx (1 sentences)" in left and "models/checkpoints" in left
     assert "'Fooocus V2'" in left, "it was moved to the top too, and is not here"
+
+
+def test_pictures_are_in_the_history_once_and_stay_where_they_lie(fooocus: Path, settings: Settings) -> None:
+    picture = fooocus / "outputs" / "2024-02-03" / "2024-02-03_04-05-06_7890.png"
+    picture.parent.mkdir()
+    picture.write_bytes(png(parameters='a fox\nSteps: 5, Sampler: Euler, Seed: 7, Size: 48x32, Styles: ["SAI Anime"]'))
+    assert "1 picture in the history." in import_fooocus(fooocus, settings).done
+    assert import_fooocus(fooocus, settings).done == []
+    store = open_store(settings.data_dir)
+    (task,) = store.queue.pictures()
+    assert (task.image_path, task.recipe.seed, task.recipe.styles) == (str(picture), 7, ("SAI Anime",))
+    try:
+        (sentence,) = (one for one in import_fooocus(fooocus, settings).left if "not in the history yet" in one)
+    finally:
+        store.close()
+    assert str(picture.parent.parent) in sentence, "a running server holds the history"
 
 
 def test_imported_presets_stand_alone(fooocus: Path, settings: Settings) -> None:

@@ -155,12 +155,17 @@ def test_generate_without_its_model_says_where_it_should_be(tmp_path: Path, caps
     assert out == "" and "The model absent is not at" in err and "absent.safetensors" in err
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_replay_of_what_holds_no_recipe(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "content, what",
+    [(b"", "holds no recipe"), (b"no picture", "holds no recipe"), (b"\x89PNG\r\n\x1a\n", "is cut short")],
+)
+def test_replay_of_what_holds_no_recipe(
+    tmp_path: Path, content: bytes, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     out, err = said(capsys, "replay", str(path), code=2)
-    assert out == "" and "picture.png holds no recipe. Choose a PNG, JPEG or WebP" in err
+    assert out == "" and f"picture.png {what}. Choose a PNG, JPEG or WebP" in err
     assert "missing.png cannot be read" in said(capsys, "replay", str(tmp_path / "missing.png"), code=2)[1]
 
 

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from fooocus_lite.errors import UnknownName
 from fooocus_lite.fooocus_names import (
-    NEAREST_SAMPLER,
     PERFORMANCES,
+    SAMPLER_NAMES,
     SCHEDULES,
     STYLE_FILES,
     moved_to_top,
-    nearest_sampler,
     parse_size,
     style_name,
 )
 from fooocus_lite.fooocus_presets import KEYS, FooocusPreset, Need, needs_of, read_fooocus_preset, recipe_of
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.sampler_names import nearest_sampler
 
 FACTS: dict[str, Any] = json.loads((Path(__file__).parent / "fooocus_facts.json").read_text(encoding="utf-8"))
 PRESETS = list(FACTS["preset_to_settings"])
@@ -211,7 +211,7 @@ def test_style_names(written: str, name: str) -> None:
 
 
 def test_the_tables_are_fooocus_s() -> None:
-    assert NEAREST_SAMPLER.keys() == FACTS["samplers"].keys()
+    assert list(SAMPLER_NAMES) == list(FACTS["samplers"])
     assert list(SCHEDULES) == FACTS["schedulers"]
     assert {name: (mode.steps, mode.lora) for name, mode in PERFORMANCES.items()} == {
         name: (row["steps"], row["lora"]) for name, row in FACTS["performance"].items()
@@ -232,6 +232,10 @@ def test_exact_samplers_are_said_to_be() -> None:
     assert nearest_sampler("dpmpp_2m", "karras") == ("dpmpp_2m_karras", True)
     assert nearest_sampler("euler", "karras") == ("euler", False)
     assert nearest_sampler("lcm", "lcm") == ("lcm", True)
+    assert nearest_sampler("restart", "karras") == ("dpmpp_2m_karras", False)
+    assert nearest_sampler("dpm_2_ancestral", "normal") == ("euler_ancestral", False)
+    assert nearest_sampler("dpmpp_3m_sde_gpu", "karras") == ("dpmpp_2m_sde_karras", False)
+    assert nearest_sampler("DPM++ 2M Karras", "") == nearest_sampler("dpmpp_2m_k", "") == ("dpmpp_2m_karras", True)
     with pytest.raises(UnknownName):
         nearest_sampler("nope", "karras")
 

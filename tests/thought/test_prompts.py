@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fooocus_lite.prompt_tags import LoraTag
 from fooocus_lite.prompts import (
     MAX_LINES,
+    MAX_TEXTS,
     Words,
     apply_style,
     clean_lines,
@@ -107,6 +108,12 @@ def test_what_says_nothing_is_no_text() -> None:
     assert make_texts([], [], []) == (("",), ("",))
     assert make_texts([""], [""], [A, ("", "")]) == (("x y",), ("n1",))
     assert make_texts([""], [""], [B]) == (("z",), ("n2",))
+
+
+def test_texts_too_many_are_joined_not_lost() -> None:
+    lines = "\n".join(map(str, range(MAX_TEXTS + 1)))
+    for texts in make_texts([], [], [(lines, lines)]):
+        assert len(texts) == MAX_TEXTS and texts[-1] == f"{MAX_TEXTS - 1}, {MAX_TEXTS}"
 
 
 @given(st.text(), st.text(), st.lists(st.tuples(st.text(), st.text()), max_size=4))
