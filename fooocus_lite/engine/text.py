@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,7 +226,7 @@ class _Encoder:
         return torch.tensor([row + [1.0] * (length - len(row)) for row in rows], device=self._device)
 
     @contextmanager
-    def _own_vectors(self, rows: list[list[Token]]) -> Iterator[None]:
+    def _own_vectors(self, rows: list[list[Token]]) -> Generator[None]:
         """Tokens with a vector of their own get it in place of the vocabulary's, until the block ends."""
         places = [
             (row, column, token.vector)
