@@ -24,7 +24,6 @@ from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fooocus_lite.events import Event
     from fooocus_lite.foreground import Job
     from fooocus_lite.library import Library
     from fooocus_lite.recipe import Recipe
@@ -33,6 +32,11 @@ COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
     "replay": "draw a saved picture again, pixel for pixel",
+    "styles": "list the styles",
+    "presets": "list the presets, what they need and what of them cannot be done here",
+    "import-fooocus": "take over styles, presets, word lists, favourites and pictures of a Fooocus folder",
+    "wildcards": "list the word lists that __name__ in a prompt takes a word from",
+    "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -47,11 +51,14 @@ RECIPE_OPTIONS = {
     "model": ("NAME", "model"),
     "seed": ("N", "seed of the first picture; random when left out"),
     "count": ("N", "how many pictures"),
+    "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
+    "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
     "size": ("WxH", "width and height in pixels, such as 128x192"),
     "steps": ("N", "denoising steps"),
     "sampler": ("NAME", "sampler"),
     "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
     "sag_scale": ("X", "self-attention guidance; 0 = off"),
+    "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
     "format": ("png|jpeg|webp", "file format"),
 }
 FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
@@ -100,18 +107,21 @@ def make_parser() -> argparse.ArgumentParser:
         _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
+    made["read"].add_argument("path", metavar="IMAGE", type=Path, help="a PNG, JPEG, WebP or text file; - = piped")
     for name in ("generate", "replay"):
         made[name].add_argument(
             "--out", metavar="DIR", type=Path, help="put the pictures here; else into output_dir, by day"
         )
-    for name in ("generate", "replay", "settings", "doctor", "bench"):
-        made[name].add_argument("--json", action="store_true", help="print JSON for programs")
+    made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
+    for name in COMMANDS:
+        if name not in ("serve", "test"):
+            made[name].add_argument("--json", action="store_true", help="print JSON for programs")
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
 
 def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
-    run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name}", run_serve)
+    run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name.replace('-', '_')}", run_serve)
     command: argparse.ArgumentParser = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
     command.set_defaults(run=run)
     command.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
@@ -126,7 +136,7 @@ def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> 
         if row.flag.startswith("--no-"):
             group.add_argument(row.flag, dest=row.name, action="store_const", const=False, help=f"not: {row.help}")
         else:
-            text = f"{row.help} {row.allowed}; default {row.default}".replace("%", "%%")
+            text = f"{row.help} {row.allowed}; default {row.default or 'none'}".replace("%", "%%")
             group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
@@ -158,8 +168,7 @@ def _recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
         if match is None:
             raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
         values |= {"width": match.group(1), "height": match.group(2)}
-    if values["image_format"] == "jpg":
-        values["image_format"] = "jpeg"
+    values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
     return parse_wish({name: value for name, value in values.items() if value is not None}, library)
 
 
@@ -167,6 +176,7 @@ def run_generate(options: argparse.Namespace) -> int:
     """`generate`."""
     from fooocus_lite.foreground import make_jobs
     from fooocus_lite.library import load_library
+    from fooocus_lite.teller import plan_text
 
     settings = _quiet(options)
     library = load_library(settings)
@@ -175,7 +185,7 @@ def run_generate(options: argparse.Namespace) -> int:
     jobs = make_jobs(_recipe_of(options, library), library)
     if options.dry_run:
         for job in jobs:
-            print(_plan_as_json(job) if options.json else _plan_as_text(job))
+            print(plan_text(job, as_json=options.json))
         return 0
     return _draw(jobs, library, settings, options)
 
@@ -188,32 +198,20 @@ def _quiet(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _plan_as_json(job: Job) -> str:
-    from dataclasses import asdict
-
-    return json.dumps(asdict(job.plan), ensure_ascii=False)
-
-
-def _plan_as_text(job: Job) -> str:
-    plan = job.plan
-    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
-    lines += [f"  wanted:   {text}" for text in plan.texts]
-    lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
-    return "\n".join([*lines, *(f"  note:     {note}" for note in plan.warnings)])
-
-
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
     from fooocus_lite.events import Cancelled, Failed
     from fooocus_lite.foreground import draw
     from fooocus_lite.runner import LocalRunner
+    from fooocus_lite.teller import Teller
 
     for job in jobs:
         library.check_available(job.plan.model.name)
     folder = Path(os.path.abspath(options.out)) if options.out else settings.output_dir
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
-    teller = _Teller(len(jobs), options)
+    teller = Teller(len(jobs), as_json=options.json, debug=options.debug)
     try:
-        for job, event in draw(jobs, runner, folder, by_day=options.out is None):
+        drawn = draw(jobs, runner, folder, by_day=options.out is None, a1111_text=settings.a1111_text)
+        for job, event in drawn:
             teller.note(*job.notes)
             teller.tell(job, event)
             if isinstance(event, Failed | Cancelled):
@@ -225,57 +223,6 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
     return 0 if teller.saved == len(jobs) else 1
 
 
-class _Teller:
-    """Pictures to stdout, everything else to stderr; progress on one line, and only on a terminal."""
-
-    def __init__(self, pictures: int, options: argparse.Namespace) -> None:
-        self.saved = 0
-        self._pictures = pictures
-        self._options = options
-        self._noted: set[str] = set()
-        self._has_bar = False
-
-    def tell(self, job: Job, event: Event) -> None:
-        """Print what a person wants to know of one event."""
-        from fooocus_lite.events import Failed, ImageSaved, Progress, PromptReady
-
-        match event:
-            case PromptReady():
-                self.note(*event.warnings)
-            case Progress() if sys.stderr.isatty():
-                text = f"picture {self.saved + 1} of {self._pictures}, step {event.step} of {event.steps}"
-                print(f"\r  {text:<60}", end="", file=sys.stderr)
-                self._has_bar = True
-            case ImageSaved():
-                self._clear()
-                self.saved += 1
-                facts = {"path": event.path, "seed": job.plan.seed, "width": event.width, "height": event.height}
-                print(json.dumps(facts, ensure_ascii=False) if self._options.json else event.path, flush=True)
-            case Failed():
-                self.complain(f"{event.problem} {event.hint}".strip())
-                if self._options.debug and event.details:
-                    self.complain(event.details)
-            case _:
-                pass
-
-    def note(self, *sentences: str) -> None:
-        """Each sentence once."""
-        for sentence in sentences:
-            if sentence not in self._noted:
-                self._noted.add(sentence)
-                self.complain(sentence)
-
-    def complain(self, what: object) -> None:
-        """A line on stderr."""
-        self._clear()
-        print(what, file=sys.stderr)
-
-    def _clear(self) -> None:
-        if self._has_bar:
-            print("\r" + " " * 62 + "\r", end="", file=sys.stderr)
-            self._has_bar = False
-
-
 def run_replay(options: argparse.Namespace) -> int:
     """`replay`."""
     from fooocus_lite.foreground import make_replay
@@ -284,6 +231,53 @@ def run_replay(options: argparse.Namespace) -> int:
     settings = _quiet(options)
     library = load_library(settings)
     return _draw([make_replay(options.path, library)], library, settings, options)
+
+
+def run_styles(options: argparse.Namespace) -> int:
+    """`styles`."""
+    from fooocus_lite.commands.library import styles_text
+
+    return _show_library(options, styles_text)
+
+
+def run_presets(options: argparse.Namespace) -> int:
+    """`presets`."""
+    from fooocus_lite.commands.library import presets_text
+
+    return _show_library(options, presets_text)
+
+
+def run_wildcards(options: argparse.Namespace) -> int:
+    """`wildcards`."""
+    from fooocus_lite.commands.library import wildcards_text
+
+    return _show_library(options, wildcards_text)
+
+
+def run_import_fooocus(options: argparse.Namespace) -> int:
+    """`import-fooocus`."""
+    from fooocus_lite.commands.library import import_text
+
+    print(import_text(options.path, _quiet(options), as_json=options.json))
+    return 0
+
+
+def run_read(options: argparse.Namespace) -> int:
+    """`read`."""
+    from fooocus_lite.commands.read import read
+
+    print(read(options.path, _quiet(options), as_json=options.json))
+    return 0
+
+
+def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> int:
+    from fooocus_lite.library import load_library
+
+    library = load_library(_quiet(options))
+    for problem in library.problems:
+        print(problem, file=sys.stderr)
+    print(text_of(library, as_json=options.json))
+    return 0
 
 
 def run_settings(options: argparse.Namespace) -> int:
@@ -299,7 +293,7 @@ def run_settings(options: argparse.Namespace) -> int:
         return 0
     width = max(len(str(value)) for _, value, _ in rows)
     for row, value, source in rows:
-        print(f"{row.name:<13} {value!s:<{width}}  {source}")
+        print(f"{row.name:<13} {'' if value is None else value!s:<{width}}  {source}")
     return 0
 
 
@@ -355,7 +349,8 @@ def run_serve(options: argparse.Namespace) -> int:
         address = address_of(listening)
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        dispatcher = Dispatcher(store, [LocalRunner(options=engine)], library=library, output_dir=settings.output_dir)
+        runners, folder, a1111 = [LocalRunner(options=engine)], settings.output_dir, settings.a1111_text
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=folder, a1111_text=a1111)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:

@@ -24,14 +24,14 @@ def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:
     )
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """``data`` at ``path``, flushed to the disk; a crash leaves a ``.part`` file or nothing, never half a picture.
+def write_atomic(path: Path, data: bytes, *, replace: bool = False) -> None:
+    """``data`` at ``path``, flushed to the disk; a crash leaves a ``.part`` file or nothing, never half a file.
 
     Raises:
-        FileExistsError: ``path`` is taken; it is left alone.
+        FileExistsError: ``path`` is taken; it is left alone, unless ``replace`` allows to write anew.
         OSError: the disk said no; the part file is removed.
     """
-    if path.exists():
+    if path.exists() and not replace:
         raise FileExistsError(errno.EEXIST, "already there", str(path))
     part = path.with_name(path.name + ".part")
     try:

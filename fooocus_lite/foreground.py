@@ -16,7 +16,7 @@ from fooocus_lite.events import Event, Finished, ImageReady
 from fooocus_lite.images import save_image
 from fooocus_lite.library import Library
 from fooocus_lite.picture_text import PictureInfo, describe_picture, read_picture
-from fooocus_lite.plan import Plan, expand, make_plan
+from fooocus_lite.plan import Plan, batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 
@@ -36,10 +36,11 @@ def make_jobs(recipe: Recipe, library: Library) -> list[Job]:
     Raises:
         FooocusError: the recipe names something that is not there or out of range.
     """
-    jobs = [
-        Job(one, make_plan(one, library, one.seed or 0)) for one in expand(recipe, library, secrets.randbelow(2**32))
-    ]
-    return [dataclasses.replace(job, notes=job.plan.warnings) for job in jobs]
+    pictures = expand(recipe, library, secrets.randbelow(2**32))
+    plans = [make_plan(one, library, one.seed or 0) for one in pictures]
+    jobs = [Job(one, plan, plan.warnings) for one, plan in zip(pictures, plans, strict=True)]
+    notes = dict.fromkeys((*jobs[0].notes, *batch_notes(pictures, library)))
+    return [dataclasses.replace(jobs[0], notes=tuple(notes)), *jobs[1:]]
 
 
 def make_replay(path: Path, library: Library) -> Job:
@@ -59,7 +60,7 @@ def make_replay(path: Path, library: Library) -> Job:
         notes.append(f"{exc.problem} The words it gave are in the picture, so they are used as they were.")
     else:
         if _has_words(info) and (plan.texts, plan.negative_texts) != (info.texts, info.negative_texts):
-            notes.append("A style has changed since this picture was made; its words of then are used.")
+            notes.append("A style or word list has changed since this picture was made; its words of then are used.")
     if _has_words(info):
         plan = dataclasses.replace(plan, texts=info.texts, negative_texts=info.negative_texts)
     return Job(recipe, plan, (*notes, *plan.warnings))
@@ -69,7 +70,9 @@ def _has_words(info: PictureInfo) -> bool:
     return bool(info.texts or info.negative_texts)
 
 
-def draw(jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool = True) -> Iterator[tuple[Job, Event]]:
+def draw(
+    jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool = True, a1111_text: bool = True
+) -> Iterator[tuple[Job, Event]]:
     """Draw one job after the other; `ImageSaved` comes when the picture is on disk, before its `Finished`.
 
     Raises:
@@ -84,5 +87,8 @@ def draw(jobs: Sequence[Job], runner: Runner, output_dir: Path, *, by_day: bool 
             if isinstance(event, Finished) and image is not None:
                 info = describe_picture(job.recipe, job.plan, image.facts)
                 name = secrets.token_hex(6)
-                yield job, save_image(image, info, task_id=name, output_dir=output_dir, by_day=by_day)
+                saved = save_image(
+                    image, info, task_id=name, output_dir=output_dir, by_day=by_day, a1111_text=a1111_text
+                )
+                yield job, saved
             yield job, event

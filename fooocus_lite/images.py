@@ -10,6 +10,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from PIL import Image
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import FooocusError, NotFound
 from fooocus_lite.events import ImageReady, ImageSaved
-from fooocus_lite.picture_text import PictureInfo, exif_comment, read_picture, read_recipe, to_text
+from fooocus_lite.metadata.parameters import to_parameters
+from fooocus_lite.picture_text import PictureInfo, exif_comment, read_picture, read_recipe, to_text, utf16_comment
 from fooocus_lite.png import encode_png
 from fooocus_lite.recipe import ImageFormat
 
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 THUMBNAIL_BYTES = 20_000
 _MAX_PIXELS = 64_000_000
 _MAX_EXIF_BYTES = 60_000  # a JPEG segment ends at 65,535
-_EXIF_IFD, _USER_COMMENT, _SOFTWARE = 0x8769, 0x9286, 0x0131
+_EXIF_IFD, _USER_COMMENT, _MAKER_NOTE, _SOFTWARE = 0x8769, 0x9286, 0x927C, 0x0131
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _PART = re.compile(r"\d\d-\d\d-\d\d_\d+_[0-9a-f]+\.(png|jpg|webp)\.part")
 _PART_AGE_S = 60.0  # a younger one may be in another program's hands
@@ -45,11 +47,13 @@ def save_image(
     output_dir: Path,
     at: datetime | None = None,
     by_day: bool = True,
+    a1111_text: bool = True,
 ) -> ImageSaved:
     """Write ``output_dir/YYYY-MM-DD/HH-MM-SS_<seed>_<task id>.<suffix>``, flushed and complete.
 
     Args:
         by_day: A folder for each day; without it the picture lies in ``output_dir`` itself.
+        a1111_text: Write the settings once more, as the text that Civitai and other programs read.
 
     Raises:
         DiskProblem: the disk is full or the folder cannot be written to; nothing is left behind.
@@ -60,7 +64,10 @@ def save_image(
     if image_format == "jpeg" and len(text) > _MAX_EXIF_BYTES:
         logger.warning("task %s: its recipe does not fit into a JPEG, so it is saved as PNG", task_id)
         image_format = "png"
-    data = _encode(image, text, image_format, info.app)
+    parameters = to_parameters(info) if a1111_text else None
+    if parameters and image_format == "jpeg" and len(text) + 2 * len(parameters) > _MAX_EXIF_BYTES:
+        parameters = None  # ours is the one that makes the picture again
+    data = _encode(image, {"fooocus_lite": text, "parameters": parameters}, image_format, info.app)
     folder = output_dir / at.strftime("%Y-%m-%d") if by_day else output_dir
     path = folder / f"{at.strftime('%H-%M-%S')}_{info.recipe.seed}_{task_id}{_SUFFIX[image_format]}"
     try:
@@ -71,12 +78,20 @@ def save_image(
     return ImageSaved(path=str(path.absolute()), width=image.width, height=image.height, size_bytes=len(data))
 
 
-def _encode(image: ImageReady, text: str, image_format: ImageFormat, app: str) -> bytes:
+def _encode(image: ImageReady, texts: Mapping[str, str | None], image_format: ImageFormat, app: str) -> bytes:
+    """The file; ``texts`` are ours and, if it is wanted, the one of other programs."""
     if image_format == "png":
-        return encode_png(image.rgb, image.width, image.height, {"fooocus_lite": text, "Software": app})
+        written = {key: text for key, text in texts.items() if text}
+        return encode_png(image.rgb, image.width, image.height, written | {"Software": app})
     exif = Image.Exif()
     exif[_SOFTWARE] = app
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = exif_comment(text)
+    exif_tags = exif.get_ifd(_EXIF_IFD)
+    ours, parameters = texts["fooocus_lite"] or "", texts["parameters"]
+    if parameters:  # other programs look into the comment, so ours moves aside
+        exif_tags[_MAKER_NOTE] = ours.encode("ascii")
+        exif_tags[_USER_COMMENT] = utf16_comment(parameters)
+    else:
+        exif_tags[_USER_COMMENT] = exif_comment(ours)
     options: dict[str, Any] = {"quality": 95, "subsampling": 0} if image_format == "jpeg" else {"quality": 92}
     buffer = io.BytesIO()
     picture = Image.frombytes("RGB", (image.width, image.height), image.rgb)

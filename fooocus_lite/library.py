@@ -8,22 +8,40 @@ in `Library.problems` and the rest still loads.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from math import gcd
+from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
-from fooocus_lite.errors import MissingModel, UnknownName
-from fooocus_lite.library_files import CatalogEntry, Preset, Style
+from fooocus_lite.choices import default_preset, read_choices
+from fooocus_lite.errors import BadValue, MissingModel, UnknownName
+from fooocus_lite.fooocus_folder import fooocus_root
+from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
+from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.library_files import CatalogEntry
+from fooocus_lite.menu import make_menu
+from fooocus_lite.preset_files import Preset, read_presets
+from fooocus_lite.prompt_files import (
+    EMBEDDING_SUFFIXES,
+    ByName,
+    WordList,
+    read_embeddings,
+    read_loras,
+    read_word_lists,
+)
 from fooocus_lite.prompts import normal_name
-from fooocus_lite.recipe import Recipe, describe_range
-from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.registry import FAMILIES, find_sampler
 from fooocus_lite.settings import Settings
+from fooocus_lite.style_files import Style, read_styles
 
 __all__ = ["CatalogEntry", "Library", "LiveLibrary", "Preset", "Style", "load_library"]
 Row = TypeVar("Row")
 _FEW = 8  # names that an error lists
+FROM_FOOOCUS = "It looks like one of Fooocus's: set legacy_folder to your Fooocus folder, or run import-fooocus."
 
 
 @dataclass(frozen=True)
@@ -34,15 +52,23 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        word_lists: What ``__name__`` in a prompt stands for.
+        loras: Paths of what ``<lora:name:1>`` in a prompt names.
+        embeddings: Paths of what ``embedding:name`` in a prompt names.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
+        favourites: Names of styles, the dearest first.
     """
 
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
+    loras: ByName[str] = field(default_factory=ByName[str])
+    embeddings: ByName[str] = field(default_factory=ByName[str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
+    favourites: tuple[str, ...] = ()
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
 
@@ -53,12 +79,70 @@ class Library:
         return load_library(self.settings)
 
     def find_style(self, name: str) -> Style:
-        """The style called so, however it is written.
+        """The style called so, however it is written, or by the name that Fooocus has for it.
 
         Raises:
             UnknownName: there is none; names the nearest.
         """
+        known = self.known_style(name)
+        if known is not None:
+            return known
+        problem, hint = self._unknown_style(name)
+        if hint:
+            raise UnknownName(problem, hint, field="styles")
         return _find(self.styles, name, "style", "styles")
+
+    def known_style(self, name: str) -> Style | None:
+        """The style called so, or ``None``."""
+        normal = normal_name(name)
+        for wanted in (normal, normal_name(STYLE_ALIASES.get(normal, name))):
+            if wanted in self._style_names:
+                return self.styles[self._style_names[wanted]]
+        return None
+
+    def known_styles(self, names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """(names as the library writes them, one sentence for each that is not here and was left out).
+
+        For presets and pictures of other machines and programs, which must not fail because of a style.
+        """
+        found: list[str] = []
+        left_out: list[str] = []
+        for name in names:
+            style = self.known_style(name)
+            if style is not None:
+                found.append(style.name)
+            else:  # without a search for near names, which would take far longer
+                problem, hint = self._unknown_style(name)
+                left_out.append(f"{problem} {hint if hint == FROM_FOOOCUS else 'It was left out.'}")
+        return tuple(found), tuple(left_out)
+
+    def _unknown_style(self, name: str) -> tuple[str, str]:
+        """(problem, hint) of a style that is not here; the hint is empty where a near name may help."""
+        normal, problem = normal_name(name), f"There is no style {name[:60]!r}"
+        if normal in STYLE_ALIASES:
+            return f"{problem}: in Fooocus it lengthens the prompt, which is not done here.", "Leave it out."
+        is_fooocus = normal.startswith(STYLE_PREFIXES) and not self._has_fooocus_styles
+        return f"{problem}.", FROM_FOOOCUS if is_fooocus else ""
+
+    def pick_styles(self, names: Iterable[str], model: CatalogEntry, seed: int) -> tuple[str, ...]:
+        """The names as the library writes them, with each `RANDOM_STYLE` replaced by one that the seed picks.
+
+        It picks, as Fooocus does, with ``random.Random(seed).choice`` in reading order; from what
+        ``model`` has learned, and nothing twice.
+        """
+        styles = [self.find_style(name) for name in names]
+        if all(style.kind != "random" for style in styles):
+            return tuple(style.name for style in styles)
+        rest = [style for style in self.styles.values() if style.kind == "text" and style not in styles]
+        rest = [style for style in rest if style.category in model.style_categories] or rest
+        dice = random.Random(seed)
+        picked: list[str] = []
+        for style in styles:
+            if style.kind == "text":
+                picked.append(style.name)
+            elif rest:
+                picked.append(rest.pop(dice.randrange(len(rest))).name)
+        return tuple(picked)
 
     def find_preset(self, name: str) -> Preset:
         """The preset called so; as `find_style`."""
@@ -67,6 +151,44 @@ class Library:
     def find_model(self, name: str) -> CatalogEntry:
         """The model called so; as `find_style`."""
         return _find(self.models, name, "model", "model")
+
+    def model_for(self, need: Need) -> CatalogEntry | None:
+        """The model whose weights are the file that is needed; else one whose are an older file that serves too."""
+        by_file = {normal_name(Path(entry.path).stem): entry for entry in reversed(list(self.models.values()))}
+        by_file |= {normal_name(entry.name): entry for entry in self.models.values()}
+        entries = [by_file.get(normal_name(replace(need, file=file).name)) for file in (need.file, *need.older)]
+        there = [entry for entry in entries if entry is not None]
+        return next((entry for entry in there if entry.available), entries[0])
+
+    def has(self, need: Need) -> bool:
+        """Is the needed model on this disk?"""
+        entry = self.model_for(need)
+        return entry is not None and entry.available
+
+    def needs_of(self, preset: Preset) -> tuple[Need, ...]:
+        """The files the preset names, and its model when it names none."""
+        model = preset.recipe.model
+        if model is None or any(need.kind == "model" for need in preset.needs):
+            return preset.needs
+        return (Need("model", model), *preset.needs)
+
+    def find_embedding(self, name: str) -> str | None:
+        """The path of the textual inversion called so, with or without its folder and ending, if there is one.
+
+        Raises:
+            BadValue: there is one, but as a pickle.
+        """
+        wanted = name.replace("\\", "/")
+        for suffix in EMBEDDING_SUFFIXES:
+            wanted = wanted[: -len(suffix)] if wanted.lower().endswith(suffix) else wanted
+        path = self.embeddings.find(wanted)
+        if path is not None and not path.lower().endswith(".safetensors"):
+            raise BadValue(
+                f"The embedding {Path(path).name} is a pickle, and opening a pickle can run a stranger's code.",
+                f"Put a .safetensors file of it in its place, or take embedding:{name} out of the prompt.",
+                field="prompt",
+            )
+        return path
 
     def check_available(self, name: str) -> CatalogEntry:
         """The model called so, if its weights are on this disk.
@@ -108,10 +230,22 @@ class Library:
         """
         preset = self.preset_for(recipe)
         wanted = recipe if preset is None else recipe.over(preset.recipe)
-        entry = self.find_model(wanted.model) if wanted.model is not None else self._first_model()
+        entry = self._first_model() if wanted.model is None else self._model_of(wanted.model, preset)
         family = Recipe(styles=(), **FAMILIES[entry.family].defaults)
         names = {"model": entry.name, "preset": recipe.preset if preset is None else preset.name}
         return wanted.over(entry.defaults).over(family).model_copy(update=names)
+
+    def _model_of(self, name: str, preset: Preset | None) -> CatalogEntry:
+        try:
+            return self.find_model(name)
+        except UnknownName:
+            needs = () if preset is None or preset.recipe.model != name else preset.needs
+            need = next((need for need in needs if need.kind == "model"), None)
+            if preset is None or need is None:
+                raise
+            hint = f"It can be had at {need.url}." if need.url else "Choose another preset or model."
+            problem = f"The preset {preset.name} needs the model {need.file}, which is not here."
+            raise MissingModel(problem, hint, field="model") from None
 
     def _first_model(self) -> CatalogEntry:
         for entry in (*(entry for entry in self.models.values() if entry.available), *self.models.values()):
@@ -120,25 +254,16 @@ class Library:
         raise MissingModel("There is no model.", hint, field="model")
 
     def menu(self) -> dict[str, Any]:
-        """Everything a person can choose, JSON-ready: the body of ``GET /v1/menu``."""
-        return {
-            "styles": [
-                {"name": s.name, "category": s.category, "source": s.source, "has_negative": bool(s.negative_prompt)}
-                for s in self.styles.values()
-            ],
-            "presets": [
-                {"name": p.name, "label": p.label, "description": p.description, "source": p.source}
-                | {"recipe": _own_fields(p.recipe)}
-                for p in self.presets.values()
-            ],
-            "models": [_model_row(entry) for entry in self.models.values()],
-            "samplers": [{"id": key, "label": row.label, "min_steps": row.min_steps} for key, row in SAMPLERS.items()],
-            "image_formats": ["png", "jpeg", "webp"],
-            "limits": _limits(),
-            "defaults": self.filled(Recipe()).set_fields() if self.models else {},
-            "default_preset": self.default_preset,
-            "problems": list(self.problems),
-        }
+        """Everything a person can choose, JSON-ready."""
+        return make_menu(self)
+
+    @cached_property
+    def _has_fooocus_styles(self) -> bool:
+        return any(style.category.startswith("Fooocus") for style in self.styles.values())
+
+    @cached_property
+    def _style_names(self) -> dict[str, str]:
+        return {normal_name(name): name for name in self.styles}
 
 
 class LiveLibrary:
@@ -155,7 +280,9 @@ class LiveLibrary:
 
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
-    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in ("preset", "seed"))
+    # clip_skip: pictures from before it existed lack it, and were drawn with what their family says.
+    nobodys = ("preset", "seed", "clip_skip")
+    return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
 def load_library(settings: Settings) -> Library:
@@ -163,28 +290,59 @@ def load_library(settings: Settings) -> Library:
     problems: list[str] = []
     models = files.read_models(settings, problems)
     seen = files.signature(settings, models.values())  # before the rest is read: a later change shows as one
-    styles = files.read_styles(settings, problems)
-    presets = files.read_presets(settings, problems)
-    default = next((name for name in presets if normal_name(name) == normal_name(settings.preset)), "")
-    if not default:
-        source = settings.sources.get("preset", "default")
-        problems.append(f"There is no preset '{settings.preset}' (setting preset, from {source}).")
+    if settings.legacy_folder is not None and fooocus_root(settings) is None:
+        source = settings.sources.get("legacy_folder", "default")
+        problems.append(f"{settings.legacy_folder} holds no Fooocus (setting legacy_folder, from {source}).")
+    styles = read_styles(settings, problems)
+    presets = read_presets(settings, problems)
+    choices = read_choices(settings, problems)
     known = {category for entry in models.values() for category in entry.style_categories}
     library = Library(
-        styles=dict(sorted(styles.items(), key=lambda item: item[1].category not in known)),
-        presets=presets,
+        styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),
         models=models,
-        default_preset=default,
+        word_lists=read_word_lists(settings, problems),
+        loras=read_loras(settings),
+        embeddings=read_embeddings(settings),
         settings=settings,
         signature=seen,
     )
+    presets = {name: _fitted(preset, library) for name, preset in presets.items()}
     problems += [problem for preset in presets.values() for problem in _unknown_names(library, preset)]
-    return replace(library, problems=tuple(problems))
+    wanted, source = default_preset(settings, choices)
+    default = next((name for name in presets if normal_name(name) == normal_name(wanted)), "")
+    if not default:
+        problems.append(f"There is no preset '{wanted}' (setting preset, from {source}).")
+    return replace(
+        library,
+        presets=presets,
+        default_preset=default,
+        favourites=tuple(dict.fromkeys(s.name for name in choices.favourites if (s := library.known_style(name)))),
+        problems=tuple(problems),
+    )
+
+
+def _fitted(preset: Preset, library: Library) -> Preset:
+    """A Fooocus preset with its styles and model as this library names them; others as they are."""
+    if not preset.kept:
+        return preset
+    styles, warnings = (None, ()) if preset.recipe.styles is None else library.known_styles(preset.recipe.styles)
+    update: dict[str, Any] = {} if styles is None else {"styles": styles}
+    for need in (need for need in preset.needs if need.kind == "model"):
+        entry = library.model_for(need)
+        if entry is not None:
+            update["model"] = entry.name
+            if normal_name(need.name) not in map(normal_name, (entry.name, Path(entry.path).stem)):
+                warnings = (*warnings, f"{need.file} is not here; {entry.name}, which the preset allows, is used.")
+    return replace(
+        preset,
+        recipe=preset.recipe.model_copy(update=update),
+        warnings=tuple(dict.fromkeys((*preset.warnings, *warnings))),
+    )
 
 
 def _unknown_names(library: Library, preset: Preset) -> list[str]:
-    """A sentence for each thing the preset names that is not there."""
-    recipe = preset.recipe
+    """A sentence for each thing the preset names that is not there; of Fooocus's, its needs and warnings tell."""
+    recipe = Recipe() if preset.kept else preset.recipe
     found: list[str] = []
     checks: list[tuple[Callable[[str], object], str]] = [(library.find_style, name) for name in recipe.styles or ()]
     checks += [(library.find_model, recipe.model)] if recipe.model is not None else []
@@ -217,38 +375,3 @@ def _find(rows: Mapping[str, Row], name: str, kind: str, field_name: str) -> Row
 
 def _either(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
-
-
-def _model_row(entry: CatalogEntry) -> dict[str, Any]:
-    keys = ("name", "label", "description", "family", "available", "native_size", "min_size", "max_size")
-    sizes = [{"width": w, "height": h, "label": size_label(w, h)} for w, h in entry.aspect_sizes]
-    return {key: getattr(entry, key) for key in keys} | {
-        "size_multiple": entry.size_multiple,
-        "sizes": sizes,
-        "style_categories": list(entry.style_categories),
-        "defaults": _own_fields(entry.defaults),
-    }
-
-
-def _own_fields(recipe: Recipe) -> dict[str, Any]:
-    """What a preset or entry says itself: an untouched prompt is not an empty one."""
-    return recipe.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-
-
-def size_label(width: int, height: int) -> str:
-    """As a person reads it: "128×128 · 1:1"."""
-    common = gcd(width, height)
-    return f"{width}×{height} · {width // common}:{height // common}"
-
-
-def _limits() -> dict[str, dict[str, Any]]:
-    """Range and meaning of every Recipe field, read from the schema."""
-    limits: dict[str, dict[str, Any]] = {}
-    for name, info in Recipe.model_fields.items():
-        row: dict[str, Any] = {"description": info.description, "allowed": describe_range(name)}
-        for rule in info.metadata:
-            for key, word in (("ge", "min"), ("le", "max"), ("max_length", "max_length")):
-                if getattr(rule, key, None) is not None:
-                    row[word] = getattr(rule, key)
-        limits[name] = row
-    return limits

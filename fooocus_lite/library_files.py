@@ -1,57 +1,25 @@
-"""Reading style, preset and catalog files, which people write by hand and get wrong.
-
-Every reader takes a list of problems and adds one sentence per broken file or entry, naming file
-and line or entry; nothing here raises because of what a file holds.
-"""
+"""Catalog files: the models that are known by name; and the signature by which a change on disk is seen."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
-from fooocus_lite.prompts import normal_name
+from fooocus_lite.library_json import called, read_rows, sentence
+from fooocus_lite.preset_files import preset_paths
+from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
 from fooocus_lite.registry import FAMILIES
 from fooocus_lite.settings import Settings
+from fooocus_lite.style_files import style_paths
 
-Source = Literal["shipped", "own"]
-Signature = tuple[tuple[str, int, int], ...]
-MAX_FILE_BYTES = 8_000_000
-
-
-@dataclass(frozen=True)
-class Style:
-    """A template around the prompt.
-
-    Attributes:
-        prompt: Text with ``{prompt}``; without it, it is appended.
-        negative_prompt: Joined to the person's.
-        category: The file it stands in, in words.
-        source: Who wrote it.
-    """
-
-    name: str
-    prompt: str
-    negative_prompt: str = ""
-    category: str = ""
-    source: Source = "shipped"
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A partial Recipe with a name: the file's, without ``.json``."""
-
-    name: str
-    label: str
-    description: str
-    recipe: Recipe
-    source: Source = "shipped"
+Signature = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -90,20 +58,6 @@ class CatalogEntry:
         return side % self.size_multiple == 0 and self.min_size <= side <= self.max_size
 
 
-class _StyleRow(BaseModel):
-    model_config = ConfigDict(strict=True)  # fields of other programs are ignored
-    name: str = Field(min_length=1, max_length=200)
-    prompt: str | None = None
-    negative_prompt: str | None = None
-
-
-class _PresetFile(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    label: str | None = None
-    description: str = ""
-    recipe: dict[str, Any]
-
-
 class _CatalogRow(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     name: str = Field(min_length=1, max_length=200)
@@ -120,71 +74,17 @@ class _CatalogRow(BaseModel):
     defaults: dict[str, Any] = {}
 
 
-def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
-    """Every style by name, in file order; an own one takes the place of a shipped one of that name."""
-    found: dict[str, Style] = {}
-    names: dict[str, str] = {}
-    for path, source in _json_files(settings.styles_dirs):
-        shown = _shown(path, settings.root)
-        for number, row in _read_rows(path, settings.root, "styles", problems):
-            style = _style(row, f"{shown}, entry {number}", path, source, problems)
-            if style is None:
-                continue
-            known = names.setdefault(normal_name(style.name), style.name)
-            if known in found and found[known].source == source:
-                problems.append(f"{shown}, entry {number} ('{style.name[:60]}') has the name of an earlier style.")
-                continue
-            found[known] = replace(style, name=known)
-    return found
-
-
-def _style(row: Any, where: str, path: Path, source: Source, problems: list[str]) -> Style | None:
-    try:
-        parsed = _StyleRow.model_validate(row)
-    except ValidationError as exc:
-        problems.append(f"{where}{_called(row)}: {_sentence(exc)}.")
-        return None
-    name = " ".join(parsed.name.split())
-    if not name:
-        problems.append(f"{where}: name is empty.")
-        return None
-    return Style(name, parsed.prompt or "", parsed.negative_prompt or "", _category(path), source)
-
-
-def read_presets(settings: Settings, problems: list[str]) -> dict[str, Preset]:
-    """Every preset by name; an own one takes the place of a shipped one of that name."""
-    found: dict[str, Preset] = {}
-    for path, source in _json_files(settings.presets_dirs):
-        shown, data = _shown(path, settings.root), _read_json(path, settings.root, problems)
-        if data is None:
-            continue
-        try:
-            parsed = _PresetFile.model_validate(data)
-            recipe = parse_recipe(parsed.recipe)
-        except ValidationError as exc:
-            problems.append(f'{shown}: {_sentence(exc)}; a preset is {{"label", "description", "recipe"}}.')
-        except FooocusError as exc:
-            problems.append(f"{shown}, recipe: {exc}")
-        else:
-            if recipe.preset is not None:
-                problems.append(f"{shown}, recipe: a preset cannot name another preset.")
-                continue
-            found[path.stem] = Preset(path.stem, parsed.label or path.stem, parsed.description, recipe, source)
-    return found
-
-
 def read_models(settings: Settings, problems: list[str]) -> dict[str, CatalogEntry]:
     """Every model of the catalogs by name; a later catalog's takes the place of an earlier one's."""
     found: dict[str, CatalogEntry] = {}
     for path in settings.catalogs:
-        shown = _shown(path, settings.root)
-        for number, row in _read_rows(path, settings.root, "models", problems) if path.exists() else ():
+        for where, row in read_rows(path, settings.root, "models", problems) if path.exists() else ():
             try:
                 entry = _entry(_CatalogRow.model_validate(row), settings)
             except ValidationError as exc:
-                problems.append(f"{shown}, entry {number}{_called(row)}: {_sentence(exc)}.")
+                problems.append(f"{where}{called(row)}: {sentence(exc)}.")
             except FooocusError as exc:
-                problems.append(f"{shown}, entry {number}{_called(row)}: {exc}")
+                problems.append(f"{where}{called(row)}: {exc}")
             else:
                 found[entry.name] = entry
     return found
@@ -246,77 +146,17 @@ def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int],
 
 
 def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
-    """(path, mtime, size) of everything a library is made of; equal means nothing changed."""
-    paths = [path for folders in (settings.styles_dirs, settings.presets_dirs) for path, _ in _json_files(folders)]
+    """(path, mtime, size, inode) of everything a library is made of; equal means nothing changed."""
+    paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))] + watched(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
-    return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs))
+    return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs, choices_path(settings)))
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         status = path.stat()
     except OSError:
-        return (0, -1)
-    return (status.st_mtime_ns, status.st_size)
-
-
-def _json_files(folders: tuple[Path, ...]) -> Iterator[tuple[Path, Source]]:
-    """The shipped folder's files by name, then a person's own, subfolders included."""
-    for index, folder in enumerate(folders):
-        source: Source = "own" if index else "shipped"
-        for path in sorted(folder.rglob("*.json")):
-            yield path, source
-
-
-def _read_json(path: Path, root: Path, problems: list[str]) -> Any:
-    """What the file holds; ``None``, and a problem, when it cannot be read."""
-    shown = _shown(path, root)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            problems.append(f"{shown} is larger than {MAX_FILE_BYTES // 1_000_000} MB.")
-            return None
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as exc:
-        problems.append(f"{shown}, line {exc.lineno}: {exc.msg} (column {exc.colno}).")
-    except UnicodeDecodeError:
-        problems.append(f"{shown} is not UTF-8 text.")
-    except (RecursionError, ValueError):  # ValueError: a number of thousands of digits
-        problems.append(f"{shown} holds something that is no style, preset or catalog.")
-    except OSError as exc:
-        problems.append(f"{shown} cannot be read: {exc.strerror}.")
-    return None
-
-
-def _read_rows(path: Path, root: Path, kind: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
-    """The entries of a file that holds a list, counted from 1."""
-    data = _read_json(path, root, problems)
-    if isinstance(data, list):
-        yield from enumerate(cast("list[Any]", data), start=1)
-    elif data is not None:
-        problems.append(f"{_shown(path, root)} is not a list of {kind}.")
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def _category(path: Path) -> str:
-    words = path.stem.replace("_", " ").replace("-", " ")
-    return words[:1].upper() + words[1:]
-
-
-def _called(row: Any) -> str:
-    name = cast("dict[str, Any]", row).get("name") if isinstance(row, dict) else None
-    return f" ('{name[:60]}')" if isinstance(name, str) and name else ""
-
-
-def _sentence(exc: ValidationError) -> str:
-    """What is wrong with the first wrong field, in words."""
-    first = exc.errors(include_url=False)[0]
-    name = ".".join(str(part) for part in first["loc"])
-    kinds = {"missing": "is missing", "string_type": "is not text", "extra_forbidden": "is no known field"}
-    said = kinds.get(first["type"])
-    if not name:
-        return "it is not a JSON object"
-    return f"{name} {said}" if said else f"{name}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+        return (0, -1, 0)
+    # A file that is replaced twice within a tick of the clock has another inode each time.
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

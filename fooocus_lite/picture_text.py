@@ -1,33 +1,33 @@
 """The recipe inside a picture: how it is written down, and how it is read back from a file nobody vouches for.
 
-Reading never decodes pixels, never evaluates anything and never holds more than `MAX_TEXT_BYTES`.
+What other programs write is read by `fooocus_lite.metadata`.
 """
 
 from __future__ import annotations
 
 import json
-import struct
-import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite import __version__
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.picture_file import read_picture_file
 from fooocus_lite.plan import Plan
-from fooocus_lite.png import SIGNATURE
+from fooocus_lite.prompts import MAX_TEXTS
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe, parse_recipe
+from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json, printable
 
 Fact = str | int | float | bool
 KEY = "fooocus_lite"
 VERSION = 1
-MAX_TEXT_BYTES = 4_000_000
-_MAX_CHUNKS = 50_000
-_MAX_DIGITS = 25
+#: Of all texts together. Every style repeats the prompt, and what is longer no reader would take.
+MAX_WORDS_CHARS = 100_000
+#: Where our text stands: in a PNG; in EXIF; in EXIF whose comment holds the text that other programs read.
+PLACES = (KEY, "UserComment", "MakerNote")
 _EXIF_ASCII = b"ASCII\0\0\0"
-_TEXT_CHUNKS = (b"iTXt", b"tEXt", b"zTXt")
 
 
 class PictureInfo(BaseModel):
@@ -35,7 +35,7 @@ class PictureInfo(BaseModel):
 
     Attributes:
         recipe: Resolved: running it again on the same machine gives the same pixels.
-        texts: The words as they were encoded, styles applied.
+        texts: The words as they were encoded, styles applied; none when they are longer than `MAX_WORDS_CHARS`.
         facts: Device, dtype, seconds.
     """
 
@@ -44,8 +44,8 @@ class PictureInfo(BaseModel):
     version: int = Field(default=VERSION, ge=1)
     app: str = Field(default=f"Fooocus Lite {__version__}", max_length=200)
     recipe: Recipe
-    texts: tuple[str, ...] = Field(default=(), max_length=200)
-    negative_texts: tuple[str, ...] = Field(default=(), max_length=200)
+    texts: tuple[str, ...] = Field(default=(), max_length=MAX_TEXTS)
+    negative_texts: tuple[str, ...] = Field(default=(), max_length=MAX_TEXTS)
     model: str = Field(default="", max_length=200)
     family: str = Field(default="", max_length=200)
     facts: dict[str, Fact] = Field(default_factory=dict[str, Fact])
@@ -53,10 +53,11 @@ class PictureInfo(BaseModel):
 
 def describe_picture(recipe: Recipe, plan: Plan, facts: Mapping[str, object]) -> PictureInfo:
     """What goes into the picture of ``plan``; no path of this machine."""
+    is_short = sum(map(len, (*plan.texts, *plan.negative_texts))) <= MAX_WORDS_CHARS
     return PictureInfo(
         recipe=recipe,
-        texts=plan.texts,
-        negative_texts=plan.negative_texts,
+        texts=plan.texts if is_short else (),
+        negative_texts=plan.negative_texts if is_short else (),
         model=plan.model.name,
         family=plan.model.family,
         facts={key: value for key, value in facts.items() if isinstance(value, Fact)},
@@ -73,6 +74,11 @@ def exif_comment(text: str) -> bytes:
     return _EXIF_ASCII + text.encode("ascii")
 
 
+def utf16_comment(text: str) -> bytes:
+    """``text`` of any script as an EXIF UserComment, in the byte order in which other programs write it."""
+    return b"UNICODE\0" + text.encode("utf-16-be")
+
+
 def read_picture(path: Path) -> PictureInfo:
     """What the picture says about itself.
 
@@ -81,12 +87,15 @@ def read_picture(path: Path) -> PictureInfo:
     """
     try:
         with path.open("rb") as file:
-            text = _find_text(file)
-    except (OSError, struct.error, zlib.error, UnicodeDecodeError, ValueError) as exc:
-        raise _unreadable(path, f"cannot be read ({_reason(exc)}).") from exc
-    if text is None:
-        raise _unreadable(path, "holds no recipe.")
-    return _parse(path, text)
+            picture = read_picture_file(file)
+        for text in (picture.texts.get(place) for place in PLACES) if picture else ():
+            if text and is_ours(data := _parse_object(text)):
+                return parse_info(data)
+    except OSError as exc:
+        raise unreadable(path.name, f"cannot be read ({exc.strerror or exc})") from exc
+    except Refused as exc:
+        raise unreadable(path.name, str(exc)) from exc
+    raise unreadable(path.name, "holds no recipe")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -94,125 +103,42 @@ def read_recipe(path: Path) -> Recipe:
     return read_picture(path).recipe
 
 
-def _parse(path: Path, text: str) -> PictureInfo:
-    try:
-        data, _ = _DECODER.raw_decode(text)
-    except (ValueError, RecursionError) as exc:
-        raise _unreadable(path, "holds a damaged recipe.") from exc
-    if not isinstance(data, dict) or not isinstance(data.get("recipe"), dict):
-        raise _unreadable(path, "holds a damaged recipe.")
+def is_ours(data: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is what `to_text` writes."""
+    return "recipe" in data
+
+
+def parse_info(data: Mapping[str, Any]) -> PictureInfo:
+    """The object that `to_text` wrote.
+
+    Raises:
+        Refused: it is damaged, or from a newer version.
+    """
+    if not isinstance(data.get("recipe"), dict):
+        raise Refused("holds a damaged recipe")
     if isinstance(data.get("version"), int) and data["version"] > VERSION:
-        raise _unreadable(path, "was made by a newer version of Fooocus Lite.", "Update this program to read it.")
+        raise Refused("was made by a newer version of Fooocus Lite; update this program to read it")
     try:
-        recipe = parse_recipe(data["recipe"])
-        return PictureInfo.model_validate({**data, "recipe": recipe})
+        return PictureInfo.model_validate({**data, "recipe": parse_recipe(data["recipe"])})
     except FooocusError as exc:
-        raise _unreadable(path, f"holds a recipe that cannot be used: {exc.problem}") from exc
+        raise Refused(f"holds a recipe that cannot be used: {exc.problem.rstrip('.')}") from exc
     except ValidationError as exc:
         field = ".".join(str(part) for part in exc.errors(include_url=False)[0]["loc"])
-        raise _unreadable(path, f"holds a damaged recipe ({field}).") from exc
+        raise Refused(f"holds a damaged recipe ({field[:60]})") from exc
     except RecursionError as exc:
-        raise _unreadable(path, "holds a damaged recipe.") from exc
+        raise Refused("holds a damaged recipe") from exc
 
 
-def _small_int(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise ValueError("a number is too long")
-    return int(digits)
+def unreadable(name: str, what: str, hint: str = "") -> FooocusError:
+    """``name`` and what is wrong with it, as the error for a person."""
+    hint = hint or "Choose a PNG, JPEG or WebP as the program that made it saved it."
+    return FooocusError(f"{printable(name)} {what}.", hint, code="unreadable_picture")
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def _parse_object(text: str) -> dict[str, Any]:
+    data = parse_json(text) if text.lstrip()[:1] == "{" else None
+    return data if isinstance(data, dict) else {}
 
 
-_DECODER = json.JSONDecoder(parse_int=_small_int, parse_constant=_no_constant)
-
-
-def _reason(exc: Exception) -> str:
-    return exc.strerror or str(exc) if isinstance(exc, OSError) else "it is damaged"
-
-
-def _unreadable(path: Path, what: str, hint: str = "") -> FooocusError:
-    return FooocusError(
-        f"{path.name} {what}", hint or "Choose a PNG, JPEG or WebP that Fooocus Lite saved.", code="unreadable_picture"
-    )
-
-
-def _find_text(file: BinaryIO) -> str | None:
-    start = file.read(12)
-    if start[:8] == SIGNATURE:
-        file.seek(8)
-        return next((text for name, data in _png_chunks(file) if (text := _png_text(name, data)) is not None), None)
-    if start[:3] == b"\xff\xd8\xff":
-        file.seek(2)
-        return next((text for data in _jpeg_segments(file) if (text := _exif_text(data)) is not None), None)
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return next((text for data in _riff_exif(file) if (text := _exif_text(data)) is not None), None)
-    return None
-
-
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Name and data of the text chunks; the others are stepped over unread."""
-    for _ in range(_MAX_CHUNKS):
-        header = file.read(8)
-        if len(header) < 8 or header[4:] == b"IEND":
-            return
-        (size,) = struct.unpack(">I", header[:4])
-        if header[4:] in _TEXT_CHUNKS and size <= MAX_TEXT_BYTES:
-            yield header[4:], file.read(size)
-            file.seek(4, 1)
-        else:
-            file.seek(size + 4, 1)
-
-
-def _png_text(name: bytes, data: bytes) -> str | None:
-    key, _, rest = data.partition(b"\0")
-    if key != KEY.encode():
-        return None
-    if name == b"tEXt":
-        return rest.decode("latin-1")
-    if name == b"zTXt":
-        return _inflate(rest[1:]).decode("latin-1")
-    compressed = rest[:1] == b"\x01"
-    text = rest[2:].split(b"\0", 2)[-1]
-    return (_inflate(text) if compressed else text).decode("utf-8")
-
-
-def _inflate(data: bytes) -> bytes:
-    text = zlib.decompressobj().decompress(data, MAX_TEXT_BYTES + 1)
-    if len(text) > MAX_TEXT_BYTES:
-        raise ValueError("the text is too long")
-    return text
-
-
-def _jpeg_segments(file: BinaryIO) -> Iterator[bytes]:
-    """The APP1 segments before the pixels."""
-    for _ in range(_MAX_CHUNKS):
-        marker = file.read(4)
-        if len(marker) < 4 or marker[0] != 0xFF or marker[1] == 0xDA:
-            return
-        size = max(0, struct.unpack(">H", marker[2:])[0] - 2)
-        data = file.read(size)
-        if marker[1] == 0xE1:
-            yield data
-
-
-def _riff_exif(file: BinaryIO) -> Iterator[bytes]:
-    for _ in range(_MAX_CHUNKS):
-        header = file.read(8)
-        if len(header) < 8:
-            return
-        (size,) = struct.unpack("<I", header[4:])
-        if header[:4] == b"EXIF" and size <= MAX_TEXT_BYTES:
-            yield file.read(size)
-            return
-        file.seek(size + size % 2, 1)
-
-
-def _exif_text(data: bytes) -> str | None:
-    """Our JSON out of an EXIF block; where the tags point does not matter, so no tag is followed."""
-    start = data.find(_EXIF_ASCII + b"{")
-    return None if start < 0 else data[start + len(_EXIF_ASCII) :].decode("ascii", "replace")
-
-
-assert MAX_TEXT_BYTES > 4 * 12 * MAX_PROMPT_CHARS  # two prompts and their two texts, each character as \\uXXXX\\uXXXX
+# Two prompts and the texts made of them, each character as \\uXXXX\\uXXXX.
+assert MAX_TEXT_BYTES > 12 * (2 * MAX_PROMPT_CHARS + MAX_WORDS_CHARS)

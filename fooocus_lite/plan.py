@@ -5,16 +5,23 @@ The types live here with the function that makes them, `make_plan`; the engine i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from fooocus_lite.errors import BadValue, FooocusError
-from fooocus_lite.library import CatalogEntry, Library, Style
-from fooocus_lite.prompts import make_texts
-from fooocus_lite.recipe import MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
+from fooocus_lite.library import CatalogEntry, Library
+from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
+from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
+from fooocus_lite.style_files import Style
+from fooocus_lite.textual_inversion import named_embeddings
+from fooocus_lite.wording import LoraRef, make_wording
 
+#: Most pictures that prompts between ``---`` make together.
+MAX_BATCH = 1000
+MAX_NOTED_PROMPTS = 20
 T = TypeVar("T")
 
 
@@ -50,6 +57,9 @@ class Plan:
         sampler: Key of `fooocus_lite.registry.SAMPLERS`.
         guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
         sag_scale: Self-attention guidance; 0 runs no degraded pass.
+        clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
+        loras: Those of this picture only, in the order named.
+        embeddings: (name as in the texts, absolute path) of each textual inversion.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
 
@@ -64,6 +74,9 @@ class Plan:
     sag_scale: float
     model: ModelRef
     image_format: ImageFormat
+    clip_skip: int
+    loras: tuple[LoraRef, ...] = ()
+    embeddings: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -71,6 +84,8 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
+    values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
+    values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
     return Plan(**values)
 
 
@@ -99,16 +114,19 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         seed: Used when the recipe names none.
 
     Raises:
-        BadValue: a size or step count that the model or sampler cannot do.
+        BadValue: a size or step count that the model or sampler cannot do, or a textual inversion that is a pickle.
         UnknownName: a style, preset, sampler or model that is not there.
         MissingModel: there is no model at all.
     """
     full = resolve(recipe, library, seed)
     entry = library.find_model(full.model or "")
-    styles = [library.find_style(name) for name in dict.fromkeys(full.styles or ())]
+    wording = make_wording(full, library)
+    names = library.pick_styles((*(full.styles or ()), *wording.styles), entry, _decided(full.seed))
+    styles = [library.find_style(name) for name in dict.fromkeys(names)]
     texts, negative_texts = make_texts(
-        full.prompt, full.negative_prompt or "", [(style.prompt, style.negative_prompt) for style in styles]
+        wording.lines, wording.negative_lines, [(style.prompt, style.negative_prompt) for style in styles]
     )
+    embeddings, unknown = _embeddings(texts + negative_texts, library)
     return Plan(
         texts=texts,
         negative_texts=negative_texts,
@@ -121,21 +139,38 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
-        warnings=tuple(_warnings(full, entry, styles, texts, negative_texts)),
+        clip_skip=_decided(full.clip_skip),
+        loras=wording.loras,
+        embeddings=embeddings,
+        warnings=(
+            *_preset_warnings(full, library),
+            *wording.warnings,
+            *_unused(wording.loras),
+            *_warnings(full, entry, styles, texts, negative_texts),
+            *unknown,
+        ),
     )
 
 
 def resolve(recipe: Recipe, library: Library, seed: int) -> Recipe:
     """The recipe of one picture with every field filled and every name as the library writes it.
 
-    Resolving it again changes nothing. What a person wrote in ``prompt`` stays as written.
-    ``preset`` stays open when none was used. Arguments and errors as for `make_plan`.
+    Resolving it again changes nothing. What a person wrote in ``prompt`` stays as written; of several
+    prompts it is the first. ``preset`` stays open when none was used. Arguments and errors as for
+    `make_plan`.
     """
     return expand(recipe.model_copy(update={"count": 1}), library, seed)[0]
 
 
 def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
-    """A batch: one resolved recipe per picture; picture i has the first one's seed + i, modulo 2^63."""
+    """A batch: one resolved recipe per picture, prompt after prompt.
+
+    Picture i of a prompt has the first one's seed + i, modulo 2^63, and index + i; every prompt
+    between ``---`` starts with the same ones. An open count grows to the combinations of ``[[a, b]]``.
+
+    Raises:
+        BadValue: also when it would be more than `MAX_BATCH` pictures.
+    """
     filled = library.filled(recipe)
     entry = library.find_model(filled.model or "")
     sampler = find_sampler(_decided(filled.sampler))
@@ -143,16 +178,50 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_size(_decided(filled.height), "height", entry)
     _check_steps(_decided(filled.steps), sampler)
     first = seed if filled.seed is None else filled.seed
-    names = {
-        "styles": tuple(library.find_style(name).name for name in filled.styles or ()),
-        "sampler": sampler,
-        "model": entry.name,
-        "count": 1,
-    }
-    return [
-        filled.model_copy(update=names | {"seed": (first + index) % (MAX_SEED + 1)})
-        for index in range(_decided(filled.count))
-    ]
+    names = {"sampler": sampler, "model": entry.name, "count": 1}
+    pictures: list[Recipe] = []
+    for prompt, place in _places(recipe, filled):
+        one = (first + place) % (MAX_SEED + 1)
+        index = (filled.index + place) % (MAX_INDEX + 1)
+        styles = library.pick_styles(filled.styles or (), entry, one)
+        update = {"prompt": prompt, "seed": one, "index": index, "styles": styles}
+        pictures.append(filled.model_copy(update=names | update))
+    return pictures
+
+
+def _places(recipe: Recipe, filled: Recipe) -> list[tuple[str, int]]:
+    """(prompt, place in its batch) of every picture."""
+    prompts = split_prompts(filled.prompt)
+    count = _decided(filled.count)
+    if len(prompts) * count > MAX_BATCH:
+        problem = f"{len(prompts):,} prompts of {count} pictures each are too many."
+        raise BadValue(problem, f"Ask for at most {MAX_BATCH:,} pictures at once.", field="prompt")
+    spare = MAX_BATCH - len(prompts) * count
+    places: list[tuple[str, int]] = []
+    for prompt in prompts:
+        combinations = count_combinations(prompt, filled.negative_prompt or "") if recipe.count is None else 1
+        more = max(0, min(combinations - count, MAX_COUNT - count, spare))
+        spare -= more
+        places += [(prompt, place) for place in range(count + more)]
+    return places
+
+
+def batch_notes(pictures: Sequence[Recipe], library: Library) -> tuple[str, ...]:
+    """What a person should read before a batch is drawn: of the first picture of each of its first prompts.
+
+    Args:
+        pictures: What `expand` gave.
+        library: The same.
+    """
+    drawn = Counter(picture.prompt for picture in pictures)
+    firsts = {picture.prompt: picture for picture in reversed(pictures)}
+    notes: list[str] = []
+    for prompt in list(drawn)[:MAX_NOTED_PROMPTS]:
+        notes += make_plan(firsts[prompt], library, 0).warnings
+        combinations = count_combinations(prompt, firsts[prompt].negative_prompt or "")
+        if drawn[prompt] < combinations:
+            notes.append(f"The lists in [[ ]] make {combinations:,} combinations; {drawn[prompt]} will be drawn.")
+    return tuple(dict.fromkeys(notes))
 
 
 def _decided(value: T | None) -> T:
@@ -178,6 +247,14 @@ def _check_steps(steps: int, sampler: str) -> None:
         raise BadValue(f"steps cannot be {steps}.", allowed, field="steps")
 
 
+def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
+    """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
+    found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
+    missing = [name[:60] for name, path in found if path is None]
+    warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing]
+    return tuple((name, path) for name, path in found if path is not None), warnings
+
+
 def _model_ref(entry: CatalogEntry) -> ModelRef:
     return ModelRef(
         name=entry.name,
@@ -187,6 +264,17 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
         max_size=entry.max_size,
         size_multiple=entry.size_multiple,
     )
+
+
+def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
+    preset = library.presets.get(full.preset or "")
+    return () if preset is None else tuple(f"Preset {preset.name}: {warning}" for warning in preset.warnings)
+
+
+def _unused(loras: Sequence[LoraRef]) -> Iterator[str]:
+    names = ", ".join(dict.fromkeys(lora.name for lora in loras))
+    if names:
+        yield f"LoRAs cannot be applied yet; the picture is made without {names[:200]}."
 
 
 def _warnings(

@@ -17,7 +17,10 @@ MAX_STEPS = 200
 MAX_COUNT = 100
 MAX_PROMPT_CHARS = 20_000
 MAX_SIDE = 4096
+MAX_INDEX = 2**31 - 1
+MAX_CLIP_SKIP = 12
 ImageFormat = Literal["png", "jpeg", "webp"]
+WildcardOrder = Literal["random", "ordered"]
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, StringConstraints(max_length=200)]
 
@@ -36,12 +39,21 @@ class Recipe(BaseModel):
     height: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Pixels.")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="Seed of the first picture; none = random.")
     count: int | None = Field(default=None, ge=1, le=MAX_COUNT, description="Pictures; picture i has seed + i.")
+    index: int = Field(
+        default=0, ge=0, le=MAX_INDEX, description="Place of the first picture in its batch; [[a, b]] goes by it."
+    )
+    wildcard_order: WildcardOrder = Field(
+        default="random", description="Words of a __wildcard__: any by the seed, or in order by the index."
+    )
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="Denoising steps.")
     sampler: Name | None = Field(default=None, description="Sampler id as `GET /v1/menu` lists it.")
     guidance_scale: float | None = Field(
         default=None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 = off."
     )
     sag_scale: float | None = Field(default=None, ge=0.0, le=5.0, description="Self-attention guidance; 0 = off.")
+    clip_skip: int | None = Field(
+        default=None, ge=1, le=MAX_CLIP_SKIP, description="Layer of the text encoders that is read; 1 = the last."
+    )
     image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
 
     @field_validator("prompt", "negative_prompt")
@@ -52,7 +64,10 @@ class Recipe(BaseModel):
             return None
         return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
 
-    @field_validator("width", "height", "seed", "count", "steps", "guidance_scale", "sag_scale", mode="before")
+    @field_validator(
+        *("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", "clip_skip"),
+        mode="before",
+    )
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):  # pydantic would read true as 1
@@ -121,6 +136,8 @@ def describe_range(field: str) -> str:
         return f"{kind} from {low} to {high}"
     if field == "image_format":
         return "png, jpeg or webp"
+    if field == "wildcard_order":
+        return "random or ordered"
     if field == "styles":
         return f"a list of at most {limits.get('max_length', 30)} style names"
     return "text"

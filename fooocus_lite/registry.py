@@ -113,6 +113,7 @@ FAMILIES: dict[str, Family] = {
             "sampler": "dpmpp_2m_sde_karras",
             "guidance_scale": 4.0,
             "sag_scale": 0.0,
+            "clip_skip": 2,  # the last layer but one, which the model was trained with
             "negative_prompt": "",
             "count": 1,
             "image_format": "png",

@@ -33,7 +33,7 @@ class Setting:
 
     Attributes:
         kind: How text is read. A folder is relative to the app root; on the command line, to where one stands.
-        default: Its value when nobody says anything.
+        default: A folder's default is relative to the app root; without one the setting is empty, ``None``.
         help: One line for people.
         allowed: The range in words, for help and errors.
         minimum: Smallest number.
@@ -69,6 +69,13 @@ SETTINGS: dict[str, Setting] = {
         Setting("data_dir", "folder", "data", "Queue, thumbnails, own styles and presets.", "a folder"),
         Setting("output_dir", "folder", "outputs", "Where pictures are saved, one folder a day.", "a folder"),
         Setting("models_dir", "folder", "models", "Where models are looked for.", "a folder"),
+        Setting(
+            "legacy_folder",
+            "folder",
+            "",
+            "Your Fooocus folder; its styles, presets and word lists are used in place.",
+            "a folder",
+        ),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
@@ -82,6 +89,14 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("dtype", "text", "auto", "Precision.", "auto, bf16, fp16 or fp32", pattern="auto|bf16|fp16|fp32"),
         Setting("preset", "text", "starter", "Preset that fills what a person leaves open.", "a preset's name"),
+        Setting(
+            "a1111_text",
+            "yes or no",
+            True,
+            "Write the settings into pictures also as the text that Civitai and other programs read.",
+            "yes or no",
+            option="--no-a1111-text",
+        ),
         Setting("preview_fps", "number", 5.0, "Previews a second; 0 shows none.", "0 to 5", 0, 5),
         Setting(
             "log_level",
@@ -108,25 +123,42 @@ class Settings:
     data_dir: Path
     output_dir: Path
     models_dir: Path
+    legacy_folder: Path | None
     host: str
     port: int
     open_browser: bool
     device: str
     dtype: str
     preset: str
+    a1111_text: bool
     preview_fps: float
     log_level: str
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False)
 
     @property
     def styles_dirs(self) -> tuple[Path, ...]:
-        """Folders of style files; a later one overrides."""
+        """Folders of style files, those of a Fooocus folder aside; a later one overrides."""
         return (self.root / "styles", self.data_dir / "styles")
 
     @property
     def presets_dirs(self) -> tuple[Path, ...]:
-        """Folders of preset files; a later one overrides."""
+        """Folders of preset files, those of a Fooocus folder aside; a later one overrides."""
         return (self.root / "presets", self.data_dir / "presets")
+
+    @property
+    def wildcards_dirs(self) -> tuple[Path, ...]:
+        """Folders of word lists, those of a Fooocus folder aside; a later one overrides."""
+        return (self.root / "wildcards", self.data_dir / "wildcards")
+
+    @property
+    def loras_dir(self) -> Path:
+        """Where LoRA files are looked for."""
+        return self.models_dir / "loras"
+
+    @property
+    def embeddings_dir(self) -> Path:
+        """Where files of textual inversions are looked for."""
+        return self.models_dir / "embeddings"
 
     @property
     def catalogs(self) -> tuple[Path, ...]:
@@ -166,7 +198,7 @@ def load_settings(
     for name, row in SETTINGS.items():
         if row.kind == "folder":
             base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
-            values[name] = _folder(row, str(values[name]), sources[name], base)
+            values[name] = _folder(row, str(values[name]), sources[name], base) if values[name] else None
     return Settings(root=root, sources=sources, **values)
 
 

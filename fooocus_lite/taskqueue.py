@@ -57,6 +57,17 @@ class Task:
         return values | {"recipe": self.recipe.set_fields()}
 
 
+@dataclass(frozen=True)
+class PastPicture:
+    """A picture of another program, for the history; ``finished_at`` is Unix time, ``path`` absolute."""
+
+    path: str
+    recipe: Recipe
+    finished_at: float
+    width: int
+    height: int
+
+
 class TaskQueue:
     """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that)."""
 
@@ -234,6 +245,34 @@ class TaskQueue:
             self._log.record(transaction, task_id, event)
             transaction.after_commit(lambda: self._stop_asked.discard(task_id))
         return bool(changed)
+
+    # Pictures that were there before.
+
+    def not_in_history(self, paths: Sequence[str]) -> list[str]:
+        """Those of ``paths`` that no finished task saved."""
+        rows = self._database.read("SELECT image_path FROM tasks WHERE state = 'finished'")
+        known = {row["image_path"] for row in rows}
+        return [path for path in paths if path not in known]
+
+    def add_history(self, pictures: Sequence[PastPicture]) -> int:
+        """Put pictures into the history as finished tasks, at the times at which they were made; how many.
+
+        Their ids are seconds, not milliseconds since our epoch: they rise with time too, and all lie below our own.
+        """
+        with self._database.write() as transaction:
+            for picture in pictures:
+                number = max(0, int(picture.finished_at)) << 8
+                while transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (f"{number:012x}",)):
+                    number += 1
+                task_id, at = f"{number:012x}", picture.finished_at
+                row = (task_id, task_id, float(number), _to_json(picture.recipe), at, at, at)
+                transaction.execute(
+                    "INSERT INTO tasks (id, batch_id, position, recipe, state, created_at, started_at, finished_at,"
+                    " image_path, width, height) VALUES (?, ?, ?, ?, 'finished', ?, ?, ?, ?, ?, ?)",
+                    (*row, picture.path, picture.width, picture.height),
+                )
+                self._log.record(transaction, task_id, Finished())
+        return len(pictures)
 
     # What everybody asks.
 

@@ -14,18 +14,24 @@ from typing import Any
 
 import psutil
 
+from fooocus_lite.attention_weights import parse_weights
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.report import Row
+from fooocus_lite.bench.samples import write_samples
+from fooocus_lite.library import load_library
+from fooocus_lite.metadata import read_file
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.settings import Settings
+from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import Store, open_store
+from fooocus_lite.wording import make_wording
 
 ROUNDS = 9
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
 REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
+PROMPT_CHARS, WILDCARDS = 2000, 20
 MB = 1_000_000
 
 
@@ -120,6 +126,25 @@ def _has_torch(pid: int) -> bool:
     return any("torch" in Path(part.path).name for part in psutil.Process(pid).memory_maps())
 
 
+def measure_words(bench: Bench) -> Iterator[Row]:
+    """From a long prompt as typed to the weighted pieces that are encoded."""
+    library = load_library(bench.settings)
+    names = list(library.word_lists)
+    tags = [f"__{name}__ and [[one, (two:1.3), three [four]]]" for name in (names * WILDCARDS)[:WILDCARDS]]
+    prompt = ", ".join(tags) + "\n(masterpiece:1.2), <lora:none:0.5> "
+    prompt += "more words " * ((PROMPT_CHARS - len(prompt)) // 11)
+    seconds: list[float] = []
+    for seed in range(QUEUE_ROUNDS):
+        recipe = Recipe(prompt=prompt, seed=seed, index=seed)
+        started = time.perf_counter()
+        wording = make_wording(recipe, library)
+        pieces = [parse_weights(line) for line in wording.lines]
+        seconds.append(time.perf_counter() - started)
+        assert len(pieces) == 2
+    how = f"{len(prompt):,} characters, {WILDCARDS} wildcards of {len(names)} lists, {WILDCARDS} arrays"
+    yield Row("words of a long prompt", median(seconds) * 1000, 2, how, "ms")
+
+
 def measure_queue(bench: Bench) -> Iterator[Row]:
     """Submit and claim with few and with many tasks in line."""
     seconds: dict[int, list[float]] = {FEW: [], MANY: []}
@@ -168,6 +193,19 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
         yield Row("text encoder runs, same words again", loop.ask("encoder_runs"), 0, "in the second task", "")
 
 
+def measure_reading(bench: Bench) -> Iterator[Row]:
+    """The settings in pictures of every known program, read one after the other, names looked up."""
+    library = load_library(bench.settings)
+    paths = write_samples(bench.folder / "reading")
+    read_file(paths[0], library)  # the first one imports
+    started = time.process_time()  # of one core, whatever else the machine does
+    for number in range(MANY):
+        read_file(paths[number % len(paths)], library)
+    seconds = time.process_time() - started
+    how = f"{MANY / seconds:,.0f} a second on one core; {len(paths)} files in five schemes, in the system's cache"
+    yield Row("reading a picture's settings", seconds / MANY * 1e6, 2_000, how, "µs")
+
+
 def measure_bytes(bench: Bench) -> Iterator[Row]:
     """What an answer and a message weigh after few and after many tasks."""
     found: dict[int, tuple[int, int]] = {}
@@ -194,3 +232,37 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.queue.submit([Recipe(**values, seed=1_000_000 + number) for number in range(size)])
     store.queue.clear_waiting()
     store.close()
+
+
+def measure_library(bench: Bench) -> Iterator[Row]:
+    """Reading many styles and presets, and how often they are read again while nothing changes."""
+    folder = bench.folder / "library"
+    settings = _make_library(folder, styles=1_000, presets=100)
+    library = load_library(settings)
+    seconds: list[float] = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        load_library(settings)
+        seconds.append(time.perf_counter() - started)
+    again = sum(library.refreshed() is not library for _ in range(ROUNDS))
+    assert len(library.styles) >= 1_000 and len(library.presets) >= 100 and not library.problems
+    how = "from the disk's cache; half of them in Fooocus's form"
+    yield Row("1,000 styles and 100 presets read", median(seconds) * 1000, 150, how, "ms")
+    yield Row("read again without a change", again, 0, f"in {ROUNDS} looks", "")
+
+
+def _make_library(folder: Path, *, styles: int, presets: int) -> Settings:
+    """A root and a Fooocus folder with half of the styles and presets each."""
+    fooocus = folder / "Fooocus"
+    for place, inner in ((folder, "styles"), (fooocus, "sdxl_styles")):
+        (place / inner).mkdir(parents=True)
+        (place / "presets").mkdir()
+        names = [f"Style {number} of {inner}" for number in range(styles // 2)]
+        rows = [{"name": name, "prompt": f"{{prompt}}, {name}", "negative_prompt": "blurry"} for name in names]
+        (place / inner / "many.json").write_text(json.dumps(rows), encoding="utf-8")
+        for number in range(presets // 2):
+            ours = {"recipe": {"steps": 9, "styles": names[:3]}}
+            theirs = {"default_model": "x.safetensors", "default_cfg_scale": 4.0, "default_styles": names[:3]}
+            text = json.dumps(ours if place is folder else theirs)
+            (place / "presets" / f"{inner}-{number}.json").write_text(text, encoding="utf-8")
+    return load_settings({"legacy_folder": str(fooocus), "preset": "styles-0"}, env={}, root=folder)

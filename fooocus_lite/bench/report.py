@@ -35,7 +35,7 @@ class Row:
 
     def cells(self) -> tuple[str, str, str, str]:
         """Name, value, target, how."""
-        digits = 2 if self.unit == "×" else 0
+        digits = 2 if self.unit in ("×", "ms") else 0
         value = "not measured" if self.value is None else f"{self.value:,.{digits}f} {self.unit}".strip()
         if self.value is not None and not self.is_within:
             value = f"**{value}**"

@@ -13,10 +13,16 @@ from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward
 from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
-from fooocus_lite.engine.text import Embedded, TextEncoders
+from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
 from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
 from fooocus_lite.errors import BadValue
 from fooocus_lite.plan import ModelRef, Plan
+
+# arXiv:2307.01952, section 2.1: hidden states of both encoders, pooled of the second only.
+ENCODERS = (
+    EncoderSpec(tokenizer="tokenizer", encoder="text_encoder", embedding_key="clip_l"),
+    EncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", embedding_key="clip_g", is_projected=True),
+)
 
 
 class Sdxl:
@@ -32,7 +38,7 @@ class Sdxl:
             raise missing(folder)
         self._machine = machine
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
-        self._texts = TextEncoders(folder, machine)
+        self._texts = TextEncoders(folder, machine, ENCODERS)
         unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
@@ -57,12 +63,13 @@ class Sdxl:
         return Encoded(cond, uncond, warnings + more)
 
     def _condition(self, texts: tuple[str, ...], plan: Plan, what: str) -> tuple[Condition, tuple[str, ...]]:
-        embedded = [self._texts.embed(text) for text in texts or ("",)]
+        files = {name: Path(path) for name, path in plan.embeddings}
+        embedded = self._texts.embed(texts, clip_skip=plan.clip_skip, embeddings=files)
         condition = Condition(
-            torch.cat([one.prompt_embeds for one in embedded], dim=1),
-            {"text_embeds": embedded[0].pooled, "time_ids": self._time_ids(plan)},
+            embedded.prompt_embeds,
+            {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan)},
         )
-        return condition, tuple(_cut_warning(one, what) for one in embedded if one.tokens_cut)
+        return condition, (_cut_warning(embedded, what),) if embedded.tokens_cut else ()
 
     def _time_ids(self, plan: Plan) -> Tensor:
         """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2."""

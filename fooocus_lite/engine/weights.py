@@ -99,7 +99,7 @@ def weight_files(folder: Path) -> list[Path]:
 def _read_tensors(
     path: Path, wanted: dict[str, torch.Size], *, device: torch.device, dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
-    _check_length(path)
+    check_length(path)
     tensors: dict[str, torch.Tensor] = {}
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -124,28 +124,33 @@ def _name_in_module(name: str, wanted: dict[str, torch.Size]) -> str | None:
     return None
 
 
-def _check_length(path: Path) -> None:
-    """Compare the file's length with what its own header promises: a cut file is otherwise read as a bus error."""
+def check_length(path: Path, what: str = "model") -> None:
+    """Compare the file's length with what its own header promises: a cut file is otherwise read as a bus error.
+
+    Raises:
+        MissingModel: the file is not there.
+        CorruptModel: it is cut short, or not safetensors.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(8)
             if len(head) < 8:
-                raise damaged(path, "it is cut short")
+                raise damaged(path, "it is cut short", what)
             header_length: int = struct.unpack("<Q", head)[0]
             if header_length > min(size, 100_000_000):
-                raise damaged(path, "its header is not that of a safetensors file")
+                raise damaged(path, "its header is not that of a safetensors file", what)
             header = json.loads(file.read(header_length))
-            ends = [row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"]
+            ends = [int(row["data_offsets"][1]) for name, row in header.items() if name != "__metadata__"]
     except FileNotFoundError as exc:
-        raise missing(path) from exc
+        raise missing(path, what) from exc
     except OSError as exc:
-        raise damaged(path, f"it cannot be read ({exc.strerror})") from exc
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise damaged(path, "its header is not that of a safetensors file") from exc
+        raise damaged(path, f"it cannot be read ({exc.strerror})", what) from exc
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+        raise damaged(path, "its header is not that of a safetensors file", what) from exc
     promised = 8 + header_length + max(ends, default=0)
     if size < promised:
-        raise damaged(path, f"it is cut short: {size:,} of {promised:,} bytes")
+        raise damaged(path, f"it is cut short: {size:,} of {promised:,} bytes", what)
 
 
 def _fill_position_ids(module: nn.Module, device: torch.device) -> None:
@@ -158,18 +163,18 @@ def _fill_position_ids(module: nn.Module, device: torch.device) -> None:
                 setattr(child, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
 
 
-def missing(path: Path) -> MissingModel:
+def missing(path: Path, what: str = "model") -> MissingModel:
     """The error for a file that is not there."""
     return MissingModel(
-        f"The model file {_short(path)} is missing.", "Put it back, or fetch the model again; then press Generate."
+        f"The {what} file {_short(path)} is missing.", f"Put it back, or fetch the {what} again; then press Generate."
     )
 
 
-def damaged(path: Path, reason: str) -> CorruptModel:
+def damaged(path: Path, reason: str, what: str = "model") -> CorruptModel:
     """The error for a file that is there and cannot be used."""
     return CorruptModel(
-        f"The model file {_short(path)} is damaged: {reason}.",
-        "Put an intact copy in its place, or fetch the model again; then press Generate.",
+        f"The {what} file {_short(path)} is damaged: {reason}.",
+        f"Put an intact copy in its place, or fetch the {what} again; then press Generate.",
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.models import Example
 from fastapi.responses import FileResponse, StreamingResponse
 
@@ -18,15 +19,19 @@ from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
-from fooocus_lite.plan import expand, make_plan
+from fooocus_lite.metadata import MAX_FILE_BYTES, read_stream
+from fooocus_lite.own_files import OwnFiles
+from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.taskqueue import Task, TaskQueue
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.guard import LOCAL_NAMES
+from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.reveal import reveal
+from fooocus_lite.web.uploads import taken_in
 
 THUMBNAIL_SIDE = 256
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
@@ -35,6 +40,13 @@ FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
+}
+READABLE = {
+    "required": True,
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in dict.fromkeys(MEDIA_TYPES.values())
+    }
+    | {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/json")},
 }
 Limit = Annotated[int, Query(ge=1, le=200, description="At most this many.")]
 Before = Annotated[str | None, Query(max_length=40, description="Only what is older than this id.")]
@@ -61,6 +73,8 @@ def make_router(parts: Parts) -> APIRouter:
     _add_files(router, parts)
     _add_control(router, parts, live)
     _add_pictures(router, parts)
+    add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
+    _add_read(router, parts)
     return router
 
 
@@ -89,8 +103,13 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         full = expand(recipe, library, 0)
         seconds = parts.dispatcher.seconds_per_picture(full[0])
-        warnings = list(make_plan(full[0], library, 0).warnings)
-        decided = full[0].model_copy(update={"seed": recipe.seed, "count": len(full)})
+        warnings = list(batch_notes(full, library))
+        alike = sum(one.prompt == full[0].prompt for one in full)
+        written: dict[str, Any] = {"seed": recipe.seed, "prompt": recipe.prompt or full[0].prompt, "count": alike}
+        if recipe.seed is None:  # then nobody knows yet what a random style will be
+            names = library.filled(recipe).styles or ()
+            written["styles"] = tuple(library.find_style(name).name for name in names)
+        decided = full[0].model_copy(update=written)
         return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
 
 
@@ -299,3 +318,19 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
             )
         reveal(_picture_path(parts.queue.get(task_id)))
         return Response(status_code=204)
+
+
+def _add_read(router: APIRouter, parts: Parts) -> None:
+    @router.post(
+        "/read",
+        tags=["pictures"],
+        summary="The settings in a picture or text",
+        responses=s.problems(403, 413, 422),
+        openapi_extra={"requestBody": READABLE},
+    )
+    async def read(request: Request) -> s.ReadOut:
+        """The file as the body, up to 64 MB, whatever its content type says: a picture of Fooocus, A1111, ComfyUI,
+        InvokeAI or this program, or what was copied out of one. Nothing is kept, and no pixel is decoded."""
+        async with taken_in(request, MAX_FILE_BYTES) as file:
+            found = await run_in_threadpool(lambda: read_stream(file, parts.library(), name="What was sent"))
+        return s.ReadOut.model_validate(found.to_dict())

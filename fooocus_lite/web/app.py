@@ -12,9 +12,9 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound
+from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.library import Library
 from fooocus_lite.plan import parse_wish
@@ -39,6 +39,8 @@ from fooocus_lite.web.schemas import Health, problem_response
 
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
+#: Routes whose body is a Recipe.
+RECIPE_BODIES = ("/v1/tasks", "/v1/plan")
 ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
 
 `POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`."""
@@ -194,7 +196,7 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
-        return problem_response(_as_our_error(exc, library))
+        return problem_response(_as_our_error(exc, request.url.path, library))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, exc: HTTPException) -> Response:
@@ -211,7 +213,15 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
         )
 
 
-def _as_our_error(exc: RequestValidationError, library: Callable[[], Library]) -> FooocusError:
+def _recipes_in(body: Any, place: Sequence[Any], path: str) -> Iterator[Any]:
+    """What in a refused body was meant to be a Recipe."""
+    if tuple(place[:2]) == ("body", "recipe") and isinstance(body, dict) and "recipe" in body:
+        yield cast("dict[str, Any]", body)["recipe"]
+    elif place and place[0] == "body" and path in RECIPE_BODIES:
+        yield body
+
+
+def _as_our_error(exc: RequestValidationError, path: str, library: Callable[[], Library]) -> FooocusError:
     """FastAPI's complaint in our words; a Recipe's through `parse_wish`, which knows the ranges."""
     first = exc.errors()[0]
     place = first["loc"]
@@ -219,10 +229,14 @@ def _as_our_error(exc: RequestValidationError, library: Callable[[], Library]) -
         where = f" at character {place[-1]}" if isinstance(place[-1], int) else ""
         why = first.get("ctx", {}).get("error", "")
         return BadFile(f"The body is not JSON{where}.", f"{why}.".lstrip(".") or "Send a JSON object.")
-    if place and place[0] == "body":
+    for recipe in _recipes_in(exc.body, place, path):
         try:
-            parse_wish(exc.body, library())
+            parse_wish(recipe, library())
         except FooocusError as ours:
             return ours
-    field = str(place[-1]) if place else "value"
+    field = str(place[-1])[:60].encode("utf-8", "replace").decode() if place else "value"
+    if first["type"] == "extra_forbidden":
+        return UnknownName(f"There is no field {field!r}.", "See /openapi.json for those there are.", field=field)
+    if first["type"] == "missing" and field != "body":
+        return BadValue(f"{field} is missing.", "See /openapi.json for what is needed.", field=field)
     return BadValue(f"{field} cannot be {str(first.get('input'))[:40]!r}.", f"{first['msg']}.", field=field)

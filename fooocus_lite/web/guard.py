@@ -19,6 +19,8 @@ from fooocus_lite.web.schemas import problem_response
 MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too long hears of its field and range
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
 MAX_DRAINED_BYTES = 16_000_000
+#: Paths whose routes take their bodies in by themselves (`fooocus_lite.web.uploads`), with a bound of their own.
+STREAMED = frozenset({"/v1/read"})
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 CONTENT_POLICY = (
@@ -46,10 +48,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refusal = self._refusal(scope)
-        if refusal is None and scope["type"] == "http" and scope["path"].startswith("/v1/"):
+        if refusal is None and scope["type"] == "http" and _is_bounded_here(scope["path"]):
             body = await _read_body(scope, receive)
             if body is None:
-                refusal = _too_large()
+                refusal = too_large(MAX_BODY_BYTES)
             else:
                 receive = _replay(body, receive)
         if refusal is None:
@@ -100,10 +102,14 @@ def _is_visit(scope: Scope, headers: Headers) -> bool:
     return is_page and headers.get("sec-fetch-mode") == "navigate"
 
 
-def _too_large() -> FooocusError:
-    limit = f"{MAX_BODY_BYTES // 1_000_000} MB"
+def _is_bounded_here(path: str) -> bool:
+    return path.startswith("/v1/") and path not in STREAMED
+
+
+def too_large(max_bytes: int) -> FooocusError:
+    """The answer to a body of more than ``max_bytes``."""
     hint = f"Send a shorter one: a prompt has at most {MAX_PROMPT_CHARS:,} characters."
-    return FooocusError(f"The request has more than {limit}.", hint, code="too_large")
+    return FooocusError(f"The request has more than {max_bytes // 1_000_000} MB.", hint, code="too_large")
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:

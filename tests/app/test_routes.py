@@ -36,6 +36,17 @@ def test_plan_decides_and_queues_nothing(quiet_server: Server) -> None:
     assert quiet_server.get("/v1/tasks?limit=1")[1] == before
 
 
+def test_plan_counts_the_pictures_of_all_prompts(web_server: Server) -> None:
+    prompt = "[[red, green]] star\n---\n__nope__"
+    status, plan = web_server.post("/v1/plan", {"prompt": prompt, "count": 1})
+    assert status == 200
+    assert (plan["count"], plan["recipe"]["count"], plan["recipe"]["prompt"]) == (2, 1, prompt)
+    assert "The lists in [[ ]] make 2 combinations; 1 will be drawn." in plan["warnings"]
+    assert any("There is no wildcard 'nope'" in warning for warning in plan["warnings"])
+    assert web_server.post("/v1/plan", {"prompt": "[[red, green]] star"})[1]["count"] == 2
+    assert "starter/shape" in web_server.get("/v1/menu")[1]["wildcards"]
+
+
 def test_picture_from_recipe_to_file(quiet_server: Server) -> None:
     seed = 2**63 - 2  # longer than a double holds: it must come back exactly
     ids = quiet_server.submit("a red circle", steps=2, count=3, seed=seed, width=128, height=96)

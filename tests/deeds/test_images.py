@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import json
@@ -24,10 +25,11 @@ from fooocus_lite import images
 from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
 from fooocus_lite.events import ImageReady
 from fooocus_lite.library import Library
+from fooocus_lite.metadata import read_file
 from fooocus_lite.picture_text import MAX_TEXT_BYTES, PictureInfo, describe_picture, read_picture, read_recipe
 from fooocus_lite.plan import make_plan, resolve
 from fooocus_lite.png import encode_png
-from fooocus_lite.recipe import MAX_PROMPT_CHARS, MAX_SEED, Recipe
+from fooocus_lite.recipe import MAX_PROMPT_CHARS, MAX_SEED, ImageFormat, Recipe
 from tests.deeds.conftest import a_recipe
 
 AT = datetime(2031, 5, 4, 3, 2, 1)
@@ -65,6 +67,35 @@ def test_the_recipe_comes_back_from_every_format(tmp_path: Path, image_format: s
         assert (picture.size, picture.mode) == ((32, 16), "RGB")
 
 
+@pytest.mark.parametrize("a1111_text", [True, False])
+@pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
+def test_other_programs_find_their_text_if_it_is_wanted(
+    tmp_path: Path, image_format: ImageFormat, a1111_text: bool
+) -> None:
+    info = about(a_recipe(WORDS, image_format=image_format, steps=3, sampler="euler"))
+    path = Path(images.save_image(a_picture(), info, task_id="4", output_dir=tmp_path, a1111_text=a1111_text).path)
+    assert read_recipe(path) == info.recipe
+    with Image.open(path) as picture:  # where the other programs look
+        picture.load()
+        exif = picture.getexif().get_ifd(0x8769)
+        found = picture.info.get("parameters") if image_format == "png" else exif.get(0x9286)
+    if image_format != "png" and found:
+        found = found[8:].decode("utf-16-be") if found.startswith(b"UNICODE\0") else None
+    if a1111_text:
+        assert found and found.startswith(f"{WORDS}, wet\nNegative prompt: dry\nSteps: 3, Sampler: Euler,")
+        assert read_file(path).scheme == "fooocus_lite", "ours says more"
+    else:
+        assert found is None
+
+
+def test_a_jpeg_with_room_for_one_text_keeps_ours(tmp_path: Path) -> None:
+    info = about(a_recipe("x" * 15_000, image_format="jpeg"))
+    path = Path(images.save_image(a_picture(), info, task_id="5", output_dir=tmp_path).path)
+    assert path.suffix == ".jpg" and read_recipe(path) == info.recipe
+    with Image.open(path) as picture:
+        assert picture.getexif().get_ifd(0x8769)[0x9286].startswith(b"ASCII")
+
+
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 1), (1, 5), (64, 48), (257, 131)])
 def test_png_keeps_every_pixel(width: int, height: int) -> None:
     image = a_picture(width, height)
@@ -94,6 +125,14 @@ def test_the_longest_prompts_fit(tmp_path: Path, image_format: str) -> None:
     path = Path(images.save_image(a_picture(), info, task_id="2", output_dir=tmp_path).path)
     assert read_recipe(path) == info.recipe
     assert path.suffix == (".webp" if image_format == "webp" else ".png")  # a JPEG has no room for it
+
+
+def test_words_that_many_styles_repeat_do_not_crowd_out_the_recipe(tmp_path: Path, library: Library) -> None:
+    recipe = resolve(a_recipe("😀" * MAX_PROMPT_CHARS), library, 5)
+    plan = dataclasses.replace(make_plan(recipe, library, 5), texts=(recipe.prompt,) * 30)
+    info = describe_picture(recipe, plan, {})
+    path = Path(images.save_image(a_picture(), info, task_id="3", output_dir=tmp_path).path)
+    assert read_picture(path).texts == () and read_recipe(path) == recipe
 
 
 def test_nothing_is_overwritten_and_no_part_stays(tmp_path: Path) -> None:
@@ -240,13 +279,15 @@ def test_a_bomb_is_not_inflated(tmp_path: Path, name: str) -> None:
     assert peak < 3 * MAX_TEXT_BYTES  # the text would take 100,000,000 bytes
 
 
-def test_a_picture_with_a_billion_pixels_is_read_without_decoding(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [50_000, 2**31 - 1])
+def test_a_header_that_claims_billions_of_pixels_is_refused(tmp_path: Path, side: int) -> None:
     path = tmp_path / "huge.png"
-    header = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header + bytes(4) + itxt(recipe_json())[33:]
     )
-    assert read_recipe(path).prompt == "p"
+    with pytest.raises(FooocusError, match=f"claims to have {side:,} × {side:,} pixels"):
+        read_recipe(path)
     with pytest.raises(FooocusError) as caught:
         images.thumbnail(path, tmp_path / "thumbs")
     assert caught.value.code == "unreadable_picture"

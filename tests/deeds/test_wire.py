@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fooocus_lite.library import Library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.wire import Message, read_frame, send_frame
+from fooocus_lite.wording import LoraRef
 from tests.deeds.conftest import a_recipe
 
 
@@ -46,7 +48,8 @@ def test_every_kind_of_event_arrives_as_it_was() -> None:
 
 def test_a_plan_arrives_exactly(library: Library) -> None:
     recipe = a_recipe("a ★ {x}", seed=MAX_SEED, guidance_scale=1.1, negative_prompt="blur")
-    plan = make_plan(recipe, library, 0)
+    named = {"loras": (LoraRef("ink", "/ink.safetensors", 0.5),), "embeddings": (("ann", "/ann.safetensors"),)}
+    plan = replace(make_plan(recipe, library, 0), **named)
     about = {"device": "cpu", "total_memory_bytes": None}
     messages: list[Message] = [("run", 7, plan), ("warm_up", 0, None), ("stop", 7, None), ("about", 0, about)]
     assert through(*messages) == [*messages, None]

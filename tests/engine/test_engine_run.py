@@ -138,6 +138,43 @@ def test_a_text_seen_before_runs_no_encoder(draw: Draw, model: Path) -> None:
         assert seen.count("CLIPTextModelWithProjection") == 1
 
 
+def test_a_batch_reads_its_words_once_and_a_new_line_only_itself(draw: Draw, model: Path) -> None:
+    plan = make_plan(model, texts=("one (line:1.2)", "another"), negative_texts=("not this",), steps=1)
+    with counted_forwards("CLIPTextModelWithProjection") as seen:
+        for seed in range(3):
+            draw(dataclasses.replace(plan, seed=seed))
+        assert len(seen) == 3  # two lines and what is not wanted
+        seen.clear()
+        draw(dataclasses.replace(plan, texts=(*plan.texts, "a third")))
+        draw(dataclasses.replace(plan, texts=plan.texts[::-1], negative_texts=("another",)))
+        assert len(seen) == 1
+        draw(dataclasses.replace(plan, negative_texts=("not this", "nor that")))
+        assert len(seen) == 2
+
+
+def test_weights_layers_and_own_vectors_matter(pixels: Pixels, model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    file = tmp_path / "f.safetensors"
+    save_file({"clip_l": torch.ones(1, 16), "clip_g": torch.ones(1, 24)}, file)
+    plan = make_plan(model, texts=("a red circle",))
+    named = dataclasses.replace(plan, texts=("a red circle embedding:f",))
+    assert pixels(named) == pixels(plan)  # no file, no word
+    pictures = {
+        pixels(plan),
+        pixels(dataclasses.replace(plan, texts=("a (red:1.5) circle",))),
+        pixels(dataclasses.replace(plan, texts=("a (red:0.5) circle",))),
+        pixels(dataclasses.replace(plan, clip_skip=1)),
+        pixels(dataclasses.replace(named, embeddings=(("f", str(file)),))),
+    }
+    assert len(pictures) == 5
+
+
+def test_a_layer_that_the_model_lacks_is_refused(draw: Draw, model: Path) -> None:
+    failure: Failed = draw(make_plan(model, clip_skip=3))[-1]  # type: ignore[assignment]
+    assert (failure.kind, failure.code, failure.field_name) == ("failed", "bad_value", "clip_skip")
+
+
 def test_without_guidance_the_unwanted_text_is_not_encoded(draw: Draw, model: Path) -> None:
     with counted_forwards("CLIPTextModelWithProjection") as seen:
         draw(make_plan(model, texts=("only me",), negative_texts=("not encoded",), guidance_scale=1.0))

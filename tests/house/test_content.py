@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import sys
+from typing import Any
 
 import pytest
 
-from fooocus_lite.library import Library, Style, load_library
+from fooocus_lite.library import Library, load_library
 from fooocus_lite.plan import make_plan
-from fooocus_lite.prompts import PLACEHOLDER, normal_name
+from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
 from fooocus_lite.settings import app_root, load_settings
+from fooocus_lite.style_files import Style
 from tests.house.code import ROOT
 
 # A data folder that is not there: a person's own files are not ours to judge.
 LIBRARY: Library = load_library(load_settings({"data_dir": "no-such-folder"}, env={}))
-STYLES = list(LIBRARY.styles.values())
+STYLES = [style for style in LIBRARY.styles.values() if style.kind == "text"]
+STARTER = [style for style in STYLES if style.category == "Starter"]
+THEMED = [style for style in STYLES if style.category != "Starter"]
+THEMES = [
+    "3D",
+    "Craft",
+    "Design",
+    "Era",
+    "Film",
+    "Games",
+    "Illustration",
+    "Material",
+    "Mood",
+    "Painting",
+    "Photography",
+    "Print",
+]
 MAX_STYLE_WORDS = 60
+MAX_SHARED_WORDS = 0.3
 
 
 def test_all_shipped_files_load() -> None:
@@ -27,8 +47,9 @@ def test_all_shipped_files_load() -> None:
 
 
 def test_there_is_enough_to_choose_from() -> None:
-    starter = [style for style in STYLES if style.category == "Starter"]
-    assert len(starter) >= 12 and len(STYLES) - len(starter) >= 20
+    assert len(STARTER) >= 12 and len(THEMED) >= 125
+    assert sorted({style.category for style in THEMED}) == THEMES
+    assert min(sum(style.category == theme for style in THEMED) for theme in THEMES) >= 10
     assert {"starter", "starter-fast"} <= set(LIBRARY.presets)
     assert STYLES[0].category == "Starter", "what the first model can show comes first"
 
@@ -44,19 +65,61 @@ def test_style(style: Style) -> None:
     assert not re.search(r"  |,,| ,|^\s|\s$", style.prompt + "|" + style.negative_prompt)
 
 
+@pytest.mark.parametrize("style", THEMED, ids=lambda style: style.name)
+def test_a_themed_style_says_enough_and_not_too_much(style: Style) -> None:
+    """The starter's are as short as the words it was trained on."""
+    assert 60 <= len(style.prompt) <= 300
+    assert style.negative_prompt
+    assert make_texts(["a cat"], [], [(style.prompt, "")])[0][0].count("a cat") == 1
+
+
 def test_no_two_styles_say_the_same() -> None:
     assert len({normal_name(style.name) for style in STYLES}) == len(STYLES)
     assert len({style.prompt.casefold() for style in STYLES}) == len(STYLES)
 
 
-def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:
+def test_no_two_styles_say_nearly_the_same() -> None:
+    words = {
+        style.name: set(re.findall(r"[a-z]{4,}", style.prompt.casefold())) - {"prompt", "with"} for style in THEMED
+    }
+    near = [
+        (one, other)
+        for one, other in itertools.combinations(words, 2)
+        if len(words[one] & words[other]) > MAX_SHARED_WORDS * len(words[one] | words[other])
+    ]
+    assert near == []
+
+
+def training_words() -> Any:
+    """The module with what the starter was taught to say."""
     spec = importlib.util.spec_from_file_location("training_words", ROOT / "training" / "words.py")
     assert spec and spec.loader
     words = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = words  # dataclasses look their module up
     spec.loader.exec_module(words)
+    return words
+
+
+def test_starter_styles_use_the_words_the_starter_was_trained_on() -> None:
     shipped = {style.prompt for style in STYLES if style.category == "Starter"}
-    assert set(words.STYLE_TEMPLATES.values()) <= shipped
+    assert set(training_words().STYLE_TEMPLATES.values()) <= shipped
+
+
+@pytest.mark.parametrize("name", LIBRARY.word_lists)
+def test_word_list(name: str) -> None:
+    words = LIBRARY.word_lists[name].words
+    assert re.fullmatch(r"[a-z_]+(/[a-z_]+)?", name), "written the same in a prompt"
+    assert len(words) >= 6 and len({word.casefold() for word in words}) == len(words)
+    assert all(len(word) <= 100 and not re.search(r"  |,$|\t|[<>\[\]{}]", word) for word in words)
+    for seed in range(20):
+        plan = make_plan(Recipe(prompt=f"__{name}__", model="starter"), LIBRARY, seed)
+        assert plan.warnings == () and "__" not in plan.texts[0], "the lists it names are there"
+
+
+def test_starter_words_are_those_the_starter_was_trained_on() -> None:
+    words = training_words()
+    assert set(LIBRARY.word_lists["starter/colour"].words) == set(words.COLOURS)
+    assert set(LIBRARY.word_lists["starter/shape"].words) == set(words.SHAPES)
 
 
 @pytest.mark.parametrize("name", LIBRARY.presets)

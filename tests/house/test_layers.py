@@ -12,9 +12,16 @@ import pytest
 
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
-WORDS = {"errors", "recipe", "events", "registry"}
-THOUGHT = {"settings", "prompts", "library", "library_files", "plan"}
-FACES = {"cli", "commands", "web", "__main__"}
+WORDS = {
+    *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion"),
+    *("fooocus_names", "fooocus_presets", "sampler_names"),
+}
+THOUGHT = {
+    *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
+    *("library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder"),
+    *("choices", "menu", "plan"),
+}
+FACES = {"cli", "commands", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.
 MAY_IMPORT = {
     "words": {"words"},

@@ -10,7 +10,8 @@ import pytest
 from tests.house.code import ROOT, shown
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/README.md", "training/README.md")]
-WHERE_TO_ADD = ("sampler", "style", "preset", "model", "family", "tab", "setting")
+DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "wildcards/README.md"]
+WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
 
 def table_under(heading: str) -> list[str]:

@@ -14,6 +14,7 @@ from fooocus_lite import cli
 from fooocus_lite.cli import COMMANDS, RECIPE_OPTIONS, main
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import SETTINGS
+from tests import fooocus_like
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -104,6 +105,38 @@ def test_dry_run_prints_a_plan_per_picture(capsys: pytest.CaptureFixture[str]) -
     assert not (Path(os.environ["FOOOCUS_OUTPUT_DIR"])).exists()
 
 
+def test_dry_run_shows_what_the_words_of_every_picture_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    lists = Path(os.environ["FOOOCUS_DATA_DIR"]) / "wildcards"
+    lists.mkdir(parents=True)
+    (lists / "pets.txt").write_text("a cat\na (dog:1.2) <style:watercolor>")
+    prompt = "__pets__ with [[a hat, a (scarf)]]\nat sea\n---\n__nope__ <lora:nope:1>"
+    options = ["--seed", "3", "--wildcard-order", "ordered", "--dry-run", "--json"]
+    out, _ = said(capsys, "generate", prompt, *options, code=0)
+    first, second, third = (json.loads(line) for line in out.splitlines())
+    assert first["texts"] == ["a cat with a hat", "at sea"] and first["warnings"] == []
+    assert second["texts"][0].startswith("watercolor painting of a (dog:1.2) with a (scarf)")
+    assert [plan["seed"] for plan in (first, second, third)] == [3, 4, 3]
+    assert third["texts"] == ["nope"] and third["loras"] == []
+    assert [warning.split(".")[0] for warning in third["warnings"]] == [
+        "There is no wildcard 'nope'",
+        "There is no LoRA 'nope' in models/loras",
+    ]
+    again, _ = said(capsys, "generate", prompt.partition("\n---")[0], *options, "--index", "1", "--count", "1", code=0)
+    assert json.loads(again)["texts"] == second["texts"]
+
+
+def test_wildcards_lists_the_word_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    lists = Path(os.environ["FOOOCUS_DATA_DIR"]) / "wildcards" / "mine"
+    lists.mkdir(parents=True)
+    (lists / "pets.txt").write_text("cat\ndog\nhen\nowl\n")
+    out, _ = said(capsys, "wildcards", "--json", code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["mine/pets"] == {"name": "mine/pets", "source": "own", "count": 4, "first": ["cat", "dog", "hen"]}
+    assert rows["colour"]["source"] == "shipped" and rows["starter/shape"]["count"] == 8
+    out, _ = said(capsys, "wildcards", code=0)
+    assert "__mine/pets__  4 (own): cat, dog, hen …" in out.splitlines()
+
+
 def test_dry_run_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = said(capsys, "generate", "a red circle", "--dry-run", "--seed", "7", code=0)
     assert "seed 7" in out and "wanted:   a red circle" in out
@@ -122,13 +155,55 @@ def test_generate_without_its_model_says_where_it_should_be(tmp_path: Path, caps
     assert out == "" and "The model absent is not at" in err and "absent.safetensors" in err
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_replay_of_what_holds_no_recipe(tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "content, what",
+    [(b"", "holds no recipe"), (b"no picture", "holds no recipe"), (b"\x89PNG\r\n\x1a\n", "is cut short")],
+)
+def test_replay_of_what_holds_no_recipe(
+    tmp_path: Path, content: bytes, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(content)
     out, err = said(capsys, "replay", str(path), code=2)
-    assert out == "" and "picture.png holds no recipe. Choose a PNG, JPEG or WebP" in err
+    assert out == "" and f"picture.png {what}. Choose a PNG, JPEG or WebP" in err
     assert "missing.png cannot be read" in said(capsys, "replay", str(tmp_path / "missing.png"), code=2)[1]
+
+
+def test_styles_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "styles").mkdir(parents=True)
+    (tmp_path / "data" / "styles" / "mine.json").write_text('[{"name": "Fog", "prompt": "{prompt} in fog"}, 7]')
+    (tmp_path / "data" / "choices.json").write_text('{"favourites": ["fog"]}')
+    out, err = said(capsys, "styles", "--json", code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert (rows["Fog"]["prompt"], rows["Fog"]["source"], rows["Fog"]["favourite"]) == ("{prompt} in fog", "own", True)
+    assert rows["Random style"]["kind"] == "random" and not rows["Watercolor"]["favourite"]
+    assert "mine.json, line 1, entry 2: it is not a JSON object." in err
+    out, _ = said(capsys, "styles", code=0)
+    assert len(out.splitlines()) == len(rows)
+    assert "★  Fog" in out
+
+
+def test_presets_say_what_they_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    out, _ = said(capsys, "presets", "--json", "--legacy-folder", str(folder), code=0)
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert rows["starter"]["default"] and not rows["anime"]["default"]
+    assert rows["default"]["needs"][0]["url"] == "https://example.org/base.safetensors"
+    out, _ = said(capsys, "presets", "--legacy-folder", str(folder), code=0)
+    assert "needs base.safetensors, which is not here: https://example.org/base.safetensors" in out
+    assert "note: There is no style 'Fooocus V2'" in out
+
+
+def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    out, _ = said(capsys, "import-fooocus", str(folder), code=0)
+    assert "✓ 6 styles." in out and "The language xx" in out
+    out, _ = said(capsys, "import-fooocus", str(folder), "--json", code=0)
+    assert json.loads(out)["done"] == []
+    out, _ = said(capsys, "generate", "a cat", "--dry-run", "--json", "--style", "sai-anime", code=0)
+    assert json.loads(out)["texts"] == ["cel shaded a cat"]
+    _, err = said(capsys, "import-fooocus", str(tmp_path / "nowhere"), code=2)
+    assert "There is no Fooocus in" in err and err.count("\n") == 1
 
 
 def test_settings_name_their_source(

@@ -84,7 +84,7 @@ def test_replay_uses_the_words_of_then_and_says_so(pictures: list[Path], folder:
         code, out, err = run(folder, "replay", str(pictures[0]), "--out", str(folder / "changed"))
     finally:
         (styles / "mine.json").unlink()
-    assert code == 0 and "A style has changed since" in err
+    assert code == 0 and "A style or word list has changed since" in err
     with Image.open(out.strip()) as again, Image.open(pictures[0]) as first:
         assert again.tobytes() == first.tobytes()
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fooocus_lite.errors import MissingModel, UnknownName
-from fooocus_lite.library import Library, LiveLibrary, load_library, size_label
+from fooocus_lite.library import Library, LiveLibrary, load_library
 from fooocus_lite.library_files import aspect_sizes
+from fooocus_lite.menu import size_label
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings, load_settings
 
@@ -24,7 +25,7 @@ SDXL_SIZES = [
 
 
 def test_everything_is_found_in_file_order(library: Library) -> None:
-    assert list(library.styles) == ["Washes", "Dots", "plain-addition"]
+    assert list(library.styles) == ["Random style", "Washes", "Dots", "plain-addition"]
     assert list(library.presets) == ["plain", "wide"]
     assert list(library.models) == ["tiny", "big"]
     assert library.problems == ()
@@ -41,7 +42,7 @@ def test_names_are_found_however_they_are_written(library: Library, name: str) -
     "find, name, field, hint",
     [
         ("find_style", "Washed", "styles", "Did you mean Washes?"),
-        ("find_style", "zzz", "styles", "Choose one of: Washes, Dots, plain-addition."),
+        ("find_style", "zzz", "styles", "Choose one of: Random style, Washes, Dots, plain-addition."),
         ("find_preset", "wied", "preset", "wide"),
         ("find_model", "", "model", "tiny, big"),
         pytest.param("find_model", "\x00" * 500, "model", "tiny, big", id="long"),
@@ -56,17 +57,27 @@ def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name:
 @pytest.mark.parametrize(
     "place, text, problem",
     [
-        ("styles/bad.json", '[\n {"name": "A", "prompt": "x"},\n {"name": B}\n]', "styles/bad.json, line 3:"),
-        ("styles/bad.json", '[{"prompt": "x"}]', "styles/bad.json, entry 1: name is missing."),
-        ("styles/bad.json", '[{"name": "A", "prompt": 7}]', "styles/bad.json, entry 1 ('A'): prompt is not text."),
-        ("styles/bad.json", '[{"name": " "}]', "styles/bad.json, entry 1: name is empty."),
+        (
+            "styles/bad.json",
+            '[\n {"name": "A", "prompt": "x"},\n {"name": B}\n]',
+            "styles/bad.json, line 3, entry 2: Expecting value",
+        ),
+        ("styles/bad.json", '[{"prompt": "x"}]', "styles/bad.json, line 1, entry 1: name is missing."),
+        (
+            "styles/bad.json",
+            '[{"name": "A", "prompt": 7}]',
+            "styles/bad.json, line 1, entry 1 ('A'): prompt is not text.",
+        ),
+        ("styles/bad.json", '[{"name": " "}]', "styles/bad.json, line 1, entry 1: name is empty."),
         ("styles/twice.json", '[{"name": "dots"}]', "entry 1 ('dots') has the name of an earlier style."),
-        ("styles/bad.json", "[7]", "styles/bad.json, entry 1: it is not a JSON object."),
+        ("styles/bad.json", "[7]", "styles/bad.json, line 1, entry 1: it is not a JSON object."),
         ("styles/bad.json", "{}", "styles/bad.json is not a list of styles."),
-        ("styles/bad.json", "", "styles/bad.json, line 1:"),
-        pytest.param("styles/bad.json", "[" * 100_000, "styles/bad.json holds something that is no style", id="deep"),
+        ("styles/bad.json", "", "styles/bad.json, line 1, entry 1: Expecting a list"),
         pytest.param(
-            "styles/bad.json", f"[{'9' * 5000}]", "styles/bad.json holds something that is no style", id="long"
+            "styles/bad.json", "[" * 100_000, "styles/bad.json, entry 1 holds something that is no style", id="deep"
+        ),
+        pytest.param(
+            "styles/bad.json", f"[{'9' * 5000}]", "styles/bad.json, entry 1 holds something that is no style", id="long"
         ),
         ("presets/bad.json", '{\n"recipe": {\n"steps": 5,\n}}', "presets/bad.json, line 4:"),
         ("presets/bad.json", '{"steps": 5}', "presets/bad.json: recipe is missing; a preset is {"),
@@ -78,11 +89,11 @@ def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name:
         ("presets/bad.json", '{"recipe": {"model": "X"}}', "Preset bad: There is no model 'X'."),
         ("presets/bad.json", "[]", "presets/bad.json: it is not a JSON object;"),
         ("data/catalog.json", "{}", "data/catalog.json is not a list of models."),
-        ("data/catalog.json", '[{"name": "m"}]', "data/catalog.json, entry 1 ('m'): family is missing."),
+        ("data/catalog.json", '[{"name": "m"}]', "data/catalog.json, line 1, entry 1 ('m'): family is missing."),
         (
             "data/catalog.json",
             '[{"name": "m", "family": "x", "path": "m", "native_size": 64}]',
-            "data/catalog.json, entry 1 ('m'): There is no family 'x'.",
+            "data/catalog.json, line 1, entry 1 ('m'): There is no family 'x'.",
         ),
         (
             "data/catalog.json",
@@ -92,7 +103,7 @@ def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name:
         (
             "data/catalog.json",
             '[{"name": "m", "family": "sdxl", "path": "m", "native_size": 64, "defaults": {"steps": 0}}]',
-            "data/catalog.json, entry 1 ('m'): steps cannot be 0.",
+            "data/catalog.json, line 1, entry 1 ('m'): steps cannot be 0.",
         ),
     ],
 )
@@ -132,7 +143,7 @@ def test_own_files_take_the_place_of_shipped_ones(root: Path, load: Load) -> Non
     (root / "data" / "catalog.json").write_text('[{"name": "m", "family": "sdxl", "path": "m", "native_size": 512}]')
     library = load()
     assert (library.find_style("Dots").prompt, library.find_style("dots").source) == ("my {prompt}", "own")
-    assert list(library.styles) == ["Washes", "Dots", "plain-addition", "New"]
+    assert list(library.styles) == ["Random style", "Washes", "Dots", "plain-addition", "New"]
     assert (library.presets["wide"].label, library.presets["wide"].source) == ("Mine", "own")
     assert list(library.models) == ["tiny", "big", "m"]
     assert library.problems == ()
@@ -195,7 +206,14 @@ def test_an_empty_root_loads_and_says_so(tmp_path: Path) -> None:
 
 def test_the_menu_is_json_and_complete(library: Library) -> None:
     menu = json.loads(json.dumps(library.menu()))
-    assert menu["styles"][0] == {"name": "Washes", "category": "Some styles", "source": "shipped", "has_negative": True}
+    assert menu["styles"][1] == {
+        "name": "Washes",
+        "category": "Some styles",
+        "source": "shipped",
+        "kind": "text",
+        "has_negative": True,
+        "favourite": False,
+    }
     assert menu["presets"][1]["recipe"] == {"styles": ["dots"], "model": "tiny", "width": 192, "steps": 9, "count": 3}
     assert menu["models"][0]["sizes"][0].keys() == {"width", "height", "label"}
     assert menu["limits"]["steps"] | {"description": ""} == {
@@ -214,7 +232,13 @@ def test_styles_a_model_has_learned_come_first(root: Path, settings: Settings) -
     models = json.loads((root / "models" / "catalog.json").read_text())
     models[0]["styles"] = ["Zebra"]
     (root / "models" / "catalog.json").write_text(json.dumps(models))
-    assert list(load_library(settings).styles) == ["Stripes", "Washes", "Dots", "plain-addition"]
+    assert list(load_library(settings).styles) == [
+        "Random style",
+        "Stripes",
+        "Washes",
+        "Dots",
+        "plain-addition",
+    ]
 
 
 def test_sizes_for_1024_are_the_26_that_sdxl_programs_share() -> None:

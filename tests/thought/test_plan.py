@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from hypothesis import strategies as st
 
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library import Library
-from fooocus_lite.plan import expand, make_plan, parse_wish, resolve
-from fooocus_lite.recipe import MAX_SEED, Recipe, parse_recipe
+from fooocus_lite.plan import MAX_BATCH, batch_notes, expand, make_plan, parse_wish, resolve
+from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.wording import LoraRef
 
+LORA = "models/loras/sub/ink.safetensors"
+WORDS = ["__thing__", "__no__", "[[a, b]]", "<style:dots>", "<style:no>", "<lora:ink:1>", "\n", "\n---\n", "(a:2)"]
 ANY_SEED = st.integers(0, MAX_SEED)
 WISHES = st.fixed_dictionaries(
     {},
     optional={
-        "prompt": st.text(max_size=40),
+        "prompt": st.lists(st.sampled_from(WORDS) | st.text(max_size=10), max_size=8).map("".join),
         "negative_prompt": st.text(max_size=20),
         "styles": st.lists(st.sampled_from(["Washes", "dots", "PLAIN addition", "nope"]), max_size=3),
         "preset": st.sampled_from(["plain", "Wide", "nope"]),
@@ -30,6 +34,8 @@ WISHES = st.fixed_dictionaries(
         "width": st.integers(1, 40).map(lambda n: n * 32) | st.just(7),
         "height": st.integers(1, 40).map(lambda n: n * 32),
         "seed": ANY_SEED,
+        "index": st.integers(0, MAX_INDEX),
+        "wildcard_order": st.sampled_from(["random", "ordered"]),
         "count": st.integers(1, 5),
         "steps": st.integers(1, 200),
         "sampler": st.sampled_from([*SAMPLERS, "Euler a", "nope"]),
@@ -48,6 +54,7 @@ def test_an_empty_wish_is_filled_from_family_entry_and_preset(library: Library) 
     assert (made.width, made.height, made.steps, made.sampler) == (128, 128, 20, "euler")  # the catalog entry
     assert (made.guidance_scale, made.seed) == (3.0, 5)  # the default preset; the seed handed in
     assert (made.sag_scale, made.image_format, made.negative_texts) == (0.0, "png", ("",))  # the family
+    assert made.clip_skip == 2
 
 
 def test_the_person_wins_over_preset_over_entry_over_family(library: Library) -> None:
@@ -74,8 +81,8 @@ def test_a_model_that_is_there_comes_first_when_nobody_chose(library: Library) -
 def test_texts_are_cleaned_and_styled_and_the_recipe_keeps_what_was_written(library: Library) -> None:
     wish = parse_recipe({"prompt": "a  cat\nat sea ", "negative_prompt": " fog", "styles": ["dots", "washes"]})
     made, full = make_plan(wish, library, 5), resolve(wish, library, 5)
-    assert made.texts == ("washes of a cat, at sea, dots, wet",)
-    assert made.negative_texts == ("fog, lines, dry",)
+    assert made.texts == ("a cat, dots", "washes of a cat, wet", "at sea")
+    assert made.negative_texts == ("lines", "dry", "fog")
     assert full.prompt == "a  cat\nat sea " and full.styles == ("Dots", "Washes")
 
 
@@ -163,6 +170,105 @@ def test_a_batch_is_one_recipe_per_picture_with_rising_seeds(library: Library) -
     assert len(expand(parse_recipe({"preset": "wide"}), library, seed=9)) == 3
 
 
+@pytest.fixture
+def wordy(root: Path, load: Callable[[], Library]) -> Library:
+    """The library with a word list and a LoRA."""
+    for place, text in (("wildcards/thing.txt", "cat\ndog <lora:ink:0.5>\nbird <style:dots>"), (LORA, "")):
+        (root / place).parent.mkdir(parents=True)
+        (root / place).write_text(text)
+    return load()
+
+
+def test_a_batch_goes_through_the_arrays(library: Library) -> None:
+    batch = expand(parse_recipe({"prompt": "[[red, green]] cat", "count": 3}), library, seed=9)
+    assert [recipe.index for recipe in batch] == [0, 1, 2]
+    assert {recipe.prompt for recipe in batch} == {"[[red, green]] cat"}
+    assert [make_plan(recipe, library, 0).texts for recipe in batch] == [("red cat",), ("green cat",), ("red cat",)]
+
+
+@pytest.mark.parametrize(
+    "wish, pictures",
+    [
+        ({"prompt": "[[a, b, c]]"}, 3),
+        ({"prompt": "[[a, b, c]]", "count": 1}, 1),
+        ({"prompt": "[[a, b]]", "preset": "wide"}, 3),
+        ({"prompt": "[[a, b]]\n[[c, d]]", "negative_prompt": "[[e, f]]"}, 8),
+        ({"prompt": "[[" + "a," * 150 + "]]"}, 100),
+    ],
+)
+def test_an_open_count_is_as_many_as_the_arrays_have(library: Library, wish: dict[str, Any], pictures: int) -> None:
+    assert len(expand(parse_recipe(wish), library, seed=1)) == pictures
+
+
+def test_prompts_between_dashes_are_pictures_of_their_own(library: Library) -> None:
+    wish = parse_recipe({"prompt": "a cat\n---\n[[a, b]] dog\nat sea", "count": 2, "seed": 7, "styles": ["dots"]})
+    batch = expand(wish, library, 0)
+    assert [(one.prompt.split()[-1], one.seed, one.index) for one in batch] == [
+        ("cat", 7, 0), ("cat", 8, 1), ("sea", 7, 0), ("sea", 8, 1),
+    ]  # fmt: skip
+    assert make_plan(batch[3], library, 0).texts == ("b dog, dots", "at sea")
+
+
+def test_too_many_pictures_at_once_are_refused(library: Library) -> None:
+    most = parse_recipe({"prompt": "\n---\n".join("abcdefghij"), "count": MAX_BATCH // 10})
+    assert len(expand(most, library, 0)) == MAX_BATCH
+    with pytest.raises(BadValue, match="11 prompts of 100 pictures each are too many") as caught:
+        expand(parse_recipe({"prompt": "\n---\n".join("abcdefghijk"), "count": 100}), library, 0)
+    assert caught.value.field == "prompt"
+    with pytest.raises(BadValue):
+        expand(parse_recipe({"prompt": "a\n---\n" * 3000}), library, 0)
+    crowded = parse_recipe({"prompt": "\n---\n".join(["[[" + "a," * 99 + "]]"] * 60)})
+    assert len(expand(crowded, library, 0)) == MAX_BATCH
+
+
+def test_tags_bring_styles_and_loras_to_their_picture_only(wordy: Library, root: Path) -> None:
+    wish = parse_recipe({"prompt": "a __thing__", "styles": ["washes"], "wildcard_order": "ordered", "count": 3})
+    cat, dog, bird = (make_plan(one, wordy, 0) for one in expand(wish, wordy, 5))
+    assert (cat.texts, cat.loras) == (("washes of a cat, wet",), ())
+    assert (dog.texts, dog.loras) == (("washes of a dog, wet",), (LoraRef("ink", str(root / LORA), 0.5),))
+    assert (bird.texts, bird.loras) == (("washes of a bird, wet", "a bird, dots"), ())
+
+
+@pytest.mark.parametrize(
+    "prompt, said",
+    [
+        ("__thin__ x", "There is no wildcard 'thin'. Did you mean thing? It stays as plain words."),
+        (
+            "<lora:inc:1> x",
+            "There is no LoRA 'inc' in models/loras. Did you mean sub/ink? The picture is made without it.",
+        ),
+        ("<style:dot> x", "There is no style 'dot'. Did you mean Dots? The tag was left out."),
+        ("<style:dots>" * 31 + "x", "The prompt names 31 styles; the first 30 are used."),
+        ("<lora:no:1>" * 41 + "x", "The prompt names 41 LoRAs; the first 40 are used."),
+        ("<lora:ink:1> x", "LoRAs cannot be applied yet; the picture is made without ink."),
+    ],
+)
+def test_what_a_prompt_names_and_is_not_there_is_a_warning(wordy: Library, prompt: str, said: str) -> None:
+    warnings = plan(wordy, prompt=prompt).warnings
+    assert warnings[0] == said and (len(warnings) == 1 or "no:" in prompt)
+
+
+def test_a_style_chosen_and_named_is_applied_once(library: Library) -> None:
+    assert plan(library, prompt="a cat <style:DOTS>", styles=["dots"]).texts == ("a cat, dots",)
+
+
+def test_a_tag_for_any_style_picks_by_the_seed_and_not_what_was_chosen(library: Library) -> None:
+    wish = {"prompt": "a cat <style:random style>", "styles": ["washes", "random style"], "seed": 4}
+    texts = plan(library, **wish).texts
+    assert sorted(texts) == ["a cat, dots", "sharp", "washes of a cat, wet"]
+    named = {plan(library, prompt="a cat <style:Random style>", seed=seed).texts for seed in range(20)}
+    assert named == {("a cat, dots",), ("washes of a cat, wet",), ("a cat", "sharp")}
+
+
+def test_a_batch_says_what_it_leaves_out(library: Library) -> None:
+    batch = expand(parse_recipe({"prompt": "[[a, b, c]] __x__\n---\n__y__", "count": 2}), library, 0)
+    notes = batch_notes(batch, library)
+    assert "The lists in [[ ]] make 3 combinations; 2 will be drawn." in notes
+    assert [note for note in notes if "wildcard" in note] == [
+        f"There is no wildcard {name!r}. It stays as plain words." for name in "xy"
+    ]
+
+
 def test_a_resolved_recipe_writes_names_as_the_library_does(library: Library) -> None:
     wish = {"preset": "Wide", "model": "TINY", "sampler": "DPM++ 2M Karras", "styles": ["WASHES", "plain addition"]}
     full = resolve(parse_recipe(wish), library, 5)
@@ -179,12 +285,15 @@ def test_a_resolved_recipe_is_complete_and_outlives_its_preset(library: Library,
     assert full.preset == "wide" and None not in full.model_dump().values()
     (root / "presets" / "wide.json").unlink()
     assert make_plan(full, library.refreshed(), 0) == make_plan(full, library, 0)
+    older = full.model_copy(update={"clip_skip": None})  # of a picture from before the field existed
+    assert make_plan(older, library.refreshed(), 0) == make_plan(full, library, 0)
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(WISHES, ANY_SEED, ANY_SEED)
-def test_the_round_trip_law(library: Library, wish: Recipe, seed: int, other_seed: int) -> None:
-    """Resolving again, through JSON and with another seed at hand, changes nothing."""
+def test_the_round_trip_law(wordy: Library, wish: Recipe, seed: int, other_seed: int) -> None:
+    """Resolving again, through JSON and with another seed at hand, changes nothing: not the words either."""
+    library = wordy
     try:
         full = resolve(wish, library, seed)
     except FooocusError:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
-from fooocus_lite.recipe import MAX_SEED, Recipe, describe_range, parse_recipe
+from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe, describe_range, parse_recipe
 
 NAMES = st.text(max_size=20)
 RECIPES = st.fixed_dictionaries(
@@ -24,6 +24,8 @@ RECIPES = st.fixed_dictionaries(
         "height": st.none() | st.integers(1, 4096),
         "seed": st.none() | st.integers(0, MAX_SEED),
         "count": st.none() | st.integers(1, 100),
+        "index": st.integers(0, MAX_INDEX),
+        "wildcard_order": st.sampled_from(["random", "ordered"]),
         "steps": st.none() | st.integers(1, 200),
         "guidance_scale": st.none() | st.floats(1, 30),
         "image_format": st.none() | st.sampled_from(["png", "jpeg", "webp"]),
@@ -51,9 +53,14 @@ JSON = st.recursive(
         ("seed", True, "0 to 9223372036854775807"),
         ("seed", 1.5, "0 to 9223372036854775807"),
         ("count", 0, "1 to 100"),
+        ("index", -1, "0 to 2147483647"),
+        ("index", True, "0 to 2147483647"),
+        ("wildcard_order", "any", "random or ordered"),
         ("guidance_scale", float("nan"), "1 to 30"),
         ("guidance_scale", "1e400", "1 to 30"),
         ("sag_scale", -0.1, "0 to 5"),
+        ("clip_skip", 13, "1 to 12"),
+        ("clip_skip", False, "1 to 12"),
         ("image_format", "gif", "png, jpeg or webp"),
         ("styles", "Watercolor", "at most 30 style names"),
         ("styles", ["x"] * 31, "at most 30 style names"),

@@ -65,6 +65,11 @@ def test_folders_on_the_command_line_stand_where_the_person_stands(
     assert settings.models_dir == root / "m"
 
 
+def test_no_fooocus_folder_unless_one_is_named(tmp_path: Path) -> None:
+    assert load_settings(env={}, root=tmp_path).legacy_folder is None
+    assert load_settings(env={"FOOOCUS_LEGACY_FOLDER": "old"}, root=tmp_path).legacy_folder == tmp_path / "old"
+
+
 @pytest.mark.parametrize("text, value", [("1", True), ("Yes", True), ("off", False), ("false", False)])
 def test_yes_and_no(tmp_path: Path, text: str, value: bool) -> None:
     assert load_settings(env={"FOOOCUS_OPEN_BROWSER": text}, root=tmp_path).open_browser is value

@@ -12,6 +12,7 @@ const ROWS = [
   ["Sampler", (recipe) => state.menu?.samplers.find((row) => row.id === recipe.sampler)?.label || recipe.sampler],
   ["Guidance", (recipe) => recipe.guidance_scale],
   ["Attention guidance", (recipe) => recipe.sag_scale || ""],
+  ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],
   ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
   ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
 ];

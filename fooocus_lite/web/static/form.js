@@ -11,7 +11,8 @@ const DRAFT = "fl.draft";
 const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
-  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "image_format",
+  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
+  "wildcard_order", "index",
 ];
 let names = [];
 let pending = {}; // values on their way into the widgets
@@ -149,7 +150,8 @@ export function toRecipe(draft) {
 /** "Use these settings": everything of a finished picture, its seed fixed. */
 export function useSettings(recipe) {
   const { seed, ...rest } = recipe;
-  fill({ negative_prompt: "", styles: [], ...rest, count: state.draft?.count ?? 1, seed: String(seed), random_seed: false });
+  const unsaid = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random" };
+  fill({ ...unsaid, ...rest, count: state.draft?.count ?? 1, seed: String(seed), random_seed: false });
 }
 
 /** The click: settings are frozen here, the queue takes them from here on. */

@@ -28,7 +28,7 @@ function build(place, { styles, models, defaults }) {
   const learned = models.find((model) => model.name === defaults.model)?.style_categories || [];
   const more = h("details", {}, h("summary", { textContent: "More styles, for larger models" }));
   for (const [category, group] of groups) {
-    const fits = learned.length === 0 || learned.includes(category) || !category;
+    const fits = learned.length === 0 || learned.includes(category) || !category || group[0].kind === "random";
     (fits ? place : more).append(section(category, group));
   }
   if (more.childElementCount > 1) place.append(more);

@@ -1,6 +1,6 @@
-"""What few people change: the walk to the picture, self-attention guidance, the file's format, how one is called.
+"""What few people change: the walk from noise to picture, how words are read and chosen, the file's format.
 
-The last is not part of a recipe: ``static/done.js`` fills its place, and the browser keeps it.
+How one is called is not part of a recipe: ``static/done.js`` fills its place, and the browser keeps it.
 """
 
 from __future__ import annotations
@@ -38,6 +38,17 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-sag_scale",
         elem_classes="fl-field",
     )
+    clip_skip = gr.Slider(
+        limits["clip_skip"]["min"],
+        limits["clip_skip"]["max"],
+        defaults.get("clip_skip"),
+        buttons=[],
+        step=1,
+        label="CLIP skip",
+        info="The layer of the text encoders that is read; 1 is the last.",
+        elem_id="fl-clip_skip",
+        elem_classes="fl-field",
+    )
     image_format = gr.Dropdown(
         [(name.upper(), name) for name in menu["image_formats"]],
         value=defaults.get("image_format"),
@@ -45,5 +56,28 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
+    fields = {"sampler": sampler, "sag_scale": sag, "clip_skip": clip_skip, "image_format": image_format}
+    return fields | _build_words(defaults, limits)
+
+
+def _build_words(defaults: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
+    """How what a prompt leaves open is chosen; below it the place for how one is called when a picture is done."""
+    wildcard_order = gr.Dropdown(
+        [("By the seed", "random"), ("In order", "ordered")],
+        value=defaults.get("wildcard_order"),
+        label="Words of __wildcards__",
+        elem_id="fl-wildcard_order",
+        elem_classes="fl-field",
+    )
+    index = gr.Number(
+        defaults.get("index"),
+        label="First combination",
+        info="Which of [[a, b]] the first picture shows, from 0.",
+        precision=0,
+        minimum=limits["index"]["min"],
+        maximum=limits["index"]["max"],
+        elem_id="fl-index",
+        elem_classes="fl-field",
+    )
     gr.HTML('<div id="fl-done"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
-    return {"sampler": sampler, "sag_scale": sag, "image_format": image_format}
+    return {"wildcard_order": wildcard_order, "index": index}

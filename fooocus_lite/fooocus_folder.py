@@ -1,0 +1,116 @@
+"""A person's Fooocus folder: where its parts lie, and what its configuration says. Only read, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from fooocus_lite.library_json import Source, read_object
+from fooocus_lite.settings import Settings
+
+#: Kind of model → where Fooocus keeps it, below its own folder; ``config.txt`` may say otherwise.
+MODEL_FOLDERS = {
+    "path_checkpoints": "models/checkpoints",
+    "path_loras": "models/loras",
+    "path_embeddings": "models/embeddings",
+    "path_vae": "models/vae",
+    "path_upscale_models": "models/upscale_models",
+    "path_controlnet": "models/controlnet",
+    "path_inpaint": "models/inpaint",
+}
+#: A folder is Fooocus's when one of these is in it.
+SIGNS = ("sdxl_styles", "presets", "wildcards", "config.txt", "fooocus_version.py")
+
+
+@dataclass(frozen=True)
+class FooocusFolder:
+    """Where the parts lie. They need not be there.
+
+    Attributes:
+        config: What ``config.txt`` says.
+        startup: The configuration that presets fall back to: ``presets/default.json`` below ``config.txt``.
+        models: Key of `MODEL_FOLDERS` → its folders.
+        problems: One sentence for each file that cannot be read.
+    """
+
+    root: Path
+    config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    startup: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    problems: tuple[str, ...] = ()
+
+    @property
+    def styles(self) -> Path:
+        """The folder of style files."""
+        return self.root / "sdxl_styles"
+
+    @property
+    def presets(self) -> Path:
+        """The folder of presets."""
+        return self.root / "presets"
+
+    @property
+    def languages(self) -> Path:
+        """The folder of translations."""
+        return self.root / "language"
+
+    @property
+    def wildcards(self) -> Path:
+        """The folder of word lists."""
+        return self._folders("path_wildcards", "wildcards")[0]
+
+    @property
+    def outputs(self) -> Path:
+        """The folder of pictures, with a ``log.html`` for each day."""
+        return self._folders("path_outputs", "outputs")[0]
+
+    @property
+    def models(self) -> dict[str, tuple[Path, ...]]:
+        """The folders of each kind of model."""
+        return {key: self._folders(key, usual) for key, usual in MODEL_FOLDERS.items()}
+
+    def _folders(self, key: str, usual: str) -> tuple[Path, ...]:
+        said = self.config.get(key)
+        texts = cast("list[Any]", said) if isinstance(said, list) else [said]
+        folders = [self.root / text for text in texts if isinstance(text, str) and text.strip() and "\0" not in text]
+        return tuple(folders) or (self.root / usual,)
+
+
+def find_root(path: Path) -> Path | None:
+    """The folder that holds Fooocus: ``path``, the one of that name in it, or the one that holds the file ``path``."""
+    for folder in (path, path / "Fooocus", path.parent if path.is_file() else path):
+        if folder.is_dir() and any((folder / sign).exists() for sign in SIGNS):
+            return folder
+    return None
+
+
+def fooocus_root(settings: Settings) -> Path | None:
+    """The Fooocus folder that is used in place, if there is one."""
+    return None if settings.legacy_folder is None else find_root(settings.legacy_folder)
+
+
+def fooocus_wildcards(settings: Settings) -> Path | None:
+    """The folder of word lists in the Fooocus folder that is used in place, if there is one."""
+    root = fooocus_root(settings)
+    return None if root is None else FooocusFolder(root, _object(root / "config.txt", [])).wildcards
+
+
+def in_reading_order(shipped: Path, fooocus: Path | None, own: Path) -> Iterator[tuple[Path, Source]]:
+    """The folders with whose they are; what a later one holds takes the place of what an earlier one holds."""
+    yield shipped, "shipped"
+    if fooocus is not None:
+        yield fooocus, "fooocus"
+    yield own, "own"
+
+
+def read_fooocus(root: Path) -> FooocusFolder:
+    """What lies in a Fooocus folder. A broken ``config.txt`` is a problem; presets are checked where they are read."""
+    problems: list[str] = []
+    config = _object(root / "config.txt", problems)
+    startup = {**_object(root / "presets" / "default.json", []), **config}
+    return FooocusFolder(root, config, startup, tuple(problems))
+
+
+def _object(path: Path, problems: list[str]) -> Mapping[str, Any]:
+    return read_object(path, path.parent.parent, problems) if path.exists() else {}

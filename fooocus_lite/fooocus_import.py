@@ -1,0 +1,208 @@
+"""Taking over a Fooocus folder: what a person made there, copied once into the data folder.
+
+Nothing in the Fooocus folder is changed, nothing of the person's own is overwritten, and running it
+again adds only what is missing. A further kind of thing to take over is one more function in `STEPS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from fooocus_lite import fooocus_presets
+from fooocus_lite.choices import read_choices
+from fooocus_lite.disk import disk_problem, write_atomic
+from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
+from fooocus_lite.fooocus_folder import SIGNS, FooocusFolder, find_root, read_fooocus
+from fooocus_lite.fooocus_names import STYLE_FILES, moved_to_top, style_name
+from fooocus_lite.library import load_library
+from fooocus_lite.library_json import json_files, read_json, read_object, read_rows
+from fooocus_lite.metadata.outputs import import_outputs
+from fooocus_lite.own_files import OwnFiles
+from fooocus_lite.preset_files import INITIAL
+from fooocus_lite.settings import Settings
+from fooocus_lite.store import open_store
+
+MAX_LIST_BYTES = 8_000_000
+#: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
+_INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
+
+
+@dataclass
+class Report:
+    """What was taken over, in words; the lists grow as the steps run.
+
+    Attributes:
+        folder: The Fooocus folder.
+        done: One sentence for each thing that is now here.
+        left: One sentence for each thing that is not, and why.
+    """
+
+    folder: Path
+    done: list[str] = field(default_factory=list[str])
+    left: list[str] = field(default_factory=list[str])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {"folder": str(self.folder), "done": self.done, "left": self.left}
+
+
+def import_fooocus(path: Path, settings: Settings) -> Report:
+    """Take over everything that `STEPS` know from the Fooocus folder at ``path``.
+
+    Raises:
+        NotFound: there is no Fooocus.
+        DiskProblem: the data folder cannot be written to.
+    """
+    root = find_root(path.expanduser().absolute())
+    if root is None:
+        signs = ", ".join(SIGNS[:3])
+        raise NotFound(f"There is no Fooocus in {path}.", f"Give the folder in which {signs} lie.")
+    fooocus = read_fooocus(root)
+    report = Report(root, left=list(fooocus.problems))
+    for step in STEPS:
+        step(fooocus, settings, report)
+    return report
+
+
+def _take_styles(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    folder = settings.styles_dirs[-1]
+    names: set[str] = set()
+    for path in json_files(fooocus.styles):
+        found = [_name_of(row) for _, row in read_rows(path, fooocus.root.parent, "styles", report.left)]
+        # Names are read as Fooocus shows them from files that are called as its own are.
+        name = path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}"
+        if found and _copy(path.read_bytes(), folder / name, report):
+            names |= {style_name(name) for name in found if name}
+    _count(report, len(names), "style")
+
+
+def _name_of(row: Any) -> str:
+    name = cast("dict[str, Any]", row).get("name") if isinstance(row, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _take_presets(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    folder, taken = settings.presets_dirs[-1], 0
+    for path in json_files(fooocus.presets):
+        data = read_json(path, fooocus.root.parent, report.left)
+        if isinstance(data, dict):
+            taken += _copy(_as_preset(cast("dict[str, Any]", data), fooocus.startup), folder / path.name, report)
+    if fooocus_presets.is_fooocus_preset(fooocus.config):
+        said = {key: value for key, value in fooocus.config.items() if key in fooocus_presets.KEYS}
+        taken += _copy(_as_preset(said, fooocus.startup), folder / f"fooocus-{INITIAL}.json", report)
+    _count(report, taken, "preset")
+
+
+def _as_preset(data: Mapping[str, Any], startup: Mapping[str, Any]) -> bytes:
+    """The preset with what it takes from the configuration at start written out, as it will stand alone."""
+    whole = {key: value for key, value in startup.items() if key in _INHERITED} | dict(data)
+    return (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
+
+
+def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    source, folder, taken = fooocus.wildcards, settings.data_dir / "wildcards", 0
+    for path in sorted(source.rglob("*.txt")):
+        if path.is_file() and path.stat().st_size <= MAX_LIST_BYTES:
+            taken += _copy(path.read_bytes(), folder / path.relative_to(source), report)
+    _count(report, taken, "list of words for wildcards", "lists of words for wildcards")
+
+
+def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """Fooocus keeps the whole order of its list: what was moved to the top of it are favourites."""
+    path, problems = fooocus.root / "sorted_styles.json", list[str]()
+    order = read_json(path, fooocus.root.parent, problems) if path.exists() else None
+    report.left += problems
+    if not isinstance(order, list):
+        return
+    library = load_library(settings)
+    names = [name for name in cast("list[Any]", order) if isinstance(name, str)]
+    moved = moved_to_top(names, ["Fooocus V2", "Random Style", *_style_names(fooocus)])
+    known, warnings = library.known_styles(moved)
+    own = read_choices(settings, []).favourites
+    new = [name for name in known if name not in own]
+    OwnFiles(settings, lambda: library).set_favourites([*(n for n in own if library.known_style(n)), *new])
+    report.left += warnings
+    _count(report, len(new), "favourite")
+
+
+def _take_pictures(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """The history gets them; the files stay where they lie."""
+    if not fooocus.outputs.is_dir() or not any(fooocus.outputs.iterdir()):
+        return
+    try:
+        store = open_store(settings.data_dir)
+    except DiskProblem:
+        raise
+    except FooocusError as exc:  # a server runs
+        report.left.append(f"The pictures in {fooocus.outputs} are not in the history yet. {exc}")
+        return
+    try:
+        pictures = import_outputs(fooocus.outputs, store.queue, load_library(settings))
+    finally:
+        store.close()
+    report.left += pictures.problems
+    _count(report, pictures.added, "picture in the history", "pictures in the history")
+    if pictures.bare:
+        report.left.append(f"{pictures.bare} of the pictures say nothing about how they were made.")
+
+
+def _style_names(fooocus: FooocusFolder) -> Iterable[str]:
+    """The names in the order in which Fooocus lists them before anybody moves one."""
+    order = {name: number for number, name in enumerate(STYLE_FILES)}
+    for path in json_files(fooocus.styles, lambda one: order.get(one.name, -1)):
+        for _, row in read_rows(path, fooocus.root, "styles", []):
+            if name := _name_of(row):
+                yield style_name(name)
+
+
+def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    for path in json_files(fooocus.languages):
+        sentences = len(read_object(path, fooocus.root.parent, report.left))
+        if sentences:
+            report.left.append(
+                f"The language {path.stem} ({sentences} sentences): the page speaks English only so far."
+            )
+
+
+def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """Settings are a person's own to write, so the folders are said and not set."""
+    for kind, folders in fooocus.models.items():
+        there = [str(folder) for folder in folders if folder.is_dir() and any(folder.iterdir())]
+        if there:
+            name = kind.removeprefix("path_").replace("_", " ")
+            report.left.append(f"The folder of {name} stays where it is: {', '.join(there)}.")
+
+
+#: Each is given the Fooocus folder, our settings, and the report to which it adds.
+STEPS: tuple[Callable[[FooocusFolder, Settings, Report], None], ...] = (
+    _take_styles,
+    _take_presets,
+    _take_wildcards,
+    _take_favourites,
+    _take_pictures,
+    _note_languages,
+    _note_folders,
+)
+
+
+def _copy(data: bytes, target: Path, report: Report) -> bool:
+    """Write a file that is not there yet; says in the report why it did not."""
+    try:
+        if target.exists():
+            if target.read_bytes() != data:
+                report.left.append(f"{target} is there already and differs; it was left as it is.")
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(target, data)
+    except OSError as exc:
+        raise disk_problem(exc, target.parent, "FOOOCUS_DATA_DIR") from exc
+    return True
+
+
+def _count(report: Report, number: int, one: str, many: str = "") -> None:
+    if number:
+        report.done.append(f"{number} {one if number == 1 else many or one + 's'}.")

@@ -1,0 +1,96 @@
+"""Everything a person can choose, JSON-ready: the body of ``GET /v1/menu``."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import TYPE_CHECKING, Any
+
+from fooocus_lite.library_files import CatalogEntry
+from fooocus_lite.recipe import Recipe, describe_range
+from fooocus_lite.registry import SAMPLERS
+
+if TYPE_CHECKING:
+    from fooocus_lite.library import Library
+    from fooocus_lite.preset_files import Preset
+    from fooocus_lite.style_files import Style
+
+
+def make_menu(library: Library) -> dict[str, Any]:
+    """The whole menu."""
+    return {
+        "styles": [style_row(style, library) for style in library.styles.values()],
+        "favourites": list(library.favourites),
+        "presets": [preset_row(preset, library) for preset in library.presets.values()],
+        "models": [_model_row(entry) for entry in library.models.values()],
+        "wildcards": list(library.word_lists),
+        "samplers": [{"id": key, "label": row.label, "min_steps": row.min_steps} for key, row in SAMPLERS.items()],
+        "image_formats": ["png", "jpeg", "webp"],
+        "limits": _limits(),
+        "defaults": library.filled(Recipe()).set_fields() if library.models else {},
+        "default_preset": library.default_preset,
+        "problems": list(library.problems),
+    }
+
+
+def style_row(style: Style, library: Library) -> dict[str, Any]:
+    """What a list of styles shows of one; its words are asked for one by one."""
+    return {
+        "name": style.name,
+        "category": style.category,
+        "source": style.source,
+        "kind": style.kind,
+        "has_negative": bool(style.negative_prompt),
+        "favourite": style.name in library.favourites,
+    }
+
+
+def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
+    """What a list of presets shows of one."""
+    return {
+        "name": preset.name,
+        "label": preset.label,
+        "description": preset.description,
+        "source": preset.source,
+        "recipe": _own_fields(preset.recipe),
+        "needs": [
+            {"kind": need.kind, "name": need.name, "file": need.file, "url": need.url}
+            | {"older": list(need.older), "available": library.has(need) if need.kind == "model" else None}
+            for need in library.needs_of(preset)
+        ],
+        "warnings": list(preset.warnings),
+    }
+
+
+def _model_row(entry: CatalogEntry) -> dict[str, Any]:
+    keys = ("name", "label", "description", "family", "available", "native_size", "min_size", "max_size")
+    sizes = [{"width": w, "height": h, "label": size_label(w, h)} for w, h in entry.aspect_sizes]
+    return {key: getattr(entry, key) for key in keys} | {
+        "size_multiple": entry.size_multiple,
+        "sizes": sizes,
+        "style_categories": list(entry.style_categories),
+        "defaults": _own_fields(entry.defaults),
+    }
+
+
+def _own_fields(recipe: Recipe) -> dict[str, Any]:
+    """What a preset or entry says itself: an untouched prompt is not an empty one."""
+    return recipe.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+
+
+def size_label(width: int, height: int) -> str:
+    """As a person reads it: "128×128 · 1:1"."""
+    common = gcd(width, height)
+    return f"{width}×{height} · {width // common}:{height // common}"
+
+
+def _limits() -> dict[str, dict[str, Any]]:
+    """Range and meaning of every Recipe field, read from the schema."""
+    limits: dict[str, dict[str, Any]] = {}
+    for name, info in Recipe.model_fields.items():
+        row: dict[str, Any] = {"description": info.description, "allowed": describe_range(name)}
+        for rule in info.metadata:
+            for key, word in (("ge", "min"), ("le", "max"), ("max_length", "max_length")):
+                if getattr(rule, key, None) is not None:
+                    row[word] = getattr(rule, key)
+        limits[name] = row
+    return limits

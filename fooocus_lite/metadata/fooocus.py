@@ -1,0 +1,112 @@
+"""Fooocus's own scheme: a JSON object, in pictures, in the log's Copy button, or pasted.
+
+Keys are snake_case in pictures and the log; the same words as labels ("Guidance Scale") are taken too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from fooocus_lite.fooocus_names import PERFORMANCES
+from fooocus_lite.metadata.found import Found, optional_float, optional_int
+from fooocus_lite.untrusted import Refused, as_names, as_pair, as_text
+
+#: A picture or log row has several of these; one is enough to know it.
+SIGNS = frozenset((
+    "metadata_scheme", "base_model", "refiner_model", "performance", "resolution", "guidance_scale", "adm_guidance",
+    "adaptive_cfg", "full_prompt", "prompt_expansion", "lora_combined_1", "sharpness",
+))  # fmt: skip
+LABELS = {
+    "fooocus_v2_expansion": "prompt_expansion",
+    "cfg_mimicking_from_tsnr": "adaptive_cfg",
+}
+#: Settings without a counterpart → the values that change nothing.
+WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
+    "sharpness": (0, 0.0),
+    "adm_guidance": ("(1.0, 1.0, 0.0)",),
+    "adaptive_cfg": (),
+    "refiner_model": ("None",),
+    "vae": ("Default (model)", "None"),
+    "freeu": (),
+    "inpaint_method": ("None",),
+}
+_LORA_KEY = re.compile(r"lora_(?:combined_)?\d{1,3}")
+_MAX_LORA_ROWS = 50
+
+
+def normal_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Labels as the keys they stand for."""
+    keys = {key: key.strip().casefold().replace(" ", "_") for key in data}
+    return {LABELS.get(normal, normal): data[key] for key, normal in keys.items()}
+
+
+def claims(data: Mapping[str, Any]) -> bool:
+    """Whether the object is Fooocus's."""
+    return len(data) <= 500 and not SIGNS.isdisjoint(normal_keys(data))
+
+
+def read(data: Mapping[str, Any]) -> Found:
+    """The settings in Fooocus's object.
+
+    Raises:
+        Refused: a value is of a kind that Fooocus never writes.
+    """
+    values = {key: value for key, value in normal_keys(data).items() if value is not None}
+    found = Found(prompt=as_text(values.get("prompt", ""), "prompt"))
+    if "negative_prompt" in values:
+        found.negative_prompt = as_text(values["negative_prompt"], "negative_prompt")
+    if "styles" in values:
+        found.styles = as_names(values["styles"], "styles")
+    if "resolution" in values:
+        found.width, found.height = as_pair(values["resolution"], "resolution")
+    found.seed = optional_int(values, "seed")
+    found.clip_skip = optional_int(values, "clip_skip")
+    found.guidance_scale = optional_float(values, "guidance_scale")
+    _read_steps(found, values)
+    found.sampler = _optional_text(values, "sampler")
+    found.schedule = _optional_text(values, "scheduler")
+    found.model = _optional_text(values, "base_model")
+    _read_loras(found, values)
+    for name, silent in WITHOUT_COUNTERPART.items():
+        found.leave_out(name, values.get(name), silent=silent)
+    if found.left_out.get("refiner_model"):
+        found.leave_out("refiner_switch", values.get("refiner_switch"))
+    return found
+
+
+def _read_steps(found: Found, values: Mapping[str, Any]) -> None:
+    """The steps, or those of the mode where they are open (-1)."""
+    found.steps = optional_int(values, "steps")
+    mode = _optional_text(values, "performance")
+    known = PERFORMANCES.get(mode or "")
+    if found.steps is None or found.steps == -1:
+        found.steps = known.steps if known else None
+    lora = PurePath(known.lora).stem if known and known.lora else None
+    if lora and not any(lora in str(value) for key, value in values.items() if key.startswith("lora")):
+        found.warnings.append(f"The mode {mode} adds the LoRA {lora} by itself; here it has to be chosen.")
+
+
+def _read_loras(found: Found, values: Mapping[str, Any]) -> None:
+    rows = values.get("loras")
+    if isinstance(rows, list) and rows:
+        for row in rows[:_MAX_LORA_ROWS]:
+            if not isinstance(row, list) or len(row) < 2:
+                raise Refused("holds settings that cannot be used: loras is not a list of names and weights")
+            found.add_lora(as_text(row[0], "loras"), row[1])
+        return
+    for key in sorted((key for key in values if _LORA_KEY.fullmatch(key)), key=lambda key: (len(key), key)):
+        parts = [part.strip() for part in as_text(values[key], key).split(" : ")]
+        if len(parts) == 3 and parts[0] == "False":  # switched off
+            continue
+        if len(parts) == 3 and parts[0] == "True":
+            del parts[0]
+        if len(parts) != 2:
+            raise Refused(f"holds settings that cannot be used: {key} is not a file and a weight")
+        found.add_lora(*parts)
+
+
+def _optional_text(values: Mapping[str, Any], key: str) -> str | None:
+    return as_text(values[key], key) or None if key in values else None

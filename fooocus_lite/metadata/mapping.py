@@ -1,0 +1,174 @@
+"""From another program's settings to a Recipe: names, ranges, and a sentence for whatever does not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fooocus_lite.errors import UnknownName
+from fooocus_lite.library import Library
+from fooocus_lite.metadata.found import Found
+from fooocus_lite.metadata.styles import styles_in
+from fooocus_lite.prompts import normal_name
+from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.sampler_names import nearest_sampler
+from fooocus_lite.untrusted import printable
+
+MAX_STYLES = 30
+_ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
+_LORA_TAG = re.compile(r"<lora:([^:<>]+):")
+#: Fields with a range: name → smallest, largest.
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, MAX_STEPS),
+    "guidance_scale": (1.0, 30.0),
+    "sag_scale": (0.0, 5.0),
+    "clip_skip": (1, MAX_CLIP_SKIP),
+}
+
+
+@dataclass(frozen=True)
+class LoraUse:
+    """A LoRA that the picture was made with, apart from those that its prompt names itself."""
+
+    name: str
+    weight: float
+
+    @property
+    def tag(self) -> str:
+        """As a prompt names it."""
+        return f"<lora:{self.name}:{self.weight:.4f}".rstrip("0").rstrip(".") + ">"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What became of another program's settings."""
+
+    recipe: Recipe
+    loras: tuple[LoraUse, ...]
+    warnings: tuple[str, ...]
+
+
+def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> Mapped:
+    """The recipe, and what a person should know about it.
+
+    A picture without a style has none, so that no preset adds its own to the picture's words.
+
+    Args:
+        library: Where names are looked up; ``None`` takes all as they are.
+        size: Width and height of the picture itself, used where its settings name none; 0 = unknown.
+
+    Raises:
+        BadValue: a text is longer than a recipe can hold.
+    """
+    warnings = list(found.warnings)
+    values: dict[str, Any] = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
+    values |= _numbers(found, warnings) | _size(found, size, warnings)
+    if found.sampler:
+        values["sampler"] = _sampler(found.sampler, found.schedule or "", warnings)
+    styles = found.styles
+    if styles is None:
+        styles = styles_in(found, library, warnings) if found.words else []
+    values["styles"] = styles[:MAX_STYLES]
+    warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
+    if found.model:
+        values["model"] = bare_name(found.model)
+    recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
+    recipe, missing = check_names(recipe, library)
+    loras = _loras(found)
+    if loras:
+        tags = " ".join(lora.tag for lora in loras[:5]) + (" …" if len(loras) > 5 else "")
+        missing.append(f"LoRAs stand apart from the prompt; to use them, write into it: {printable(tags)}")
+    if found.left_out:
+        listed = ", ".join(f"{name} {shown(value)}" for name, value in found.left_out.items())
+        missing.append(f"There is no setting here for: {printable(listed)}.")
+    return Mapped(recipe, loras, (*warnings, *missing))
+
+
+def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[str]]:
+    """The recipe with names as the library writes them, and a sentence for each that is not there.
+
+    A model that is not there stays, as a picture needs one; styles that are not there are left out.
+    """
+    if library is None:
+        return recipe, []
+    warnings: list[str] = []
+    changes: dict[str, Any] = {}
+    if recipe.model is not None:
+        files = {bare_name(entry.path): name for name, entry in library.models.items()}
+        name = _known(recipe.model, library.models) or files.get(recipe.model)
+        if name is None:
+            warnings.append(f"The model {shown(recipe.model)} is not here; choose another one or add it.")
+        elif not library.models[name].available:
+            warnings.append(f"The model {name} is known, but its file is not on this disk.")
+        changes["model"] = name or recipe.model
+    if recipe.styles:
+        changes["styles"], left_out = library.known_styles(recipe.styles)
+        warnings += left_out
+    return recipe.model_copy(update=changes), warnings
+
+
+def _known(name: str, rows: Iterable[str]) -> str | None:
+    """The name as it is written here. `Library.find_style` would also look for similar ones, which takes far longer."""
+    wanted = normal_name(name)
+    return next((row for row in rows if row == name or normal_name(row) == wanted), None)
+
+
+def bare_name(file: str) -> str:
+    """A model's name from its file: no folder of either kind of slash, no ending."""
+    return _ENDING.sub("", file.replace("\\", "/").rpartition("/")[2].strip())
+
+
+def _sampler(name: str, schedule: str, warnings: list[str]) -> str | None:
+    written = f"{shown(name)} with the schedule {shown(schedule)}" if schedule else shown(name)
+    try:
+        ours, is_exact = nearest_sampler(name, schedule)
+    except UnknownName:
+        warnings.append(f"The sampler {written} is not known here; the sampler is left open.")
+        return None
+    if not is_exact:
+        warnings.append(f"The sampler {written} has no exact counterpart here; {SAMPLERS[ours].label} is the nearest.")
+    return ours
+
+
+def _loras(found: Found) -> tuple[LoraUse, ...]:
+    """Each LoRA once, without those that the prompt names itself."""
+    named = {match.casefold() for match in _LORA_TAG.findall(found.prompt)}
+    uses: list[LoraUse] = []
+    for file, weight in found.loras:
+        name = printable(re.sub(r"[:<>,\s]+", " ", bare_name(file)).strip()[:200])
+        if name and name.casefold() not in named:
+            named.add(name.casefold())
+            uses.append(LoraUse(name, weight))
+    return tuple(uses)
+
+
+def _numbers(found: Found, warnings: list[str]) -> dict[str, Any]:
+    """Steps, guidance and seed inside their ranges."""
+    values: dict[str, Any] = {}
+    for name, (low, high) in RANGES.items():
+        value = getattr(found, name)
+        if value is None:
+            continue
+        values[name] = type(value)(min(max(value, low), high))
+        if values[name] != value:
+            warnings.append(f"{name} {shown(value)} is outside {low:g} to {high:g}; {values[name]:g} is taken.")
+    if found.seed is not None and 0 <= found.seed <= MAX_SEED:
+        values["seed"] = found.seed
+    elif found.seed is not None:
+        warnings.append(f"The seed {shown(found.seed)} is outside 0 to 2^63 − 1; it is left open.")
+    return values
+
+
+def _size(found: Found, own: tuple[int, int], warnings: list[str]) -> dict[str, Any]:
+    width, height = (found.width, found.height) if found.width and found.height else own
+    if not width or not height:
+        return {}
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        warnings.append(f"The size {shown(width)} × {shown(height)} is more than {MAX_SIDE} pixels; it is left open.")
+        return {}
+    if (width, height) == own and not found.width:
+        warnings.append("The settings name no size, so the picture's own is taken.")
+    return {"width": width, "height": height}

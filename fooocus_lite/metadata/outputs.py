@@ -1,0 +1,131 @@
+"""A Fooocus outputs folder in our history: its pictures stay where they lie and appear in the gallery.
+
+Settings come out of each picture, or out of its day's ``log.html``, because Fooocus writes them into pictures
+only on request. The log is searched as text: no markup in it is followed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import unquote
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.library import Library
+from fooocus_lite.metadata import read_text
+from fooocus_lite.picture_file import PictureFile, read_picture_file
+from fooocus_lite.recipe import MAX_SIDE, Recipe
+from fooocus_lite.taskqueue import PastPicture, TaskQueue
+from fooocus_lite.untrusted import Refused
+
+MAX_LOG_BYTES = 200_000_000
+AT_ONCE = 500
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_\d{4}\.(?:png|jpe?g|webp)")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+#: A picture's part of the log begins with its file name as an id; the Copy button holds its settings, URL-encoded.
+_LOG_PART = re.compile(r'<div id="([\w.-]{10,80}?)_(png|jpe?g|webp)"')
+_URL_ENCODED = re.compile(r"[\w%.~/-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of it.
+
+    Attributes:
+        added: Pictures that are new in the history.
+        known: Pictures that were there already.
+        bare: Those of ``added`` that say nothing about their settings.
+        problems: One sentence for each file that cannot be read.
+    """
+
+    added: int
+    known: int
+    bare: int
+    problems: tuple[str, ...]
+
+
+def import_outputs(folder: Path, queue: TaskQueue, library: Library | None = None) -> Imported:
+    """Every picture that Fooocus saved below ``folder`` as a finished task; running it again adds only new ones.
+
+    Args:
+        folder: Holds a folder for each day.
+        library: Where names of models and styles are looked up.
+
+    Raises:
+        DiskProblem: the history cannot be written.
+    """
+    added = known = bare = 0
+    problems: list[str] = []
+    for day in sorted(path for path in _listed(folder, problems) if _DAY.fullmatch(path.name) and path.is_dir()):
+        paths = sorted(path for path in _listed(day, problems) if _NAME.fullmatch(path.name))
+        new = queue.not_in_history([str(path.absolute()) for path in paths])
+        known += len(paths) - len(new)
+        log = _read_log(day / "log.html", problems) if new else {}
+        past = [one for path in map(Path, new) if (one := _past_picture(path, log, library, problems))]
+        bare += sum(one.recipe == Recipe(width=one.width or None, height=one.height or None) for one in past)
+        for start in range(0, len(past), AT_ONCE):
+            added += queue.add_history(past[start : start + AT_ONCE])
+    return Imported(added, known, bare, tuple(problems))
+
+
+def _listed(folder: Path, problems: list[str]) -> Sequence[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as exc:
+        problems.append(f"{folder} cannot be read ({exc.strerror or exc}).")
+        return []
+
+
+def _past_picture(path: Path, log: dict[str, str], library: Library | None, problems: list[str]) -> PastPicture | None:
+    try:
+        with path.open("rb") as file:
+            picture = read_picture_file(file)
+        at = datetime.strptime(path.name[:19], "%Y-%m-%d_%H-%M-%S").timestamp()
+    except (OSError, ValueError, OverflowError) as exc:
+        reason = str(exc) if isinstance(exc, Refused) else "cannot be read"
+        problems.append(f"{path.name} {reason}; it is left out.")
+        return None
+    if picture is None:
+        problems.append(f"{path.name} is no picture; it is left out.")
+        return None
+    recipe = _recipe_of(path, picture, log, library)
+    return PastPicture(str(path.absolute()), recipe, at, picture.width, picture.height)
+
+
+def _recipe_of(path: Path, picture: PictureFile, log: dict[str, str], library: Library | None) -> Recipe:
+    """The picture's own settings, its log's, or its size alone."""
+    for text in (picture.texts.get("parameters"), picture.texts.get("UserComment"), log.get(path.name)):
+        try:
+            if text:
+                return read_text(text, library).recipe
+        except FooocusError:
+            continue
+    fits = 0 < picture.width <= MAX_SIDE and 0 < picture.height <= MAX_SIDE
+    return Recipe(width=picture.width, height=picture.height) if fits else Recipe()
+
+
+def _read_log(path: Path, problems: list[str]) -> dict[str, str]:
+    """File name → its settings as JSON text."""
+    try:
+        if path.stat().st_size > MAX_LOG_BYTES:
+            problems.append(f"{path} is too long to be read.")
+            return {}
+        return dict(_log_parts(path.read_text("utf-8", "replace")))
+    except FileNotFoundError:
+        return {}
+    except OSError as exc:
+        problems.append(f"{path} cannot be read ({exc.strerror or exc}).")
+        return {}
+
+
+def _log_parts(text: str) -> Iterator[tuple[str, str]]:
+    marks = list(_LOG_PART.finditer(text))
+    for number, mark in enumerate(marks):
+        end = marks[number + 1].start() if number + 1 < len(marks) else len(text)
+        start = text.find("%7B", mark.end(), end)
+        if start >= 0:
+            encoded = _URL_ENCODED.match(text, start, end)
+            yield f"{mark.group(1)}.{mark.group(2)}", unquote(encoded.group() if encoded else "")

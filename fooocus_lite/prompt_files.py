@@ -1,0 +1,155 @@
+"""The files that a prompt names: word lists, LoRAs and textual inversions, found by path or by bare name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
+from fooocus_lite.library_json import Source
+from fooocus_lite.prompts import normal_name
+from fooocus_lite.settings import Settings
+
+File = TypeVar("File", covariant=True)
+#: Of textual inversions; the pickles are known only to be refused with a sentence.
+EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
+MAX_LIST_BYTES = 8_000_000
+MAX_LISTS_BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class WordList:
+    """The lines of a text file, of which a wildcard takes one."""
+
+    name: str
+    words: tuple[str, ...]
+    source: Source = "shipped"
+
+    def __str__(self) -> str:
+        """As a person writes it in a prompt, and the words it begins with."""
+        return f"__{self.name}__  {len(self.words):,} ({self.source}): {', '.join(self.words[:3])[:80]} …"
+
+    def to_dict(self) -> dict[str, str | int | list[str]]:
+        """What programs are told of it."""
+        return {"name": self.name, "source": self.source, "count": len(self.words), "first": list(self.words[:3])}
+
+
+class ByName(Mapping[str, File], Generic[File]):
+    """Files by their path below a folder, without suffix, such as ``nature/flower``.
+
+    `find` also takes the bare name (``flower``), and case, ``-``, ``_`` and spaces do not matter.
+    What is closer to the name as written wins; then what comes first.
+    """
+
+    def __init__(self, files: Mapping[str, File] | None = None) -> None:
+        self._files = dict(files or {})
+        self._places: dict[str, File] = {}
+        for form in (str, normal_name, _bare, lambda name: normal_name(_bare(name))):
+            for name, file in self._files.items():
+                self._places.setdefault(form(name), file)
+
+    def find(self, name: str) -> File | None:
+        """The file called so, or ``None``."""
+        return self._places.get(name) or self._places.get(normal_name(name))
+
+    def near(self, name: str) -> list[str]:
+        """Up to three names that look like ``name``."""
+        by_form = {normal_name(form): known for known in self._files for form in (known, _bare(known))}
+        matches = difflib.get_close_matches(normal_name(name)[:80], by_form, n=3, cutoff=0.6)
+        return list(dict.fromkeys(by_form[match] for match in matches))
+
+    def __getitem__(self, name: str) -> File:
+        return self._files[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def _bare(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def read_word_lists(settings: Settings, problems: list[str]) -> ByName[WordList]:
+    """Every word list; a person's own come first and take the place of another of that name.
+
+    One word or phrase a line; empty lines do not count, and nothing is a comment, as in Fooocus.
+    """
+    found: dict[str, WordList] = {}
+    taken: set[str] = set()
+    room = MAX_LISTS_BYTES
+    for name, path, source in _list_files(settings):
+        if normal_name(name) in taken:
+            continue
+        text = _read_text(path, room, settings.root, problems)
+        words = tuple(word for line in text.splitlines() if (word := line.replace("\0", "").strip()))
+        room -= len(text)
+        if words:
+            taken.add(normal_name(name))
+            found[name] = WordList(name, words, source)
+    return ByName(found)
+
+
+def read_loras(settings: Settings) -> ByName[str]:
+    """Absolute paths of the LoRA files."""
+    return ByName({name: str(path) for name, path in _files(settings.loras_dir, ".safetensors")})
+
+
+def read_embeddings(settings: Settings) -> ByName[str]:
+    """Absolute paths of the textual inversions; of one name in two formats, the safetensors file counts."""
+    found: dict[str, str] = {}
+    for name, path in _embedding_files(settings):
+        found.setdefault(name, str(path))
+    return ByName(found)
+
+
+def watched(settings: Settings) -> list[Path]:
+    """Every file that the readers above look at."""
+    weights = (*_files(settings.loras_dir, ".safetensors"), *_embedding_files(settings))
+    return [path for _, path, _ in _list_files(settings)] + [path for _, path in weights]
+
+
+def _embedding_files(settings: Settings) -> list[tuple[str, Path]]:
+    return [file for suffix in EMBEDDING_SUFFIXES for file in _files(settings.embeddings_dir, suffix)]
+
+
+def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
+    """(name, path, whose) of every word list: a person's own first, then Fooocus's, then the shipped ones."""
+    shipped, own = settings.wildcards_dirs
+    for folder, source in reversed(list(in_reading_order(shipped, fooocus_wildcards(settings), own))):
+        for name, path in _files(folder, ".txt"):
+            yield name, path, source
+
+
+def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
+    """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name."""
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
+    named = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in paths]
+    return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
+
+
+def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
+    """What the file holds; nothing, and a problem, when it cannot be used."""
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    try:
+        size = path.stat().st_size
+        if size > min(MAX_LIST_BYTES, room):
+            what = f"{shown} is larger than {MAX_LIST_BYTES // 1_000_000} MB"
+            all_of_them = f"{shown} is left out: the word lists are larger than {MAX_LISTS_BYTES // 1_000_000} MB"
+            problems.append(f"{what if size > MAX_LIST_BYTES else all_of_them}.")
+            return ""
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(f"{shown} is not UTF-8 text.")
+    except OSError as exc:
+        problems.append(f"{shown} cannot be read: {exc.strerror}.")
+    else:
+        if not text.strip():
+            problems.append(f"{shown} holds no words.")
+        return text
+    return ""

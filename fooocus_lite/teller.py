@@ -1,0 +1,72 @@
+"""What `generate` and `replay` say while they draw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from fooocus_lite.events import Event, Failed, ImageSaved, Progress, PromptReady
+from fooocus_lite.foreground import Job
+
+
+def plan_text(job: Job, *, as_json: bool) -> str:
+    """What would be drawn."""
+    plan = job.plan
+    if as_json:
+        return json.dumps(asdict(plan), ensure_ascii=False)
+    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
+    lines += [f"  wanted:   {text}" for text in plan.texts]
+    lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
+    lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
+    return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
+
+
+class Teller:
+    """Pictures to stdout, everything else to stderr; progress on one line, and only on a terminal."""
+
+    def __init__(self, pictures: int, *, as_json: bool, debug: bool) -> None:
+        self.saved = 0
+        self._pictures = pictures
+        self._as_json = as_json
+        self._debug = debug
+        self._noted: set[str] = set()
+        self._has_bar = False
+
+    def tell(self, job: Job, event: Event) -> None:
+        """Print what a person wants to know of one event."""
+        match event:
+            case PromptReady():
+                self.note(*event.warnings)
+            case Progress() if sys.stderr.isatty():
+                text = f"picture {self.saved + 1} of {self._pictures}, step {event.step} of {event.steps}"
+                print(f"\r  {text:<60}", end="", file=sys.stderr)
+                self._has_bar = True
+            case ImageSaved():
+                self._clear()
+                self.saved += 1
+                facts = {"path": event.path, "seed": job.plan.seed, "width": event.width, "height": event.height}
+                print(json.dumps(facts, ensure_ascii=False) if self._as_json else event.path, flush=True)
+            case Failed():
+                self.complain(f"{event.problem} {event.hint}".strip())
+                if self._debug and event.details:
+                    self.complain(event.details)
+            case _:
+                pass
+
+    def note(self, *sentences: str) -> None:
+        """Each sentence once."""
+        for sentence in sentences:
+            if sentence not in self._noted:
+                self._noted.add(sentence)
+                self.complain(sentence)
+
+    def complain(self, what: object) -> None:
+        """A line on stderr."""
+        self._clear()
+        print(what, file=sys.stderr)
+
+    def _clear(self) -> None:
+        if self._has_bar:
+            print("\r" + " " * 62 + "\r", end="", file=sys.stderr)
+            self._has_bar = False

@@ -1,0 +1,43 @@
+"""Files that a page or program sends: taken in piece by piece, to disk, and never more than allowed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.web.guard import MAX_DRAINED_BYTES, too_large
+
+_IN_MEMORY_BYTES = 1_000_000
+
+
+@asynccontextmanager
+async def taken_in(request: Request, max_bytes: int) -> AsyncGenerator[BinaryIO]:
+    """The body as a file that is gone afterwards; up to a megabyte of it stays in memory.
+
+    Raises:
+        FooocusError: it is longer than ``max_bytes``, or the sender hung up.
+    """
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > max_bytes + MAX_DRAINED_BYTES:
+        raise too_large(max_bytes)
+    with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+        size = 0
+        try:
+            async for piece in request.stream():
+                size += len(piece)
+                if size <= max_bytes:
+                    file.write(piece)
+                elif size > max_bytes + MAX_DRAINED_BYTES:
+                    break
+        except ClientDisconnect as exc:
+            raise FooocusError("The upload was broken off.", "Send it again.", code="bad_value") from exc
+        if size > max_bytes:
+            raise too_large(max_bytes)
+        file.seek(0)
+        yield cast(BinaryIO, file)

@@ -1,0 +1,106 @@
+"""A recipe's words, with what they name looked up in the library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+from fooocus_lite.errors import UnknownName
+from fooocus_lite.library import Library
+from fooocus_lite.prompt_files import ByName
+from fooocus_lite.prompt_tags import LoraTag
+from fooocus_lite.prompts import Words, make_words
+from fooocus_lite.recipe import Recipe
+
+MAX_STYLE_TAGS = 30
+MAX_LORAS = 40
+
+
+@dataclass(frozen=True)
+class LoraRef:
+    """A LoRA on this disk, and how strongly it acts.
+
+    Attributes:
+        name: As the prompt writes it.
+        path: Absolute; a safetensors file.
+        weight: 1 is as trained; may be negative.
+    """
+
+    name: str
+    path: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The words of one picture, and what its tags named.
+
+    Attributes:
+        lines: The prompt's; each becomes a text of its own.
+        negative_lines: Likewise.
+        styles: Names as the library writes them.
+        warnings: What is not there or could not be done; none of it stops the picture.
+    """
+
+    lines: tuple[str, ...]
+    negative_lines: tuple[str, ...]
+    styles: tuple[str, ...]
+    loras: tuple[LoraRef, ...]
+    warnings: tuple[str, ...]
+
+
+def make_wording(recipe: Recipe, library: Library) -> Wording:
+    """The words of one picture; its seed and place in the batch choose them."""
+    words = _words(recipe, library)
+    notes = [*_missing_lists(words, library), *words.notes]
+    styles = tuple(_styles(words.styles, library, notes))
+    loras = tuple(_loras(words.loras, library, notes))
+    return Wording(words.lines, words.negative_lines, styles, loras, tuple(dict.fromkeys(notes)))
+
+
+def _words(recipe: Recipe, library: Library) -> Words:
+    def find(name: str) -> Sequence[str] | None:
+        found = library.word_lists.find(name)
+        return None if found is None else found.words
+
+    return make_words(
+        recipe.prompt,
+        recipe.negative_prompt or "",
+        find,
+        Random(recipe.seed or 0),
+        index=recipe.index,
+        ordered=recipe.wildcard_order == "ordered",
+    )
+
+
+def _missing_lists(words: Words, library: Library) -> Iterator[str]:
+    for name in words.missing_lists:
+        yield f"There is no wildcard {name[:60]!r}.{_hint(library.word_lists, name)} It stays as plain words."
+
+
+def _styles(names: Sequence[str], library: Library, notes: list[str]) -> Iterator[str]:
+    if len(names) > MAX_STYLE_TAGS:
+        notes.append(f"The prompt names {len(names)} styles; the first {MAX_STYLE_TAGS} are used.")
+    for name in names[:MAX_STYLE_TAGS]:
+        try:
+            yield library.find_style(name).name
+        except UnknownName as exc:
+            notes.append(f"{exc} The tag was left out.")
+
+
+def _loras(tags: Sequence[LoraTag], library: Library, notes: list[str]) -> Iterator[LoraRef]:
+    if len(tags) > MAX_LORAS:
+        notes.append(f"The prompt names {len(tags)} LoRAs; the first {MAX_LORAS} are used.")
+    for tag in tags[:MAX_LORAS]:
+        path = library.loras.find(tag.name.removesuffix(".safetensors"))
+        if path is None:
+            hint = _hint(library.loras, tag.name)
+            notes.append(f"There is no LoRA {tag.name[:60]!r} in models/loras.{hint} The picture is made without it.")
+        else:
+            yield LoraRef(tag.name, path, tag.weight)
+
+
+def _hint(files: ByName[object], name: str) -> str:
+    near = files.near(name)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

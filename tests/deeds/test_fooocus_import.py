@@ -1,0 +1,123 @@
+"""Taking over a Fooocus folder, once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fooocus_lite.errors import NotFound
+from fooocus_lite.fooocus_import import import_fooocus
+from fooocus_lite.library import load_library
+from fooocus_lite.settings import Settings, load_settings
+from fooocus_lite.store import open_store
+from tests import fooocus_like
+from tests.deeds.foreign import png
+
+
+@pytest.fixture
+def fooocus(tmp_path: Path) -> Path:
+    return fooocus_like.write_fooocus(tmp_path / "outer" / "Fooocus")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    root = tmp_path / "app"
+    (root / "styles").mkdir(parents=True)
+    (root / "styles" / "some.json").write_text('[{"name": "Ours", "prompt": "{prompt}"}]')
+    (root / "presets").mkdir()
+    (root / "presets" / "starter.json").write_text('{"recipe": {}}')
+    return load_settings(env={}, root=root)
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: Path, settings: Settings) -> None:
+    before = everything(fooocus)
+    report = import_fooocus(fooocus.parent, settings)
+    assert everything(fooocus) == before
+    library = load_library(settings)
+    assert [name for name, style in library.styles.items() if style.source == "own"] == fooocus_like.NAMES
+    assert library.find_style("SAI Anime").prompt == "cel shaded {prompt}", "as in Fooocus, its own files count"
+    assert {"default", "anime", "fooocus-initial"} <= set(library.presets)
+    assert library.favourites == ("Fooocus Sharp", "SAI Anime")
+    assert (settings.data_dir / "wildcards" / "deep" / "metal.txt").read_text() == "tin\n"
+    assert report.done == [
+        "6 styles.",
+        "3 presets.",
+        "2 lists of words for wildcards.",
+        "2 favourites.",
+    ]
+    left = "\n".join(report.left)
+    assert "The language xx (1 sentences)" in left and "models/checkpoints" in left
+    assert "'Fooocus V2'" in left, "it was moved to the top too, and is not here"
+
+
+def test_pictures_are_in_the_history_once_and_stay_where_they_lie(fooocus: Path, settings: Settings) -> None:
+    picture = fooocus / "outputs" / "2024-02-03" / "2024-02-03_04-05-06_7890.png"
+    picture.parent.mkdir()
+    picture.write_bytes(png(parameters='a fox\nSteps: 5, Sampler: Euler, Seed: 7, Size: 48x32, Styles: ["SAI Anime"]'))
+    assert "1 picture in the history." in import_fooocus(fooocus, settings).done
+    assert import_fooocus(fooocus, settings).done == []
+    store = open_store(settings.data_dir)
+    (task,) = store.queue.pictures()
+    assert (task.image_path, task.recipe.seed, task.recipe.styles) == (str(picture), 7, ("SAI Anime",))
+    try:
+        (sentence,) = (one for one in import_fooocus(fooocus, settings).left if "not in the history yet" in one)
+    finally:
+        store.close()
+    assert str(picture.parent.parent) in sentence, "a running server holds the history"
+
+
+def test_imported_presets_stand_alone(fooocus: Path, settings: Settings) -> None:
+    in_place = load_library(load_settings({"legacy_folder": str(fooocus)}, env={}, root=settings.root)).presets
+    import_fooocus(fooocus, settings)
+    imported = load_library(settings).presets
+    for name in ("default", "anime"):
+        assert imported[name].recipe == in_place[name].recipe
+        assert imported[name].needs == in_place[name].needs
+    assert imported["fooocus-initial"].recipe == in_place["initial"].recipe
+    assert imported["anime"].needs[0].older == ()
+
+
+def test_again_adds_nothing_and_overwrites_nothing(fooocus: Path, settings: Settings) -> None:
+    import_fooocus(fooocus, settings)
+    mine = settings.data_dir / "presets" / "anime.json"
+    mine.write_text('{"recipe": {"steps": 3}}')
+    before = everything(settings.data_dir)
+    report = import_fooocus(fooocus, settings)
+    assert everything(settings.data_dir) == before
+    assert report.done == []
+    assert f"{mine} is there already and differs; it was left as it is." in report.left
+
+
+def test_broken_files_are_named_and_the_rest_comes(fooocus: Path, settings: Settings) -> None:
+    (fooocus / "sdxl_styles" / "sdxl_styles_sai.json").write_text('[{"name": "A", "prompt": "{prompt}"}, {"name"')
+    (fooocus / "presets" / "anime.json").write_text("{")
+    (fooocus / "config.txt").write_bytes(b"\xff\xfe")
+    (fooocus / "sorted_styles.json").write_text('{"a": 1}')
+    report = import_fooocus(fooocus, settings)
+    assert [sentence.split(":")[0] for sentence in report.left[:3]] == [
+        "Fooocus/config.txt is not UTF-8 text.",
+        "Fooocus/sdxl_styles/sdxl_styles_sai.json, line 1, entry 2",
+        "Fooocus/presets/anime.json, line 1",
+    ]
+    library = load_library(settings)
+    assert "A" in library.styles and "default" in library.presets and library.favourites == ()
+
+
+def test_own_favourites_stay_first(fooocus: Path, settings: Settings) -> None:
+    settings.data_dir.mkdir(parents=True)
+    (settings.data_dir / "choices.json").write_text(json.dumps({"favourites": ["Ours"], "preset": "starter"}))
+    import_fooocus(fooocus, settings)
+    library = load_library(settings)
+    assert library.favourites == ("Ours", "Fooocus Sharp", "SAI Anime") and library.default_preset == "starter"
+
+
+def test_a_folder_without_fooocus(tmp_path: Path, settings: Settings) -> None:
+    with pytest.raises(NotFound, match="Give the folder in which sdxl_styles, presets, wildcards lie"):
+        import_fooocus(tmp_path / "outer", settings)
+    assert not settings.data_dir.exists()

@@ -1,0 +1,76 @@
+"""A Fooocus outputs folder becomes history: every picture once, at its time, with the settings its log holds."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fooocus_lite.metadata.outputs import import_outputs
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.store import Store
+from tests.deeds import foreign as f
+from tests.deeds.conftest import a_recipe
+
+ROW = {"Prompt": "a fox / 100% \u2605", "Negative Prompt": "", "Styles": "['SAI Anime']", "Performance": "Speed",
+       "Resolution": "(1152, 896)", "Seed": "7", "LoRA 1": "ink : 0.5", "Version": "Fooocus v2.5.5"}  # fmt: skip
+
+
+def log_of(**rows: dict[str, Any]) -> str:
+    """A day's log: a part for each picture, its settings behind the Copy button, its values unescaped as they come."""
+    parts = [
+        f'<div id="{name}" class="image-container"><table><tr><td><script>alert("{row.get("Prompt")}")</script></td>'
+        f"<td><button onclick=\"to_clipboard('{quote(json.dumps(row))}')\">Copy to Clipboard</button></td></tr></div>"
+        for name, row in rows.items()
+    ]
+    return f"<html><!--fooocus-log-split-->{''.join(parts)}<!--fooocus-log-split--></html>"
+
+
+def a_day(folder: Path) -> Path:
+    day = folder / "2024-02-03"
+    day.mkdir(parents=True)
+    name = "2024-02-03_04-05-{:02}_1234"
+    (day / f"{name.format(1)}.png").write_bytes(f.png())
+    (day / f"{name.format(2)}.png").write_bytes(f.png(parameters=f.as_json(f.FOOOCUS), fooocus_scheme="fooocus"))
+    (day / f"{name.format(3)}.webp").write_bytes(f.with_exif("WEBP", {f.USER_COMMENT: f.A1111}))
+    (day / f"{name.format(4)}.png").write_bytes(f.png())
+    (day / f"{name.format(5)}.png").write_bytes(f.png(parameters=f.A1111)[:-20])
+    (day / "not of fooocus.png").write_bytes(f.png())
+    rows = {f"{name.format(1)}_png": ROW, f"{name.format(5)}_png": ROW, "../../x_png": ROW}
+    (day / "log.html").write_text(log_of(**rows), "utf-8")
+    return day
+
+
+def test_every_picture_is_in_the_history_once(tmp_path: Path, store: Store) -> None:
+    day = a_day(tmp_path / "outputs")
+    own = store.queue.submit([a_recipe()])[0]
+    result = import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY)
+    assert (result.added, result.known, result.bare) == (4, 0, 1)
+    assert len(result.problems) == 1 and "is cut short; it is left out." in result.problems[0]
+    tasks = store.queue.pictures()
+    assert [task.recipe.seed for task in tasks] == [None, 1234567890, 8123456789012345678, 7], "newest first"
+    oldest = tasks[-1]
+    assert oldest.recipe.prompt == "a fox / 100% \u2605" and oldest.recipe.styles == ("SAI Anime",)
+    assert oldest.finished_at == datetime(2024, 2, 3, 4, 5, 1).timestamp()
+    assert oldest.image_path == str(day / "2024-02-03_04-05-01_1234.png")
+    assert (oldest.width, oldest.height) == f.SIZE
+    assert tasks[0].recipe == Recipe(width=f.SIZE[0], height=f.SIZE[1])
+    assert store.queue.page(limit=1)[0].id == own, "what is drawn here comes before all of them"
+    assert [event.kind for event in store.log.facts(oldest.id)] == ["finished"]
+    assert store.queue.counts()["finished"] == 4
+
+
+def test_a_second_time_adds_only_what_is_new(tmp_path: Path, store: Store) -> None:
+    day = a_day(tmp_path / "outputs")
+    import_outputs(tmp_path / "outputs", store.queue)
+    (day / "2024-02-03_04-05-01_9999.png").write_bytes(f.png())  # the same second as another
+    result = import_outputs(tmp_path / "outputs", store.queue)
+    assert (result.added, result.known) == (1, 4)
+    assert len({task.id for task in store.queue.pictures()}) == 5
+
+
+def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path, store: Store) -> None:
+    result = import_outputs(tmp_path / "gone", store.queue)
+    assert result.added == 0 and "gone cannot be read" in result.problems[0]

@@ -1,0 +1,279 @@
+"""What other programs save is read: every scheme in every container it is written in, names mapped, losses said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.metadata import ReadPicture, read_file, read_text
+from fooocus_lite.recipe import Recipe
+from tests.deeds import foreign as f
+from tests.deeds.foreign import LIBRARY, read, said
+
+PICTURES = Path(__file__).parent / "pictures"
+
+
+@pytest.mark.parametrize("name", ["fooocus_scheme.png", "fooocus_scheme.jpeg", "a1111_scheme.png"])
+def test_pictures_that_fooocus_wrote(name: str) -> None:
+    found = read_file(PICTURES / name, LIBRARY)
+    assert found.scheme == name.partition("_")[0]
+    recipe = found.recipe
+    assert (recipe.prompt, recipe.negative_prompt) == ("red cat\nsecond line", "blurry")
+    assert (recipe.width, recipe.height, recipe.seed, recipe.steps) == (1152, 896, 12345, 30)
+    assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde_karras")
+    assert recipe.model == "juggernautXL_v8Rundiffusion"
+    assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
+    assert "'juggernautXL_v8Rundiffusion' is not here" in said(found)
+    assert "<lora:sd_xl_offset_example-lora_1.0:0.1>" in said(found)
+    assert "sharpness '2.0'" in said(found)
+    assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
+    expected = () if found.scheme == "fooocus" else ("Plain",)
+    assert recipe.styles == expected, "the second scheme names no styles: they are found by their words"
+    assert "'Fooocus V2': in Fooocus it lengthens the prompt" in said(found)
+    assert ("'Fooocus Enhance'" in said(found)) == (found.scheme == "fooocus")
+    assert recipe.clip_skip == 2
+
+
+FOOOCUS_TEXT = f.as_json(f.FOOOCUS)
+FOOOCUS_FILES = {
+    "PNG": f.png(parameters=FOOOCUS_TEXT, fooocus_scheme="fooocus"),
+    "PNG, compressed, behind the pixels": f.png(parameters=FOOOCUS_TEXT, compressed=True, after=True),
+    "JPEG": f.with_exif("JPEG", {f.USER_COMMENT: FOOOCUS_TEXT, f.MAKER_NOTE: "fooocus", f.SOFTWARE: "Fooocus v2.5.5"}),
+    "WebP": f.with_exif("WEBP", {f.USER_COMMENT: FOOOCUS_TEXT, f.MAKER_NOTE: "fooocus", f.SOFTWARE: "Fooocus v2.5.5"}),
+    "JPEG, in the EXIF folder": f.with_exif("JPEG", folder={f.USER_COMMENT: b"ASCII\0\0\0" + FOOOCUS_TEXT.encode()}),
+    "JPEG, UTF-16": f.with_exif("JPEG", folder={f.USER_COMMENT: f.comment(FOOOCUS_TEXT)}),
+    "JPEG, little-endian UTF-16": f.with_exif("JPEG", folder={f.USER_COMMENT: f.comment(FOOOCUS_TEXT, "utf-16-le")}),
+    "pasted": FOOOCUS_TEXT.encode(),
+}
+
+
+@pytest.mark.parametrize("name", FOOOCUS_FILES)
+def test_fooocus_in_every_container(name: str) -> None:
+    found = read(FOOOCUS_FILES[name])
+    assert found.scheme == "fooocus"
+    assert found.recipe == Recipe(
+        prompt="a fox\nin snow", negative_prompt="fog", styles=("SAI Anime",), clip_skip=2,
+        model="bluePencilXL_v050", width=1344, height=768, seed=8123456789012345678, steps=30,
+        sampler="dpmpp_2m_sde_karras", guidance_scale=5.5,
+    )  # fmt: skip
+    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
+    assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
+
+
+def fooocus(**changes: Any) -> ReadPicture:
+    return read_text(f.as_json(f.FOOOCUS | changes), LIBRARY)
+
+
+def test_fooocus_labels_of_its_log_mean_the_same() -> None:
+    log = {
+        "Prompt": "a fox", "Negative Prompt": "fog", "Fooocus V2 Expansion": "a fox, bright", "Steps": -1,
+        "Styles": "['SAI Anime']", "Performance": "Quality", "Resolution": "('1024', '1024')", "Guidance Scale": 4,
+        "Base Model": "foxXL.safetensors", "Sampler": "euler", "Scheduler": "normal", "Seed": 7,
+        "LoRA 1": "True : ink.safetensors : 0.5", "LoRA 2": "False : off.safetensors : 1.0",
+        "LoRA 3": "True : None : 1.0", "Refiner Model": "ref.safetensors", "Refiner Switch": 0.7,
+    }  # fmt: skip
+    found = read_text(json.dumps(log), LIBRARY)
+    recipe = found.recipe
+    assert (recipe.styles, recipe.width, recipe.steps, recipe.model) == (("SAI Anime",), 1024, 60, "foxXL")
+    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.5>"]
+    assert found.warnings[-1].endswith("refiner_model 'ref.safetensors', refiner_switch '0.7'.")
+
+
+@pytest.mark.parametrize(
+    ("mode", "steps"), [("Quality", 60), ("Speed", 30), ("Extreme Speed", 8), ("Lightning", 4), ("Hyper-SD", 4)]
+)
+def test_a_mode_means_its_steps_where_none_are_said(mode: str, steps: int) -> None:
+    found = fooocus(performance=mode, steps=-1)
+    assert found.recipe.steps == steps
+    assert (f"The mode {mode} adds the LoRA" in said(found)) == (steps < 10)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"styles": "__import__('os').system('touch pwned')"},
+        {"styles": "['a', __import__('os').system('touch pwned')]"},
+        {"styles": "['a' 'b']"},
+        {"styles": {"a": 1}},
+        {"styles": [1, 2]},
+        {"resolution": "(__import__('os'), 2)"},
+        {"resolution": [1]},
+        {"resolution": "wide"},
+        {"prompt": ["a"]},
+        {"prompt": None, "negative_prompt": 5},
+        {"seed": "1 + 1"},
+        {"seed": True},
+        {"seed": [1]},
+        {"steps": "many"},
+        {"steps": 1.5},
+        {"guidance_scale": "NaN"},
+        {"guidance_scale": {}},
+        {"sampler": 3},
+        {"base_model": ["x"]},
+        {"loras": [["ink"]]},
+        {"loras": [["ink", "heavy", "0"]]},
+        {"loras": [[1, 1, "0"]]},
+        {"loras": [["ink", 1e300, "0"]]},
+        {"loras": [], "lora_combined_1": "ink"},
+        {"loras": [], "lora_combined_1": "ink : 1 : 2 : 3"},
+        {"prompt": "x" * 20_001},
+    ],
+    ids=str,
+)
+def test_wrong_kinds_of_values_are_refused(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FooocusError) as caught:
+        fooocus(**change)
+    assert caught.value.code == "unreadable_picture"
+    assert caught.value.problem.startswith("The text holds settings that cannot be used: ") and caught.value.hint
+    assert len(caught.value.problem) < 250
+    assert list(tmp_path.iterdir()) == []
+
+
+A1111_FILES = {
+    "PNG": f.png(parameters=f.A1111),
+    "PNG, compressed": f.png(parameters=f.A1111, compressed=True),
+    "JPEG": f.with_exif("JPEG", folder={f.USER_COMMENT: f.comment(f.A1111)}),
+    "WebP": f.with_exif("WEBP", folder={f.USER_COMMENT: f.comment(f.A1111)}),
+    "pasted": f.A1111.encode(),
+    "pasted on Windows": b"\xef\xbb\xbf" + f.A1111.replace("\n", "\r\n").encode(),
+    "with a wildcard's template behind": f"{f.A1111}\nTemplate: a __animal__\nNegative Template: x".encode(),
+}
+
+
+@pytest.mark.parametrize("name", A1111_FILES)
+def test_a1111_in_every_container(name: str) -> None:
+    found = read(A1111_FILES[name])
+    assert found.scheme == "a1111"
+    assert found.recipe == Recipe(
+        prompt="a fox, (in snow:1.2) <lora:ink:0.7>\nsecond line, with a comma", negative_prompt="fog,\nmud", styles=(),
+        model="sd_xl_base_1.0", width=832, height=1216, seed=1234567890, steps=25, sampler="dpmpp_2m_karras",
+        guidance_scale=6.5,
+    )  # fmt: skip
+    assert found.loras == (), "the prompt names it"
+    assert found.warnings == (
+        "There is no setting here for: vae 'sdxl_vae.safetensors', denoising strength '0.4', hires upscale '1.5'.",
+    )
+
+
+def test_forge_and_its_schedule_apart() -> None:
+    found = read(f.png(parameters=f.FORGE))
+    recipe = found.recipe
+    assert (recipe.sampler, recipe.model, recipe.negative_prompt) == ("dpmpp_2m_sde_karras", "foxXL", "")
+    assert "distilled cfg scale '3.5'" in said(found) and "module 1" in said(found)
+    assert "hashes" not in said(found)
+
+
+def test_civitai_names_its_models_in_a_list() -> None:
+    found = read(f.png(parameters=f.CIVITAI))
+    assert found.recipe.model == "Fox XL, fine"
+    assert [lora.tag for lora in found.loras] == ["<lora:Ink:0.8>"]
+    assert (found.recipe.sampler, found.recipe.seed) == ("euler_ancestral", 7)
+
+
+def test_quoted_values_keep_their_commas_and_lines() -> None:
+    raw = json.dumps('a "quoted", fox: yes\nSteps: 3, line 2 ★')
+    found = read_text(f"shown words\nNegative prompt: x\nSteps: 4, Size: 64x64, Raw prompt: {raw}, Seed: 9", LIBRARY)
+    assert found.recipe.prompt == 'a "quoted", fox: yes\nSteps: 3, line 2 ★'
+    assert (found.recipe.steps, found.recipe.seed, found.recipe.negative_prompt) == (4, 9, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "open_field", "words"),
+    [
+        ("Steps: 5, Seed: -1, Size: 64x64", "seed", "The seed -1 is outside"),
+        ("Steps: 5, Seed: 18446744073709551615, Size: 64x64", "seed", "is outside 0 to 2^63 − 1"),
+        ("Steps: 5, Seed: abc, Size: 64x64", "seed", "Seed is 'abc', not a whole number"),
+        ("Steps: 5, CFG scale: NaN, Size: 64x64", "guidance_scale", "CFG scale is 'NaN', not a number"),
+        ("Steps: 5, Size: huge", "width", "Size is 'huge'"),
+        ("Steps: 5, Size: 9000x64", "width", "more than 4096"),
+        ("Steps: 5, Sampler: Sorcery, Size: 64x64", "sampler", "'Sorcery' is not known here"),
+    ],
+)
+def test_loose_text_that_does_not_fit_is_left_open_and_said(line: str, open_field: str, words: str) -> None:
+    found = read_text(f"a fox\n{line}", LIBRARY)
+    assert getattr(found.recipe, open_field) is None
+    assert words in said(found)
+
+
+@pytest.mark.parametrize(("written", "layer"), [("1", None), ("2", 2), ("3", 3), ("0", 1), ("x", None)])
+def test_clip_skip_of_loose_text(written: str, layer: int | None) -> None:
+    assert read_text(f"a fox\nSteps: 5, Clip skip: {written}, Size: 64x64", LIBRARY).recipe.clip_skip == layer
+
+
+def test_numbers_outside_the_range_become_its_ends() -> None:
+    found = read_text("a fox\nSteps: 500, CFG scale: 0.5, Size: 64x64", LIBRARY)
+    assert (found.recipe.steps, found.recipe.guidance_scale) == (200, 1.0)
+    assert "steps 500 is outside 1 to 200; 200 is taken." in found.warnings
+
+
+def test_invokeai_new() -> None:
+    found = read(f.png(invokeai_metadata=f.as_json(f.INVOKE), invokeai_graph="{}"))
+    assert found.scheme == "invokeai"
+    assert found.recipe == Recipe(
+        prompt="a fox", negative_prompt="fog", styles=(), model="Juggernaut XL v9", width=1024, height=768, seed=4242,
+        steps=28, sampler="dpmpp_2m_sde_karras", guidance_scale=7.5,
+    )  # fmt: skip
+    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.75>"]
+    assert "There is no setting here for: vae 'sdxl-vae-fp16-fix'." in found.warnings
+    version_3 = f.INVOKE | {
+        "model": {"model_name": "sd_xl_base_1.0", "base_model": "sdxl"},
+        "loras": [{"lora": {"model_name": "ink"}, "weight": 1}],
+    }
+    found = read_text(f.as_json(version_3), LIBRARY)
+    assert (found.recipe.model, found.loras[0].tag) == ("sd_xl_base_1.0", "<lora:ink:1>")
+
+
+def test_invokeai_old() -> None:
+    found = read(f.png(sd_dash_metadata=f.as_json(f.INVOKE_OLD)))
+    assert found.scheme == "invokeai"
+    recipe = found.recipe
+    assert (" ".join(recipe.prompt.split()), recipe.negative_prompt) == ("a fox in snow", "fog")
+    assert (recipe.sampler, recipe.height, recipe.model) == ("euler_ancestral", 640, "stable-diffusion-1.5")
+
+
+@pytest.mark.parametrize("change", [{"seed": "x"}, {"loras": 5}, {"loras": [1]}, {"positive_prompt": {}}], ids=str)
+def test_invokeai_wrong_kinds_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(FooocusError, match="cannot be used"):
+        read_text(f.as_json(f.INVOKE | change))
+
+
+def test_our_own_object_and_a_bare_recipe_can_be_pasted() -> None:
+    for text in ('{"recipe": {"prompt": "a fox", "seed": 3}}', '{"prompt": "a fox", "seed": 3}'):
+        found = read_text(text, LIBRARY)
+        assert (found.scheme, found.recipe) == ("fooocus_lite", Recipe(prompt="a fox", seed=3))
+
+
+def test_names_are_written_as_the_library_writes_them() -> None:
+    found = fooocus(base_model="SD XL-base_1.0.safetensors", styles="['sai-anime']")
+    assert found.recipe.styles == ("SAI Anime",)
+    found = read_text("a\nSteps: 1, Size: 8x8, Model: FOXXL", LIBRARY)
+    assert found.recipe.model == "foxXL"
+
+
+def test_a_damaged_text_does_not_hide_a_good_one() -> None:
+    found = read(f.png(parameters='{"broken', prompt=f.as_json(f.COMFY)))
+    assert found.scheme == "comfyui"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hello", "{}", "[]", "null", '"x"', '{"a": 1}', "a: b", '{"recipe": 3}', "%7B%7D", "<html>Steps</html>"],
+)
+def test_text_without_settings_is_said_so(text: str) -> None:
+    with pytest.raises(FooocusError) as caught:
+        read_text(text, LIBRARY)
+    assert caught.value.problem.startswith("The text holds ")
+
+
+def test_html_stays_text() -> None:
+    words = "<script>alert(1)</script> <img src=x onerror=alert(1)>"
+    found = fooocus(prompt=words, base_model="<b>x</b>")
+    assert found.recipe.prompt == words
+    assert found.recipe.model == "b>", "what looks like a folder is none of a model's name"

@@ -1,0 +1,97 @@
+"""How words are read, seen in pictures: weights, lines and long prompts, on the model that ships."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fooocus_lite.library import load_library
+from fooocus_lite.plan import make_plan
+from fooocus_lite.recipe import parse_recipe
+from fooocus_lite.settings import load_settings
+
+SETTINGS = load_settings(env={})
+STARTER = SETTINGS.models_dir / "starter"
+SEEDS = range(8)
+ENOUGH = 7
+
+pytestmark = pytest.mark.skipif(not (STARTER / "unet").is_dir(), reason="models/starter is not there")
+
+Picture = Any  # (height, width, 3) uint8
+
+
+@lru_cache(maxsize=1)
+def engine() -> Any:
+    from fooocus_lite.engine.run import Engine
+
+    return Engine(preview_fps=0)
+
+
+@lru_cache(maxsize=1)
+def library() -> Any:
+    return load_library(SETTINGS)
+
+
+@lru_cache(maxsize=256)
+def picture(texts: tuple[str, ...], seed: int) -> Picture:
+    """Drawn from texts as the engine gets them, each read by itself."""
+    plan = make_plan(parse_recipe({"preset": "starter", "prompt": texts[0]}), library(), seed)
+    for event in engine().run(dataclasses.replace(plan, texts=texts), lambda: False):
+        if event.kind == "image_ready":
+            return np.frombuffer(event.rgb, np.uint8).reshape(event.height, event.width, 3)
+    raise AssertionError(event)
+
+
+def enough(is_right: Callable[[int], bool]) -> bool:
+    return sum(is_right(seed) for seed in SEEDS) >= ENOUGH
+
+
+def redness(one: Picture) -> float:
+    """Mean of how much more red than green and blue there is, 0 … 255."""
+    return float((one[..., 0].astype(float) - one[..., 1:].max(-1)).clip(0).mean())
+
+
+def blueness(one: Picture) -> float:
+    return float((one[..., 2].astype(float) - one[..., :2].max(-1)).clip(0).mean())
+
+
+def checked(one: Picture, colour: str, shape: str, background: str) -> dict[str, bool]:
+    from training.checks import check_object
+    from training.words import Spec, Thing
+
+    return check_object(one, Spec(kind="object", objects=(Thing(colour, shape),), background=background))
+
+
+def test_a_heavier_word_shows_more() -> None:
+    """Beside another colour: a word that stands alone is as red as red gets, whatever its weight."""
+
+    def is_redder(seed: int) -> bool:
+        heavy, light = (picture((f"a circle, (red:{weight}), yellow",), seed) for weight in (1.4, 0.6))
+        return redness(heavy) > redness(light)
+
+    assert enough(is_redder)
+
+
+def test_a_line_more_adds_what_it_says() -> None:
+    def is_bluer(seed: int) -> bool:
+        alone = picture(("a red circle",), seed)
+        together = picture(("a red circle", "blue background"), seed)
+        return blueness(together) > blueness(alone) and redness(together) > 2
+
+    assert enough(is_bluer)
+
+
+def test_a_prompt_of_five_chunks_still_gives_what_its_first_words_name() -> None:
+    filler = ", ".join(["simple", "clean", "plain", "flat", "clear"] * 20)
+    text = f"a red circle on a blue background, {filler}"
+
+    def is_right(seed: int) -> bool:
+        found = checked(picture((text,), seed), "red", "circle", "blue")
+        return found["colour"] and found["background"]
+
+    assert enough(is_right)
