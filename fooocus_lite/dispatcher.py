@@ -26,7 +26,7 @@ from fooocus_lite.plan import Plan, make_plan, resolve
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 from fooocus_lite.store import Store
-from fooocus_lite.taskqueue import Task
+from fooocus_lite.tasks import Task
 
 logger = logging.getLogger(__name__)
 RETRY_S = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fooocus_lite.database import Database
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.taskqueue import work_of
+from fooocus_lite.tasks import work_of
 
 _NEWEST_COUNTS = 0.3
 _RATE = "seconds per unit of work"
@@ -35,7 +35,7 @@ class Speeds:
         return exact if exact is not None else self.work_seconds(work_of(recipe))
 
     def work_seconds(self, work: int) -> float | None:
-        """About how long this much work takes (`fooocus_lite.taskqueue.work_of`)."""
+        """About how long this much work takes (`fooocus_lite.tasks.work_of`)."""
         rate = self._seconds.get(_RATE)
         return None if rate is None else work * rate
 

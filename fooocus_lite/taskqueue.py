@@ -11,61 +11,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import ValidationError
 
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
 
 MAX_ATTEMPTS = 2
 MAX_PAGE = 500
 _ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
-_PLAIN = (
-    "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
-)  # fmt: skip
-_COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
-
-
-@dataclass(frozen=True)
-class Task:
-    """One picture somebody asked for, with its settings frozen at the click."""
-
-    id: str
-    batch_id: str
-    recipe: Recipe
-    state: State
-    attempt: int
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
-    image_path: str | None = None
-    width: int | None = None
-    height: int | None = None
-    error: dict[str, Any] | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    cancel_requested: bool = False
-    position: int | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; fields of the recipe that say nothing are left out."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"recipe": self.recipe.set_fields()}
-
-
-@dataclass(frozen=True)
-class PastPicture:
-    """A picture of another program, for the history; ``finished_at`` is Unix time, ``path`` absolute."""
-
-    path: str
-    recipe: Recipe
-    finished_at: float
-    width: int
-    height: int
 
 
 class TaskQueue:
@@ -94,7 +51,7 @@ class TaskQueue:
             for task_id, recipe in zip(ids, recipes, strict=True):
                 transaction.execute(
                     "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-                    (task_id, batch, int(task_id, 16), _to_json(recipe), work_of(recipe), time.time()),
+                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time()),
                 )
                 self._log.record(transaction, task_id, Queued())
         self.wake()
@@ -142,12 +99,12 @@ class TaskQueue:
             rows = transaction.execute(
                 "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
                 " WHERE id = (SELECT id FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT 1)"
-                f" RETURNING {_COLUMNS}",
+                f" RETURNING {COLUMNS}",
                 (worker, time.time()),
             )
             if not rows:
                 return None
-            task = _task(rows[0])
+            task = task_of(rows[0])
             self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
             return task
 
@@ -265,7 +222,7 @@ class TaskQueue:
                 while transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (f"{number:012x}",)):
                     number += 1
                 task_id, at = f"{number:012x}", picture.finished_at
-                row = (task_id, task_id, float(number), _to_json(picture.recipe), at, at, at)
+                row = (task_id, task_id, float(number), to_json(picture.recipe), at, at, at)
                 transaction.execute(
                     "INSERT INTO tasks (id, batch_id, position, recipe, state, created_at, started_at, finished_at,"
                     " image_path, width, height) VALUES (?, ?, ?, ?, 'finished', ?, ?, ?, ?, ?, ?)",
@@ -278,10 +235,10 @@ class TaskQueue:
 
     def find(self, task_id: str) -> Task | None:
         """The task with its place in line, or None."""
-        rows = self._database.read(f"SELECT {_COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+        rows = self._database.read(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
         if not rows:
             return None
-        return _task(rows[0], self.position(task_id) if rows[0]["state"] == "waiting" else None)
+        return task_of(rows[0], self.position(task_id) if rows[0]["state"] == "waiting" else None)
 
     def get(self, task_id: str) -> Task:
         """The task with its place in line.
@@ -318,10 +275,10 @@ class TaskQueue:
     def waiting(self, *, limit: int = 50, offset: int = 0) -> list[Task]:
         """The line, next first, with places."""
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT ? OFFSET ?",
+            f"SELECT {COLUMNS} FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT ? OFFSET ?",
             (min(limit, MAX_PAGE), offset),
         )
-        return [_task(row, offset + index) for index, row in enumerate(rows, start=1)]
+        return [task_of(row, offset + index) for index, row in enumerate(rows, start=1)]
 
     def running(self) -> list[Task]:
         """What is being drawn or saved now, oldest first."""
@@ -362,46 +319,15 @@ class TaskQueue:
 
     def _select(self, rest: str, values: Iterable[Any], limit: int) -> list[Task]:
         rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM tasks {rest} LIMIT ?", [*values, max(0, min(limit, MAX_PAGE))]
+            f"SELECT {COLUMNS} FROM tasks {rest} LIMIT ?", [*values, max(0, min(limit, MAX_PAGE))]
         )
-        return [_task(row) for row in rows]
+        return [task_of(row) for row in rows]
 
     def _new_id(self) -> str:
         """Twelve hex digits that rise with time; called inside a transaction, so no two threads meet."""
         milliseconds = int((time.time() - _ID_EPOCH_S) * 1000)
         self._last_id = max(self._last_id + 1, (milliseconds << 8) | secrets.randbelow(256))
         return f"{self._last_id:012x}"
-
-
-def work_of(recipe: Recipe) -> int:
-    """How much drawing a recipe asks for: pixels × steps × passes; 0 while that is open."""
-    if recipe.width is None or recipe.height is None or recipe.steps is None:
-        return 0
-    passes = 1 + ((recipe.guidance_scale or 1.0) > 1.0) + ((recipe.sag_scale or 0.0) > 0.0)
-    return recipe.width * recipe.height * recipe.steps * passes
-
-
-def _to_json(recipe: Recipe) -> str:
-    return recipe.model_dump_json(exclude_none=True)
-
-
-def _task(row: sqlite3.Row, position: int | None = None) -> Task:
-    return Task(
-        **{key: row[key] for key in _PLAIN},
-        recipe=_stored_recipe(row["recipe"]),
-        error=json.loads(row["error"]) if row["error"] else None,
-        facts=json.loads(row["facts"]) if row["facts"] else {},
-        cancel_requested=bool(row["cancel_requested"]),
-        position=position,
-    )
-
-
-def _stored_recipe(text: str) -> Recipe:
-    try:
-        return Recipe.model_validate_json(text)
-    except ValidationError:  # written by another version: keep what still means something
-        values = json.loads(text)
-        return Recipe(**{key: values[key] for key in ("prompt", "seed", "width", "height") if key in values})
 
 
 def _no_such(task_id: str) -> NotFound:

@@ -18,7 +18,8 @@ from fooocus_lite.library import Library
 from fooocus_lite.metadata import read_text
 from fooocus_lite.picture_file import PictureFile, read_picture_file
 from fooocus_lite.recipe import MAX_SIDE, Recipe
-from fooocus_lite.taskqueue import PastPicture, TaskQueue
+from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.tasks import PastPicture
 from fooocus_lite.untrusted import Refused
 
 MAX_LOG_BYTES = 200_000_000

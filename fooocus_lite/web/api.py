@@ -24,7 +24,8 @@ from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
-from fooocus_lite.taskqueue import Task, TaskQueue
+from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.tasks import Task
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.guard import LOCAL_NAMES
 from fooocus_lite.web.library_api import add_library_routes

@@ -16,7 +16,8 @@ from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview, Progress, PromptReady, Queued, Started
 from fooocus_lite.recipe import MAX_SEED
-from fooocus_lite.taskqueue import Task, TaskQueue
+from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.tasks import Task
 from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
 
 HEARTBEAT_S = 15.0

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Progress, State
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.taskqueue import Task
+from fooocus_lite.tasks import Task
 
 
 class Problem(BaseModel):

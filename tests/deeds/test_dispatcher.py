@@ -20,7 +20,7 @@ from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.store import Store, open_store
-from fooocus_lite.taskqueue import Task
+from fooocus_lite.tasks import Task
 from tests.deeds.conftest import FAKE, a_recipe, until
 from tests.deeds.fake_engine import FACTS, pixels
 

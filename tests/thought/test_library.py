@@ -178,7 +178,7 @@ def test_a_live_library_is_always_the_newest(root: Path, settings: Settings) -> 
 
 
 def test_models_are_looked_for_in_the_own_folder_first(root: Path) -> None:
-    settings = load_settings({"preset": "plain", "models_dir": "elsewhere"}, env={}, root=root)
+    settings = load_settings({"preset": "plain", "models_dir": str(root / "elsewhere")}, env={}, root=root)
     assert load_library(settings).models["tiny"].path == str(root / "models" / "tiny")
     (root / "elsewhere" / "tiny").mkdir(parents=True)
     entry = load_library(settings).models["tiny"]

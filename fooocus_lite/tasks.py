@@ -1,0 +1,88 @@
+"""What the queue keeps of one picture: the `Task`, its row in the database, and how much work it is."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from fooocus_lite.events import State
+from fooocus_lite.recipe import Recipe
+
+_PLAIN = (
+    "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
+)  # fmt: skip
+COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One picture somebody asked for, with its settings frozen at the click."""
+
+    id: str
+    batch_id: str
+    recipe: Recipe
+    state: State
+    attempt: int
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    image_path: str | None = None
+    width: int | None = None
+    height: int | None = None
+    error: dict[str, Any] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    cancel_requested: bool = False
+    position: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; fields of the recipe that say nothing are left out."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"recipe": self.recipe.set_fields()}
+
+
+@dataclass(frozen=True)
+class PastPicture:
+    """A picture of another program, for the history; ``finished_at`` is Unix time, ``path`` absolute."""
+
+    path: str
+    recipe: Recipe
+    finished_at: float
+    width: int
+    height: int
+
+
+def work_of(recipe: Recipe) -> int:
+    """How much drawing a recipe asks for: pixels × steps × passes; 0 while that is open."""
+    if recipe.width is None or recipe.height is None or recipe.steps is None:
+        return 0
+    passes = 1 + ((recipe.guidance_scale or 1.0) > 1.0) + ((recipe.sag_scale or 0.0) > 0.0)
+    return recipe.width * recipe.height * recipe.steps * passes
+
+
+def to_json(recipe: Recipe) -> str:
+    """A recipe as its row keeps it."""
+    return recipe.model_dump_json(exclude_none=True)
+
+
+def task_of(row: sqlite3.Row, position: int | None = None) -> Task:
+    """The task that a row of `COLUMNS` holds."""
+    return Task(
+        **{key: row[key] for key in _PLAIN},
+        recipe=_stored_recipe(row["recipe"]),
+        error=json.loads(row["error"]) if row["error"] else None,
+        facts=json.loads(row["facts"]) if row["facts"] else {},
+        cancel_requested=bool(row["cancel_requested"]),
+        position=position,
+    )
+
+
+def _stored_recipe(text: str) -> Recipe:
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError:  # written by another version: keep what still means something
+        values = json.loads(text)
+        return Recipe(**{key: values[key] for key in ("prompt", "seed", "width", "height") if key in values})
