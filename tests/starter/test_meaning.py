@@ -112,7 +112,6 @@ def test_capitals_and_word_order_do_not_matter(prompt: str) -> None:
     assert sum(check["colour"] and check["shape"] for check in checks) >= ENOUGH
 
 
-@not_learned
 @pytest.mark.parametrize("relation", ["left of", "above"])
 def test_two_objects_stand_where_they_should(relation: str) -> None:
     from training.checks import check_pair

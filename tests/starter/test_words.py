@@ -68,13 +68,15 @@ def checked(one: Picture, colour: str, shape: str, background: str) -> dict[str,
 
 
 def test_a_heavier_word_shows_more() -> None:
-    """Beside another colour: a word that stands alone is as red as red gets, whatever its weight."""
+    """A word of degree: a colour that stands alone is as red as red gets, whatever its weight."""
 
-    def is_redder(seed: int) -> bool:
-        heavy, light = (picture((f"a circle, (red:{weight}), yellow",), seed) for weight in (1.4, 0.6))
-        return redness(heavy) > redness(light)
+    def is_smaller(seed: int) -> bool:
+        heavy, light = (
+            picture((f"a (small:{weight}) red circle on a blue background",), seed) for weight in (1.4, 0.6)
+        )
+        return redness(heavy) < 0.8 * redness(light)
 
-    assert enough(is_redder)
+    assert enough(is_smaller)
 
 
 def test_a_line_more_adds_what_it_says() -> None:
