@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fooocus_lite.library_json import Source
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -16,8 +18,21 @@ class StyleRow(_Row):
 
     name: str = Field(examples=["Watercolor"])
     category: str
-    source: Literal["shipped", "own"]
+    source: Source
+    kind: Literal["text", "random"] = Field(description="A random one stands for another, which the seed picks.")
     has_negative: bool = Field(description="It also says what the picture must not show.")
+    favourite: bool
+
+
+class NeedRow(_Row):
+    """A file that a preset needs."""
+
+    kind: str = Field(examples=["model", "lora"])
+    name: str
+    file: str
+    url: str = Field(description="Where the preset says it can be had; empty when it does not say.")
+    older: list[str] = Field(description="Files that serve as well.")
+    available: bool | None = Field(description="It is on this disk; null where that is not looked up.")
 
 
 class PresetRow(_Row):
@@ -26,8 +41,10 @@ class PresetRow(_Row):
     name: str
     label: str
     description: str
-    source: Literal["shipped", "own"]
+    source: Source
     recipe: dict[str, Any] = Field(description="The fields that the preset itself sets.")
+    needs: list[NeedRow]
+    warnings: list[str] = Field(description="A sentence per key that means nothing here.")
     values: dict[str, Any] | None = Field(description="Every field with this preset; null if it names what is gone.")
 
 
@@ -78,8 +95,10 @@ class Menu(_Row):
     """Everything that can be chosen by name, and the range of every field."""
 
     styles: list[StyleRow]
+    favourites: list[str] = Field(description="Names of styles, as the person put them.")
     presets: list[PresetRow]
     models: list[ModelRow]
+    wildcards: list[str] = Field(description="Word lists, by the name that stands between double underscores.")
     samplers: list[SamplerRow]
     image_formats: list[str]
     limits: dict[str, Limit] = Field(description="By field of Recipe.")
