@@ -86,6 +86,7 @@ class Worker:
         if self._engine is None:
             module, _, attribute = self._wanted["name"].partition(":")
             self._engine = getattr(importlib.import_module(module), attribute)(**self._wanted["options"])
+            self._tell_about()  # at once: the page names the device while the first picture forms
         return cast(Engine, self._engine)
 
     def _tell_about(self) -> None:
