@@ -79,9 +79,9 @@ def test_an_error_is_seen_over_the_open_gallery(morning: Person) -> None:
 def test_another_tab_moves_nothing_here(morning: Person) -> None:
     morning.button("Show all").click()
     pictures = morning.gallery.get_by_role("button", name="star")
-    while pictures.count() <= 96:
+    while (shown := pictures.count()) <= 96:
         morning.gallery.locator(".fl-scroll").evaluate(TO_THE_END)
-        expect(pictures.nth(pictures.count())).to_be_attached()
+        expect(pictures.nth(shown)).to_be_attached()
     chosen = pictures.nth(90)
     chosen.click()
     expect(chosen).to_have_attribute("aria-current", "true")
