@@ -19,9 +19,10 @@ class Config:
     """One model and its training. Pixels are of the picture; latents are 8 times smaller.
 
     ``buckets`` are (width, height, share of pictures). ``*minutes`` are wall-clock budgets at
-    whose end the learning rate has run down. Pairs, which are hard, come ``pair_weight`` times as
-    often as drawn. Captions are padded to ``short_tokens``, which saves a tenth of the time, until
-    the share ``short_until`` of it is spent, then to the full 77.
+    whose end the learning rate has run down. What is hard comes more often than it was drawn:
+    ``repeats`` holds a kind, a style or "night", and how many times as often. Captions are padded to
+    ``short_tokens``, which saves a tenth of the time, until the share ``short_until`` of it is spent,
+    then to the full 77.
     """
 
     name: str = "cpu128"
@@ -57,7 +58,9 @@ class Config:
     level_until: float = 0.6
     ema: float = 0.999
     snr_gamma: float = 5.0
-    pair_weight: float = 1.5
+    repeats: tuple[tuple[str, float], ...] = (
+        ("pair", 1.2), ("night", 2.5), ("pixel art", 2.5), ("oil painting", 2.5), ("stained glass", 1.3),
+    )  # fmt: skip
     short_tokens: int = 40
     short_until: float = 0.7
 

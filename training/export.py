@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderTiny, EulerDiscreteScheduler, StableDiffusionXLPipeline
-from torch import Tensor
 from transformers import CLIPTokenizer
 
 from training.config import STARTER, Config, parse
@@ -38,9 +37,7 @@ def load_trainee(config: Config, work: Path, vocabulary: int) -> Trainee:
     torch.manual_seed(config.seed)
     model = Trainee(config, vocabulary)
     if (work / "unet.pt").exists():
-        state = torch.load(work / "unet.pt", weights_only=True, map_location="cpu")
-        average: dict[str, Tensor] = state["average"]
-        model.load_state_dict(average, strict=False)
+        model.load_average(work / "unet.pt")
     return model.eval()
 
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
-from training.models import encode_text
-from training.reading import ends, read_captions, reading_loss
+from training.reading import read_captions, reading_loss
 from training.train_unet import Trainee, cheap_attention
 
 REPORT_EVERY = 50
@@ -26,8 +25,7 @@ REPORT_EVERY = 50
 
 def text_loss(model: Trainee, ids: Tensor, said: Tensor) -> Tensor:
     """How badly token states and pooled text tell what the texts say."""
-    prompt_embeds, pooled = encode_text((model.text_encoder, model.text_encoder_2), ids)
-    read = [model.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), model.pooled_reader(pooled)]
+    _, _, read = model.read(ids)
     return torch.stack([reading_loss(some, said) for some in read]).mean()
 
 
@@ -38,7 +36,7 @@ def train(config: Config, work: Path, device: torch.device, *, minutes: float, s
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     model = Trainee(config, len(tokenizer)).to(device)
     if start_from is not None:
-        model.load_state_dict(torch.load(start_from, weights_only=True, map_location=device)["average"], strict=False)
+        model.load_average(start_from)
     trained = [value for name, value in model.named_parameters() if not name.startswith("unet.")]
     optimizer = torch.optim.AdamW(trained, lr=config.text_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     started, steps = time.monotonic(), 0

@@ -94,27 +94,46 @@ class Trainee(nn.Module):
         Of the token ids (m, 77) the first n belong to the latents, as do the size conditions (n, 6). The second
         result holds, for the token states and for the pooled text, (m, answers) to all `words.QUESTIONS` in a row.
         """
-        prompt_embeds, pooled = encode_text((self.text_encoder, self.text_encoder_2), ids)
+        prompt_embeds, pooled, read = self.read(ids)
         count = len(latents)
         conditions = {"text_embeds": pooled[:count], "time_ids": sizes}
-        v_pred = self.unet(latents, timesteps, prompt_embeds[:count], added_cond_kwargs=conditions, return_dict=False)[
-            0
-        ]
-        return v_pred, [self.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), self.pooled_reader(pooled)]
+        (v_pred,) = self.unet(
+            latents, timesteps, prompt_embeds[:count], added_cond_kwargs=conditions, return_dict=False
+        )
+        return v_pred, read
+
+    def read(self, ids: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Prompt embeddings, pooled text, and the answers read off an end token's state and off the pooled text."""
+        prompt_embeds, pooled = encode_text((self.text_encoder, self.text_encoder_2), ids)
+        return (
+            prompt_embeds,
+            pooled,
+            [self.reader(prompt_embeds[torch.arange(len(ids)), ends(ids)]), self.pooled_reader(pooled)],
+        )
+
+    def load_average(self, path: Path) -> None:
+        """Takes over the averaged weights of a checkpoint; heads that it has not stay as they are."""
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        self.load_state_dict(state["average"], strict=False)
+
+
+def how_often(spec: Spec, repeats: dict[str, float]) -> float:
+    """The factor of ``spec`` in a draw: those of its kind, of its style and of the night, multiplied."""
+    return (
+        repeats.get(spec.kind, 1.0) * repeats.get(spec.style, 1.0) * (repeats.get("night", 1.0) if spec.night else 1.0)
+    )
 
 
 class Batches:
-    """Draws batches of one bucket each, with fresh captions; pairs come ``pair_weight`` times as often."""
+    """Draws batches of one bucket each, with fresh captions; some specs come more often (`how_often`)."""
 
     def __init__(
-        self, buckets: list[Bucket], tokenizer: CLIPTokenizer, *, batch: int, pair_weight: float, seed: str
+        self, buckets: list[Bucket], tokenizer: CLIPTokenizer, *, batch: int, repeats: dict[str, float], seed: str
     ) -> None:
         self.buckets, self.tokenizer, self.batch = buckets, tokenizer, batch
         self.rng = Random(seed)
         self.counts = [len(bucket.specs) for bucket in buckets]
-        self.weights = [
-            list(accumulate(pair_weight if spec.kind == "pair" else 1.0 for spec in bucket.specs)) for bucket in buckets
-        ]
+        self.weights = [list(accumulate(how_often(spec, repeats) for spec in bucket.specs)) for bucket in buckets]
         self.native_area = max(buckets, key=lambda bucket: len(bucket.specs)).latents[0, 0].numel()
 
     def next(self, tokens: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -237,14 +256,13 @@ class Run:
         if self.path.exists():
             self.resume()
         elif start_from is not None:
-            average = torch.load(start_from, weights_only=True, map_location=device)["average"]
-            self.model.load_state_dict(average, strict=False)
+            self.model.load_average(start_from)
             self.average = {name: value.detach().clone() for name, value in self.model.named_parameters()}
         buckets = load_buckets(work / "latents", self.scaling_factor)
         seed = f"{config.seed}:{team.rank}:{self.steps}"
         torch.manual_seed(Random(seed).getrandbits(40))
         batch = config.batch // team.world
-        self.batches = Batches(buckets, self.tokenizer, batch=batch, pair_weight=config.pair_weight, seed=seed)
+        self.batches = Batches(buckets, self.tokenizer, batch=batch, repeats=dict(config.repeats), seed=seed)
         alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
         # An error in v weighs SNR + 1 as one in x0; the clean end is held to gamma (arXiv:2303.09556, eq. 3).

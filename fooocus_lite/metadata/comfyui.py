@@ -157,11 +157,18 @@ def _number(graph: Graph, start: str, names: Sequence[str], read: Callable[[obje
     """The first value of one of ``names`` at or before ``start``; a linked one is followed to its number."""
     for key in _upstream(graph, [start], _is_setting):
         node = graph[key]
-        for name in names:
-            if name in node.values:
-                return _read_or_none(read, node.values[name], name)
-            if name in node.links:
-                return _linked_number(graph, node.links[name], names, read)
+        if any(name in node.values or name in node.links for name in names):
+            return _own_number(graph, node, names, read)
+    return None
+
+
+def _own_number(graph: Graph, node: Node, names: Sequence[str], read: Callable[[object, str], Any]) -> Any:
+    """The first value of one of ``names`` at this node; a linked one is followed to its number."""
+    for name in names:
+        if name in node.values:
+            return _read_or_none(read, node.values[name], name)
+        if name in node.links:
+            return _linked_number(graph, node.links[name], names, read)
     return None
 
 
@@ -268,7 +275,8 @@ def _read_size(found: Found, graph: Graph, sampler: str) -> None:
     for key in _upstream(graph, [*start, sampler]):
         node = graph[key]
         sides = [
-            _side(graph, node, names) for names in (("width", "empty_latent_width"), ("height", "empty_latent_height"))
+            _own_number(graph, node, names, as_int)
+            for names in (("width", "empty_latent_width"), ("height", "empty_latent_height"))
         ]
         if None not in sides:
             found.width, found.height = sides
@@ -276,12 +284,3 @@ def _read_size(found: Found, graph: Graph, sampler: str) -> None:
         if "pixels" in node.links or "image" in node.links:
             found.warnings.append("The picture was made from another picture, which is not part of a recipe.")
             return
-
-
-def _side(graph: Graph, node: Node, names: Sequence[str]) -> int | None:
-    for name in names:
-        if name in node.values:
-            return _read_or_none(as_int, node.values[name], name)
-        if name in node.links:
-            return _linked_number(graph, node.links[name], names, as_int)
-    return None

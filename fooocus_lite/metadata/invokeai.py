@@ -46,11 +46,7 @@ def _read_new(data: Mapping[str, Any]) -> Found:
     found = Found(
         prompt=_text(data, "positive_prompt") or "",
         negative_prompt=_text(data, "negative_prompt"),
-        width=optional_int(data, "width"),
-        height=optional_int(data, "height"),
-        seed=optional_int(data, "seed"),
-        steps=optional_int(data, "steps"),
-        guidance_scale=optional_float(data, "cfg_scale"),
+        **_numbers(data),
         sampler=_text(data, "scheduler"),
         model=_model_name(data.get("model")),
     )
@@ -75,14 +71,16 @@ def _read_old(data: Mapping[str, Any]) -> Found:
     return Found(
         prompt=" ".join(_NEGATIVE.sub(" ", words).split(" ")).strip(),
         negative_prompt=negative,
-        width=optional_int(image, "width"),
-        height=optional_int(image, "height"),
-        seed=optional_int(image, "seed"),
-        steps=optional_int(image, "steps"),
-        guidance_scale=optional_float(image, "cfg_scale"),
+        **_numbers(image),
         sampler=_text(image, "sampler"),
         model=_text(data, "model_weights"),
     )
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that all versions write under the same names."""
+    whole = {name: optional_int(data, name) for name in ("width", "height", "seed", "steps")}
+    return whole | {"guidance_scale": optional_float(data, "cfg_scale")}
 
 
 def _old_prompt(value: object) -> str:

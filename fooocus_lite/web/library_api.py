@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Response
 from fastapi.openapi.models import Example
@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fooocus_lite.errors import NotFound
 from fooocus_lite.library import Library
-from fooocus_lite.library_json import Source
 from fooocus_lite.menu import preset_row, style_row
 from fooocus_lite.own_files import MAX_NAME_CHARS, OwnFiles
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe
 from fooocus_lite.style_files import Style
+from fooocus_lite.web.menu import PresetOut, StyleRow
 from fooocus_lite.web.schemas import problems
 
 STYLE_EXAMPLES: dict[str, Example] = {
@@ -42,15 +42,9 @@ class StyleIn(BaseModel):
         return Style(self.name, self.prompt, self.negative_prompt)
 
 
-class StyleOut(BaseModel):
+class StyleOut(StyleRow):
     """A style with its words."""
 
-    name: str
-    category: str = Field(description="The file it stands in, in words.")
-    source: Source = Field(description="`own` can be changed and deleted.")
-    kind: str = Field(description="`random` stands for another style, which the seed picks.")
-    has_negative: bool
-    favourite: bool
     prompt: str
     negative_prompt: str
 
@@ -63,29 +57,6 @@ class PresetIn(BaseModel):
     label: str = Field(max_length=100, description="What people read; its name is made of it.")
     description: str = Field(default="", max_length=500)
     recipe: Recipe = Field(description="The fields it fills; leave out what it leaves open.")
-
-
-class NeedOut(BaseModel):
-    """A file that a preset needs."""
-
-    kind: str = Field(description="`model`, `lora`, `vae` or `embedding`.")
-    name: str
-    file: str
-    url: str = Field(description="Where the preset says it can be had; may be empty.")
-    older: list[str] = Field(description="Files that serve as well.")
-    available: bool | None = Field(description="Null where nobody looked.")
-
-
-class PresetOut(BaseModel):
-    """A preset."""
-
-    name: str
-    label: str
-    description: str
-    source: Source = Field(description="`own` can be changed and deleted.")
-    recipe: dict[str, Any]
-    needs: list[NeedOut]
-    warnings: list[str] = Field(description="What it says and that is done otherwise here.")
 
 
 class Favourites(BaseModel):

@@ -17,17 +17,17 @@ class StyleRow(_Row):
     """A style, by the name that a Recipe's `styles` takes."""
 
     name: str = Field(examples=["Watercolor"])
-    category: str
-    source: Source
+    category: str = Field(description="The file it stands in, in words.")
+    source: Source = Field(description="`own` can be changed and deleted.")
     kind: Literal["text", "random"] = Field(description="A random one stands for another, which the seed picks.")
     has_negative: bool = Field(description="It also says what the picture must not show.")
     favourite: bool
 
 
-class NeedRow(_Row):
+class NeedOut(_Row):
     """A file that a preset needs."""
 
-    kind: str = Field(examples=["model", "lora"])
+    kind: str = Field(description="`model`, `lora`, `vae` or `embedding`.")
     name: str
     file: str
     url: str = Field(description="Where the preset says it can be had; empty when it does not say.")
@@ -35,16 +35,21 @@ class NeedRow(_Row):
     available: bool | None = Field(description="It is on this disk; null where that is not looked up.")
 
 
-class PresetRow(_Row):
+class PresetOut(_Row):
     """A preset, by the name that a Recipe's `preset` takes."""
 
     name: str
     label: str
     description: str
-    source: Source
+    source: Source = Field(description="`own` can be changed and deleted.")
     recipe: dict[str, Any] = Field(description="The fields that the preset itself sets.")
-    needs: list[NeedRow]
-    warnings: list[str] = Field(description="A sentence per key that means nothing here.")
+    needs: list[NeedOut]
+    warnings: list[str] = Field(description="What it says and that is done otherwise here.")
+
+
+class PresetRow(PresetOut):
+    """A preset in the menu."""
+
     values: dict[str, Any] | None = Field(description="Every field with this preset; null if it names what is gone.")
 
 

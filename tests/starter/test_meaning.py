@@ -12,43 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fooocus_lite.library import load_library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import parse_recipe
-from fooocus_lite.settings import load_settings
+from tests.starter.drawing import ENOUGH, SEEDS, Picture, drawn, library, needs_starter
 
-SETTINGS = load_settings(env={})
-STARTER = SETTINGS.models_dir / "starter"
-SEEDS = range(8)
-ENOUGH = 7
-
-pytestmark = pytest.mark.skipif(not (STARTER / "unet").is_dir(), reason="models/starter is not there")
+pytestmark = needs_starter
 
 # Strict: the day that better weights ship, these turn red and the mark goes.
 not_learned = pytest.mark.xfail(strict=True, reason="the shipped weights fall short here: see models/starter/README.md")
-
-Picture = Any  # (height, width, 3) uint8
-
-
-@lru_cache(maxsize=1)
-def engine() -> Any:
-    from fooocus_lite.engine.run import Engine
-
-    return Engine(preview_fps=0)
-
-
-@lru_cache(maxsize=1)
-def library() -> Any:
-    return load_library(SETTINGS)
 
 
 @lru_cache(maxsize=512)
 def picture(prompt: str, seed: int, fields: tuple[tuple[str, Any], ...] = ()) -> Picture:
     recipe = parse_recipe({"prompt": prompt, "preset": "starter"} | dict(fields))
-    for event in engine().run(make_plan(recipe, library(), seed), lambda: False):
-        if event.kind == "image_ready":
-            return np.frombuffer(event.rgb, np.uint8).reshape(event.height, event.width, 3)
-    raise AssertionError(event)
+    return drawn(make_plan(recipe, library(), seed))
 
 
 def pictures(prompt: str, **fields: Any) -> list[Picture]:

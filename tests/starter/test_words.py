@@ -5,46 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
-import numpy as np
-import pytest
-
-from fooocus_lite.library import load_library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import parse_recipe
-from fooocus_lite.settings import load_settings
+from tests.starter.drawing import ENOUGH, SEEDS, Picture, drawn, library, needs_starter
 
-SETTINGS = load_settings(env={})
-STARTER = SETTINGS.models_dir / "starter"
-SEEDS = range(8)
-ENOUGH = 7
-
-pytestmark = pytest.mark.skipif(not (STARTER / "unet").is_dir(), reason="models/starter is not there")
-
-Picture = Any  # (height, width, 3) uint8
-
-
-@lru_cache(maxsize=1)
-def engine() -> Any:
-    from fooocus_lite.engine.run import Engine
-
-    return Engine(preview_fps=0)
-
-
-@lru_cache(maxsize=1)
-def library() -> Any:
-    return load_library(SETTINGS)
+pytestmark = needs_starter
 
 
 @lru_cache(maxsize=256)
 def picture(texts: tuple[str, ...], seed: int) -> Picture:
     """Drawn from texts as the engine gets them, each read by itself."""
     plan = make_plan(parse_recipe({"preset": "starter", "prompt": texts[0]}), library(), seed)
-    for event in engine().run(dataclasses.replace(plan, texts=texts), lambda: False):
-        if event.kind == "image_ready":
-            return np.frombuffer(event.rgb, np.uint8).reshape(event.height, event.width, 3)
-    raise AssertionError(event)
+    return drawn(dataclasses.replace(plan, texts=texts))
 
 
 def enough(is_right: Callable[[int], bool]) -> bool:

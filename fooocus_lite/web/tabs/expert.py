@@ -9,6 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from fooocus_lite.web.tabs.fields import slider
+
 LABEL = "Expert"
 
 
@@ -27,27 +29,15 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-sampler",
         elem_classes="fl-field",
     )
-    sag = gr.Slider(
-        limits["sag_scale"]["min"],
-        limits["sag_scale"]["max"],
-        defaults.get("sag_scale"),
-        buttons=[],
-        step=0.05,
-        label="Self-attention guidance",
-        info="Firmer shapes, half as fast; 0 is off.",
-        elem_id="fl-sag_scale",
-        elem_classes="fl-field",
+    sag = slider(
+        menu, "sag_scale", step=0.05, label="Self-attention guidance", info="Firmer shapes, half as fast; 0 is off."
     )
-    clip_skip = gr.Slider(
-        limits["clip_skip"]["min"],
-        limits["clip_skip"]["max"],
-        defaults.get("clip_skip"),
-        buttons=[],
+    clip_skip = slider(
+        menu,
+        "clip_skip",
         step=1,
         label="CLIP skip",
         info="The layer of the text encoders that is read; 1 is the last.",
-        elem_id="fl-clip_skip",
-        elem_classes="fl-field",
     )
     image_format = gr.Dropdown(
         [(name.upper(), name) for name in menu["image_formats"]],

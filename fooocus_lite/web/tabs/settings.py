@@ -6,6 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from fooocus_lite.web.tabs.fields import slider
+
 LABEL = "Settings"
 
 
@@ -16,7 +18,7 @@ def applies(menu: dict[str, Any]) -> bool:
 
 def build(menu: dict[str, Any]) -> dict[str, Any]:
     """Widgets by field name."""
-    defaults, limits = menu["defaults"], menu["limits"]
+    defaults = menu["defaults"]
     negative = gr.Textbox(
         defaults.get("negative_prompt", ""),
         label="Negative prompt",
@@ -38,26 +40,13 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
             )
             for side in ("width", "height")
         )
-    steps = gr.Slider(
-        limits["steps"]["min"],
-        limits["steps"]["max"],
-        defaults.get("steps"),
-        buttons=[],
-        step=1,
-        label="Steps",
-        elem_id="fl-steps",
-        elem_classes="fl-field",
-    )
-    guidance = gr.Slider(
-        limits["guidance_scale"]["min"],
-        limits["guidance_scale"]["max"],
-        defaults.get("guidance_scale"),
-        buttons=[],
+    steps = slider(menu, "steps", step=1, label="Steps")
+    guidance = slider(
+        menu,
+        "guidance_scale",
         step=0.1,
         label="Guidance",
         info="How closely the picture keeps to the words; 1 is off.",
-        elem_id="fl-guidance_scale",
-        elem_classes="fl-field",
     )
     return {
         "negative_prompt": negative,
