@@ -71,7 +71,9 @@ def features(picture: Array) -> Array:
     jumps = np.abs(np.diff(grey, axis=1)).mean(0)
     downs = np.abs(np.diff(grey, axis=0)).mean(1)
     for steps in (jumps, downs):
-        numbers.append(np.log((steps[3::4].mean() + 1e-3) / (np.delete(steps, np.s_[3::4]).mean() + 1e-3)))
+        for side in (4, 8):  # squares on a grid have their borders there
+            grid = np.s_[side - 1 :: side]
+            numbers.append(np.log((steps[grid].mean() + 1e-3) / (np.delete(steps, grid).mean() + 1e-3)))
     return np.array(numbers, np.float64)
 
 
