@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
-from fooocus_lite.library_json import Source
+from fooocus_lite.library_json import Source, readable, shown_path
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
@@ -129,13 +129,13 @@ def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
 def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
     """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name."""
     paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
-    named = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in paths]
+    named = [(readable(path.relative_to(folder).with_suffix("").as_posix()), path) for path in paths]
     return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
 
 
 def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
     """What the file holds; nothing, and a problem, when it cannot be used."""
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    shown = shown_path(path, root)
     try:
         size = path.stat().st_size
         if size > min(MAX_LIST_BYTES, room):

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite import fooocus_names
 from fooocus_lite.fooocus_folder import fooocus_root, in_reading_order
-from fooocus_lite.library_json import Source, called, json_files, read_rows, sentence
+from fooocus_lite.library_json import Source, called, json_files, read_rows, readable, sentence
 from fooocus_lite.prompts import normal_name
+from fooocus_lite.recipe import MAX_PROMPT_CHARS
 from fooocus_lite.settings import Settings
 
 
@@ -50,8 +51,8 @@ class StyleRow(BaseModel):
 
     model_config = ConfigDict(strict=True)  # fields of other programs are ignored
     name: str = Field(min_length=1, max_length=200)
-    prompt: str | None = None
-    negative_prompt: str | None = None
+    prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS)
+    negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS)
 
 
 def style_paths(settings: Settings) -> list[tuple[Path, Source]]:
@@ -118,7 +119,7 @@ def shown_name(written: str, path: Path, source: Source) -> str:
 
 def category_of(path: Path, source: Source) -> str:
     """The file's name in words: ``night_scenes.json`` → "Night scenes"; Fooocus's say so."""
-    stem = path.stem
+    stem = readable(path.stem)
     if source == "fooocus" or stem.startswith("sdxl_styles_"):
         return f"Fooocus: {stem.removeprefix('sdxl_styles_').replace('_', ' ')}"
     words = stem.replace("_", " ").replace("-", " ")
