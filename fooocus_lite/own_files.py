@@ -16,10 +16,11 @@ from typing import Any, cast
 from fooocus_lite.choices import MAX_FAVOURITES, Choices, choices_path, default_preset, read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library import Library
 from fooocus_lite.library_json import read_json
 from fooocus_lite.plan import make_plan
-from fooocus_lite.preset_files import Preset
+from fooocus_lite.preset_files import Preset, need_row
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe
 from fooocus_lite.settings import Settings
@@ -197,9 +198,13 @@ class OwnFiles:
         make_plan(own_fields, library, 0)
         old = library.presets.get(name)
         path = old.path if old is not None and old.source == "own" else None
+        if path is None:
+            path = self._settings.presets_dirs[-1] / f"{name}.json"
+            _refuse_unread(path)
         body = {"label": _line(label, "label", 100), "description": _line(description, "description", 500, least=0)}
         said = recipe.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        self._write(path or self._settings.presets_dirs[-1] / f"{name}.json", {**body, "recipe": said})
+        needs = [need_row(need) for need in old.needs if _is_needed(need, old, recipe)] if old is not None else []
+        self._write(path, {**body, "recipe": said, **({"needs": needs} if needs else {})})
         return self._library().presets[name]
 
     def _write_choices(self, **update: Any) -> None:
@@ -217,6 +222,18 @@ class OwnFiles:
             write_atomic(path, text.encode("utf-8"), replace=True)
         except OSError as exc:
             raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc
+
+
+def _refuse_unread(path: Path) -> None:
+    """A file that is there and yet no preset in the library is broken, and what a person may mend is not replaced."""
+    if path.exists():
+        problem = f"{path} is there already, and cannot be read as a preset."
+        raise FooocusError(problem, "Mend it or move it away, or choose another name.", code="conflict", field="label")
+
+
+def _is_needed(need: Need, old: Preset, recipe: Recipe) -> bool:
+    """Files that a preset needs stay needed when it is changed; its model only while it is the model."""
+    return need.kind != "model" or recipe.model in (old.recipe.model, need.name)
 
 
 def _checked_style(style: Style) -> Style:

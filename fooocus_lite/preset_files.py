@@ -48,6 +48,7 @@ class _NeedRow(BaseModel):
     kind: str = Field(pattern="^(model|lora|vae|embedding)$")
     file: str = Field(min_length=1, max_length=200)
     url: str = Field(default="", max_length=2000)
+    older: list[str] = Field(default=[], max_length=100)
 
 
 class _PresetFile(BaseModel):
@@ -56,6 +57,12 @@ class _PresetFile(BaseModel):
     description: str = ""
     recipe: dict[str, Any]
     needs: list[_NeedRow] = []
+
+
+def need_row(need: Need) -> dict[str, Any]:
+    """A need as our preset files hold it; what it does not say is left out."""
+    row = {"kind": need.kind, "file": need.file, "url": need.url, "older": list(need.older)}
+    return {name: value for name, value in row.items() if value}
 
 
 def preset_paths(settings: Settings) -> list[tuple[Path, Source]]:
@@ -120,7 +127,7 @@ def _preset(
     if recipe.preset is not None:
         problems.append(f"{where}, recipe: a preset cannot name another preset.")
         return None
-    needs = tuple(Need(row.kind, row.file, row.url) for row in parsed.needs)
+    needs = tuple(Need(row.kind, row.file, row.url, tuple(row.older)) for row in parsed.needs)
     return Preset(name, parsed.label or name, parsed.description, recipe, source, needs=needs, path=path)
 
 

@@ -72,7 +72,8 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     """Every style by name, in file order.
 
     One of a later source takes the place of one of an earlier source with that name. Within a
-    source the first one counts; of Fooocus's files the last, as there.
+    source the first one counts; of Fooocus's files the last, as there, but none of an imported
+    folder takes the place of what was saved from the page.
     """
     found: dict[str, Style] = {}
     names: dict[str, str] = {normal_name(RANDOM_STYLE.name): RANDOM_STYLE.name}
@@ -88,7 +89,8 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
             earlier = found.get(known)
             if earlier is not None and earlier.source == source:
                 problems.append(f"{where} ('{style.name[:60]}') has the name of an earlier style.")
-                if source != "fooocus" and path.name not in fooocus_names.STYLE_FILES:
+                is_saved = earlier.path is not None and earlier.path.name == OWN_STYLES_FILE
+                if source != "fooocus" and (is_saved or path.name not in fooocus_names.STYLE_FILES):
                     continue
             found[known] = replace(style, name=known)
     return {RANDOM_STYLE.name: RANDOM_STYLE, **found} if found else {}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fooocus_lite.errors import BadFile, BadValue, DiskProblem, FooocusError, NotFound, UnknownName
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library import LiveLibrary
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.recipe import Recipe, parse_recipe
@@ -110,6 +111,17 @@ def test_a_style_is_changed_in_the_file_where_it_stands(own: OwnFiles, settings:
     assert not (settings.data_dir / "styles" / "my_styles.json").exists()
 
 
+def test_what_was_saved_from_the_page_stays_when_fooocus_files_are_imported(
+    own: OwnFiles, library: LiveLibrary, settings: Settings
+) -> None:
+    own.change_style("SAI Anime", Style("SAI Anime", "mine of {prompt}"))
+    imported = [{"name": "sai-anime", "prompt": "theirs of {prompt}"}]
+    (settings.data_dir / "styles" / "sdxl_styles_sai.json").write_text(json.dumps(imported))
+    assert library().find_style("SAI Anime").prompt == "mine of {prompt}"
+    own.delete_style("SAI Anime")
+    assert library().find_style("SAI Anime").prompt == "theirs of {prompt}"
+
+
 def test_a_broken_file_is_not_overwritten(own: OwnFiles, settings: Settings) -> None:
     path = settings.data_dir / "styles" / "my_styles.json"
     path.parent.mkdir(parents=True)
@@ -180,6 +192,31 @@ def test_a_shipped_preset_is_covered_and_uncovered(own: OwnFiles, library: LiveL
     for name in ("starter", "anime"):
         with pytest.raises(FooocusError, match="cannot be deleted"):
             own.delete_preset(name)
+
+
+def test_a_preset_file_that_cannot_be_read_is_not_replaced(own: OwnFiles, settings: Settings) -> None:
+    broken = settings.data_dir / "presets" / "wide.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"recipe": {"steps": 7},}')
+    with pytest.raises(FooocusError, match=r"wide.json is there already, and cannot be read as a preset\. Mend it"):
+        own.add_preset("Wide", "", Recipe())
+    assert broken.read_text() == '{"recipe": {"steps": 7},}'
+
+
+def test_a_changed_preset_still_names_the_files_that_it_needs(own: OwnFiles, settings: Settings) -> None:
+    url = "https://example.org/tiny.safetensors"
+    path = settings.data_dir / "presets" / "night.json"
+    path.parent.mkdir(parents=True)
+    said = {
+        "default_model": "tiny.safetensors",
+        "previous_default_models": ["older.safetensors"],
+        "default_loras": [["stars.safetensors", 0.5]],
+        "checkpoint_downloads": {"tiny.safetensors": url},
+    }
+    path.write_text(json.dumps(said))
+    model, lora = Need("model", "tiny.safetensors", url, ("older.safetensors",)), Need("lora", "stars.safetensors")
+    assert own.change_preset("night", "Night", "", parse_recipe({"model": "tiny", "steps": 4})).needs == (model, lora)
+    assert own.change_preset("night", "Night", "", parse_recipe({"steps": 5})).needs == (lora,), "any model will do"
 
 
 @pytest.mark.parametrize("label, name", [("CON", "con-preset"), ("../../etc/passwd", "etc-passwd"), ("Ü — 水", "ü-水")])
