@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,7 +129,8 @@ def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
 
 def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
     """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name."""
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
+    # os.path says no, where Path would raise, of what may not be looked at.
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and os.path.isfile(path)]
     named = [(readable(path.relative_to(folder).with_suffix("").as_posix()), path) for path in paths]
     return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
 

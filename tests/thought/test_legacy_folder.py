@@ -108,6 +108,8 @@ def test_the_outer_folder_and_config_file_lead_there_too(fooocus: Path, tmp_path
     assert fooocus_wildcards(load_settings(env={}, root=tmp_path)) is None
     found = read_fooocus(fooocus)
     assert found.wildcards == fooocus / "my-lists" and found.outputs == fooocus / "outputs"
+    for folder in ("models/loras", "more"):
+        (fooocus / folder).mkdir()
     assert found.models["path_loras"] == (fooocus / "models/loras", fooocus / "more")
     assert found.models["path_vae"] == (fooocus / "models/vae",)
 
@@ -123,6 +125,18 @@ def test_word_lists_stand_between_the_shipped_and_the_own(legacy: Settings, fooo
     library = load_library(legacy)
     (fooocus / "my-lists" / "wood.txt").write_text("oak")
     assert library.refreshed().word_lists["wood"].words == ("oak",)
+
+
+@pytest.mark.parametrize("said", ["D:\\\\Fooocus\\\\wildcards", "/gone/wildcards", "no/such/folder"])
+def test_a_folder_that_was_moved_is_found_where_it_usually_lies(legacy: Settings, fooocus: Path, said: str) -> None:
+    """Fooocus writes whole paths into its configuration, and uses its own folders where those are gone."""
+    (fooocus / "wildcards").mkdir()
+    (fooocus / "wildcards" / "metal.txt").write_text("zinc\n")
+    (fooocus / "config.txt").write_text(f'{{"path_wildcards": "{said}", "path_outputs": "{said}"}}')
+    library = load_library(legacy)
+    assert library.word_lists["metal"].words == ("zinc",)
+    assert f"which is not there; {fooocus / 'wildcards'} is used." in "\n".join(library.problems)
+    assert read_fooocus(fooocus).outputs == fooocus / "outputs"
 
 
 @pytest.mark.parametrize("config", ["{", "[]", '{"path_wildcards": 7, "path_loras": [null, "a\\u0000b"]}'])
