@@ -113,7 +113,7 @@ def _notes(fillers: Sequence[Wildcards], tags: Tags, ignored: Tags, lines: int) 
         for name in filler.endless:
             yield f"The wildcard {name[:60]} refers to itself without end; what was left of it was taken out."
         for name in filler.too_long:
-            yield f"The words of the wildcard {name[:60]} were left out: the prompt would become too long."
+            yield f"The words of the wildcard {name[:60]} were left out: they are too many or too long."
     for tag in (*tags.broken, *ignored.broken):
         yield f"{tag[:60]!r} is no tag and stays text. Write it as <lora:name:0.8> or <style:name>."
     if ignored.loras or ignored.styles:
