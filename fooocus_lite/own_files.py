@@ -67,13 +67,18 @@ class OwnFiles:
         """
         style = _checked_style(style)
         with self._lock:
-            old = self._style(name)
+            old, before = self._style(name), self._library()
             if normal_name(style.name) != normal_name(old.name):
                 self._refuse_taken(self._library().known_style(style.name), "style")
             is_own = old.source == "own" and old.path is not None
             self._write_style(
                 old.path if is_own and old.path else self._styles_file, old.name if is_own else None, style
             )
+            library = self._library()
+            if library.known_style(old.name) is None:  # it has a new name, and stays a favourite under that
+                favourites = [style.name if name == old.name else name for name in before.favourites]
+                if style.name in favourites:
+                    self._write_choices(favourites=favourites)
             return self._library().find_style(style.name)
 
     def delete_style(self, name: str) -> None:
@@ -117,6 +122,10 @@ class OwnFiles:
                 old.path.unlink(missing_ok=True)
             except OSError as exc:
                 raise disk_problem(exc, old.path.parent, "FOOOCUS_DATA_DIR") from exc
+            saved = read_choices(self._settings, []).preset
+            is_gone = normal_name(old.name) not in map(normal_name, self._library().presets)
+            if is_gone and saved is not None and normal_name(saved) == normal_name(old.name):
+                self._write_choices(preset=None)
 
     def set_favourites(self, names: Sequence[str]) -> tuple[str, ...]:
         """Make these the favourite styles, in this order; returns them as the library writes them.

@@ -71,6 +71,19 @@ def test_a_second_time_adds_only_what_is_new(tmp_path: Path, store: Store) -> No
     assert len({task.id for task in store.queue.pictures()}) == 5
 
 
+def test_pictures_that_a_person_moved_are_found_with_the_log_of_their_day(tmp_path: Path, store: Store) -> None:
+    day = a_day(tmp_path / "outputs")
+    best = day.with_name("the best")
+    best.mkdir()
+    for number, place in ((1, best), (4, best.parent)):
+        name = f"2024-02-03_04-05-0{number}_1234.png"
+        (day / name).rename(place / name)
+    assert import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY).added == 4
+    moved = next(task for task in store.queue.pictures() if str(best) in (task.image_path or ""))
+    assert moved.recipe.prompt == "a fox / 100% \u2605"
+    assert import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY).added == 0
+
+
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path, store: Store) -> None:
     result = import_outputs(tmp_path / "gone", store.queue)
     assert result.added == 0 and "gone cannot be read" in result.problems[0]

@@ -267,6 +267,26 @@ def test_the_default_preset_survives_and_what_was_set_is_stronger(
     assert library().default_preset == "starter"
 
 
+def test_a_favourite_stays_one_under_its_new_name(own: OwnFiles, library: LiveLibrary) -> None:
+    own.add_style(FOG)
+    own.set_favourites(["Foggy Morning", "Dots"])
+    own.change_style("foggy morning", Style("Mist", "mist, {prompt}"))
+    assert library().favourites == ("Mist", "Dots")
+    own.change_style("Dots", Style("My Dots", "{prompt}, my dots"))
+    assert library().favourites == ("Mist", "Dots"), "the one that ships is still there"
+
+
+def test_a_default_preset_that_is_deleted_is_none_any_more(own: OwnFiles, library: LiveLibrary) -> None:
+    own.add_preset("Mine", "", parse_recipe({"steps": 4}))
+    own.set_default_preset("mine")
+    own.delete_preset("mine")
+    assert library().default_preset == "starter" and not [one for one in library().problems if "mine" in one]
+    own.change_preset("starter", "Mine", "", parse_recipe({"steps": 3}))
+    own.set_default_preset("starter")
+    own.delete_preset("starter")
+    assert library().default_preset == "starter"
+
+
 def test_a_damaged_file_of_choices_is_kept_aside(own: OwnFiles, library: LiveLibrary, settings: Settings) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "choices.json").write_text("{half")
