@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from fooocus_lite.library_json import Source, read_object
+from fooocus_lite.library_json import Source, read_object, readable
 from fooocus_lite.settings import Settings
 
 #: Kind of model → where Fooocus keeps it, below its own folder; ``config.txt`` may say otherwise.
@@ -77,7 +77,7 @@ class FooocusFolder:
         for key, folder in (("path_wildcards", self.wildcards), ("path_outputs", self.outputs)):
             said = _texts(self.config.get(key))
             if said and folder not in [self.root / text for text in said]:
-                yield f"config.txt says {key} is {said[0]!r}, which is not there; {folder} is used."
+                yield f"config.txt says {key} is {said[0]!r}, which is not there; {readable(str(folder))} is used."
 
     def _folders(self, key: str, usual: str) -> tuple[Path, ...]:
         """Those that the configuration names; as in Fooocus the usual one when they are not there.

@@ -110,7 +110,7 @@ def _read_text(path: Path, root: Path, problems: list[str]) -> str | None:
         text = path.read_text(encoding="utf-8-sig")
         return _HALF.sub(lambda found: found[1] or r"\ufffd", text) if r"\u" in text else text
     except UnicodeDecodeError:
-        problems.append(f"{shown} is not UTF-8 text.")
+        problems.append(f"{shown} is not UTF-8 text; save it as UTF-8.")
     except OSError as exc:
         problems.append(f"{shown} cannot be read: {exc.strerror}.")
     return None

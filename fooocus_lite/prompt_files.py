@@ -147,7 +147,7 @@ def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
             return ""
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        problems.append(f"{shown} is not UTF-8 text.")
+        problems.append(f"{shown} is not UTF-8 text; save it as UTF-8.")
     except OSError as exc:
         problems.append(f"{shown} cannot be read: {exc.strerror}.")
     else:

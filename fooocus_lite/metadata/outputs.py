@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.library import Library
+from fooocus_lite.library_json import readable
 from fooocus_lite.metadata import read_text
 from fooocus_lite.picture_file import PictureFile, read_picture_file
 from fooocus_lite.recipe import MAX_SIDE, Recipe
@@ -61,9 +62,13 @@ def import_outputs(folder: Path, queue: TaskQueue, library: Library | None = Non
     """
     added = known = bare = 0
     problems: list[str] = []
-    for place in [folder, *sorted(path for path in _listed(folder, problems) if os.path.isdir(path))]:
+    places = [folder.absolute(), *sorted(path for path in _listed(folder.absolute(), problems) if os.path.isdir(path))]
+    odd = [place for place in places if readable(str(place)) != str(place)]
+    if odd:
+        problems.append(f"{readable(str(odd[0]))} is no name in UTF-8, so its pictures are left out; rename it.")
+    for place in (place for place in places if place not in odd):
         paths = sorted(path for path in _listed(place, problems) if _NAME.fullmatch(path.name))
-        new = queue.not_in_history([str(path.absolute()) for path in paths])
+        new = queue.not_in_history([str(path) for path in paths])
         known += len(paths) - len(new)
         past: list[PastPicture] = []
         for day, names in groupby(new, lambda name: Path(name).name[:10]):
@@ -96,7 +101,7 @@ def _past_picture(path: Path, log: dict[str, str], library: Library | None, prob
         problems.append(f"{path.name} is no picture; it is left out.")
         return None
     recipe = _recipe_of(path, picture, log, library)
-    return PastPicture(str(path.absolute()), recipe, at, picture.width, picture.height)
+    return PastPicture(str(path), recipe, at, picture.width, picture.height)
 
 
 def _recipe_of(path: Path, picture: PictureFile, log: dict[str, str], library: Library | None) -> Recipe:

@@ -102,7 +102,7 @@ def test_broken_files_are_named_and_the_rest_comes(fooocus: Path, settings: Sett
     (fooocus / "sorted_styles.json").write_text('{"a": 1}')
     report = import_fooocus(fooocus, settings)
     assert [sentence.split(":")[0] for sentence in report.left[:3]] == [
-        "Fooocus/config.txt is not UTF-8 text.",
+        "Fooocus/config.txt is not UTF-8 text; save it as UTF-8.",
         "Fooocus/sdxl_styles/sdxl_styles_sai.json, line 1, entry 2",
         "Fooocus/presets/anime.json, line 1",
     ]

@@ -128,7 +128,7 @@ def test_other_bytes_than_utf8_are_named_and_a_byte_order_mark_is_fine(root: Pat
     (root / "styles" / "latin.json").write_bytes('[{"name": "é"}]'.encode("latin-1"))
     (root / "styles" / "mark.json").write_bytes(b'\xef\xbb\xbf[{"name": "Marked"}]')
     library = load()
-    assert library.problems == ("styles/latin.json is not UTF-8 text.",)
+    assert library.problems == ("styles/latin.json is not UTF-8 text; save it as UTF-8.",)
     assert "Marked" in library.styles
 
 
