@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,22 @@ def test_a_folder_without_fooocus_is_a_problem_not_an_end(root: Path, tmp_path: 
     settings = load_settings({"preset": "plain"}, env={"FOOOCUS_LEGACY_FOLDER": str(tmp_path / "gone")}, root=root)
     (problem,) = load_library(settings).problems
     assert problem.endswith("gone holds no Fooocus (setting legacy_folder, from FOOOCUS_LEGACY_FOLDER).")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_problem_not_an_end(
+    root: Path, fooocus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one in another person's home; root, who runs tests, may look into all of them."""
+    real = os.stat
+
+    def stat(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith(str(fooocus)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    library = load_library(load_settings({"legacy_folder": str(fooocus)}, env={}, root=root))
+    assert library.problems[0].startswith(f"{fooocus} holds no Fooocus")
 
 
 def test_changes_in_the_folder_are_seen(legacy: Settings, fooocus: Path) -> None:
