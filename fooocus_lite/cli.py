@@ -180,14 +180,20 @@ def run_generate(options: argparse.Namespace) -> int:
 
     settings = _quiet(options)
     library = load_library(settings)
-    for problem in library.problems:
-        print(problem, file=sys.stderr)
+    _complain(library)
     jobs = make_jobs(_recipe_of(options, library), library)
     if options.dry_run:
         for job in jobs:
             print(plan_text(job, as_json=options.json))
         return 0
     return _draw(jobs, library, settings, options)
+
+
+def _complain(library: Library) -> None:
+    from fooocus_lite.untrusted import printable
+
+    for problem in library.problems:  # they quote files that may come from anybody
+        print(printable(problem), file=sys.stderr)
 
 
 def _quiet(options: argparse.Namespace) -> Settings:
@@ -274,8 +280,7 @@ def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> i
     from fooocus_lite.library import load_library
 
     library = load_library(_quiet(options))
-    for problem in library.problems:
-        print(problem, file=sys.stderr)
+    _complain(library)
     print(text_of(library, as_json=options.json))
     return 0
 

@@ -34,9 +34,9 @@ def read_exif(data: bytes) -> dict[str, str]:
         for tag, kind, count, value in _entries(data, place, order):
             if tag == _EXIF_FOLDER:
                 todo.append(_number(data, value, order))
-            elif tag in TAGS and kind in _BYTES_EACH:
+            elif tag in TAGS and kind in _BYTES_EACH and TAGS[tag] not in found:
                 start = value if count <= 4 else _number(data, value, order)
-                found.setdefault(TAGS[tag], _decode(data[start : start + count], order))
+                found[TAGS[tag]] = _decode(data[start : start + count], order)
     return {name: text for name, text in found.items() if text}
 
 

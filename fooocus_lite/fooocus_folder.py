@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from fooocus_lite.library_json import Source, read_object
+from fooocus_lite.library_json import Source, read_object, readable
 from fooocus_lite.settings import Settings
 
 #: Kind of model → where Fooocus keeps it, below its own folder; ``config.txt`` may say otherwise.
@@ -70,17 +71,34 @@ class FooocusFolder:
         """The folders of each kind of model."""
         return {key: self._folders(key, usual) for key, usual in MODEL_FOLDERS.items()}
 
+    @property
+    def moved(self) -> Iterator[str]:
+        """One sentence for each folder that is looked into instead of the one that ``config.txt`` names."""
+        for key, folder in (("path_wildcards", self.wildcards), ("path_outputs", self.outputs)):
+            said = _texts(self.config.get(key))
+            if said and folder not in [self.root / text for text in said]:
+                yield f"config.txt says {key} is {said[0]!r}, which is not there; {readable(str(folder))} is used."
+
     def _folders(self, key: str, usual: str) -> tuple[Path, ...]:
-        said = self.config.get(key)
-        texts = cast("list[Any]", said) if isinstance(said, list) else [said]
-        folders = [self.root / text for text in texts if isinstance(text, str) and text.strip() and "\0" not in text]
-        return tuple(folders) or (self.root / usual,)
+        """Those that the configuration names; as in Fooocus the usual one when they are not there.
+
+        A folder that was moved, or comes from another computer, still names where it once lay.
+        """
+        folders = (self.root / text for text in _texts(self.config.get(key)))
+        return tuple(folder for folder in folders if os.path.isdir(folder)) or (self.root / usual,)
+
+
+def _texts(said: Any) -> list[str]:
+    """A text or a list of them; what is none is left out."""
+    texts = cast("list[Any]", said) if isinstance(said, list) else [said]
+    return [text for text in texts if isinstance(text, str) and text.strip() and "\0" not in text]
 
 
 def find_root(path: Path) -> Path | None:
     """The folder that holds Fooocus: ``path``, the one of that name in it, or the one that holds the file ``path``."""
-    for folder in (path, path / "Fooocus", path.parent if path.is_file() else path):
-        if folder.is_dir() and any((folder / sign).exists() for sign in SIGNS):
+    for folder in (path, path / "Fooocus", path.parent if os.path.isfile(path) else path):
+        # os.path says no, where Path would raise, of what may not be looked at.
+        if os.path.isdir(folder) and any(os.path.exists(folder / sign) for sign in SIGNS):
             return folder
     return None
 
@@ -109,7 +127,8 @@ def read_fooocus(root: Path) -> FooocusFolder:
     problems: list[str] = []
     config = _object(root / "config.txt", problems)
     startup = {**_object(root / "presets" / "default.json", []), **config}
-    return FooocusFolder(root, config, startup, tuple(problems))
+    folder = FooocusFolder(root, config, startup)
+    return replace(folder, problems=(*problems, *folder.moved))
 
 
 def _object(path: Path, problems: list[str]) -> Mapping[str, Any]:

@@ -7,13 +7,14 @@ again adds only what is missing. A further kind of thing to take over is one mor
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from fooocus_lite import fooocus_presets
-from fooocus_lite.choices import read_choices
+from fooocus_lite.choices import MAX_FAVOURITES, read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
 from fooocus_lite.fooocus_folder import SIGNS, FooocusFolder, find_root, read_fooocus
@@ -23,10 +24,10 @@ from fooocus_lite.library_json import json_files, read_json, read_object, read_r
 from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.preset_files import INITIAL
+from fooocus_lite.prompt_files import MAX_LIST_BYTES
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import open_store
 
-MAX_LIST_BYTES = 8_000_000
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
 _INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
 
@@ -75,7 +76,7 @@ def _take_styles(fooocus: FooocusFolder, settings: Settings, report: Report) -> 
         found = [_name_of(row) for _, row in read_rows(path, fooocus.root.parent, "styles", report.left)]
         # Names are read as Fooocus shows them from files that are called as its own are.
         name = path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}"
-        if found and _copy(path.read_bytes(), folder / name, report):
+        if found and _copy(path, folder / name, report):
             names |= {style_name(name) for name in found if name}
     _count(report, len(names), "style")
 
@@ -90,10 +91,10 @@ def _take_presets(fooocus: FooocusFolder, settings: Settings, report: Report) ->
     for path in json_files(fooocus.presets):
         data = read_json(path, fooocus.root.parent, report.left)
         if isinstance(data, dict):
-            taken += _copy(_as_preset(cast("dict[str, Any]", data), fooocus.startup), folder / path.name, report)
+            taken += _write(_as_preset(cast("dict[str, Any]", data), fooocus.startup), folder / path.name, report)
     if fooocus_presets.is_fooocus_preset(fooocus.config):
         said = {key: value for key, value in fooocus.config.items() if key in fooocus_presets.KEYS}
-        taken += _copy(_as_preset(said, fooocus.startup), folder / f"fooocus-{INITIAL}.json", report)
+        taken += _write(_as_preset(said, fooocus.startup), folder / f"fooocus-{INITIAL}.json", report)
     _count(report, taken, "preset")
 
 
@@ -106,8 +107,8 @@ def _as_preset(data: Mapping[str, Any], startup: Mapping[str, Any]) -> bytes:
 def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     source, folder, taken = fooocus.wildcards, settings.data_dir / "wildcards", 0
     for path in sorted(source.rglob("*.txt")):
-        if path.is_file() and path.stat().st_size <= MAX_LIST_BYTES:
-            taken += _copy(path.read_bytes(), folder / path.relative_to(source), report)
+        if os.path.isfile(path) and os.path.getsize(path) <= MAX_LIST_BYTES:
+            taken += _copy(path, folder / path.relative_to(source), report)
     _count(report, taken, "list of words for wildcards", "lists of words for wildcards")
 
 
@@ -124,14 +125,15 @@ def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report)
     known, warnings = library.known_styles(moved)
     own = read_choices(settings, []).favourites
     new = [name for name in known if name not in own]
-    OwnFiles(settings, lambda: library).set_favourites([*(n for n in own if library.known_style(n)), *new])
+    all_of_them = [*(name for name in own if library.known_style(name)), *new]
+    OwnFiles(settings, lambda: library).set_favourites(all_of_them[:MAX_FAVOURITES])
     report.left += warnings
     _count(report, len(new), "favourite")
 
 
 def _take_pictures(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     """The history gets them; the files stay where they lie."""
-    if not fooocus.outputs.is_dir() or not any(fooocus.outputs.iterdir()):
+    if not _holds_something(fooocus.outputs, report):
         return
     try:
         store = open_store(settings.data_dir)
@@ -168,10 +170,18 @@ def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) 
             )
 
 
+def _note_config(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """Its folders are dealt with where they are looked into, and those of models that it fetches say nothing."""
+    is_folder = ("path_", "temp_path")
+    rest = [key[:60] for key in fooocus.config if key not in fooocus_presets.KEYS and not key.startswith(is_folder)]
+    if rest:
+        report.left.append(f"What config.txt says of these is not used here: {', '.join(rest)}.")
+
+
 def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     """Settings are a person's own to write, so the folders are said and not set."""
     for kind, folders in fooocus.models.items():
-        there = [str(folder) for folder in folders if folder.is_dir() and any(folder.iterdir())]
+        there = [str(folder) for folder in folders if _holds_something(folder, report)]
         if there:
             name = kind.removeprefix("path_").replace("_", " ")
             report.left.append(f"The folder of {name} stays where it is: {', '.join(there)}.")
@@ -185,11 +195,30 @@ STEPS: tuple[Callable[[FooocusFolder, Settings, Report], None], ...] = (
     _take_favourites,
     _take_pictures,
     _note_languages,
+    _note_config,
     _note_folders,
 )
 
 
-def _copy(data: bytes, target: Path, report: Report) -> bool:
+def _holds_something(folder: Path, report: Report) -> bool:
+    try:
+        return os.path.isdir(folder) and any(folder.iterdir())
+    except OSError as exc:
+        report.left.append(f"{folder} cannot be read ({exc.strerror or exc}).")
+        return False
+
+
+def _copy(source: Path, target: Path, report: Report) -> bool:
+    """`_write` a file of the Fooocus folder; one that cannot be read is named, and the import goes on."""
+    try:
+        data = source.read_bytes()
+    except OSError as exc:
+        report.left.append(f"{source} cannot be read ({exc.strerror or exc}).")
+        return False
+    return _write(data, target, report)
+
+
+def _write(data: bytes, target: Path, report: Report) -> bool:
     """Write a file that is not there yet; says in the report why it did not."""
     try:
         if target.exists():

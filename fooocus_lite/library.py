@@ -22,6 +22,7 @@ from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_files import CatalogEntry
+from fooocus_lite.library_json import readable
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.prompt_files import (
@@ -292,7 +293,9 @@ def load_library(settings: Settings) -> Library:
     seen = files.signature(settings, models.values())  # before the rest is read: a later change shows as one
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
-        problems.append(f"{settings.legacy_folder} holds no Fooocus (setting legacy_folder, from {source}).")
+        problems.append(
+            f"{readable(str(settings.legacy_folder))} holds no Fooocus (setting legacy_folder, from {source})."
+        )
     styles = read_styles(settings, problems)
     presets = read_presets(settings, problems)
     choices = read_choices(settings, problems)

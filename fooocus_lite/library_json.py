@@ -19,6 +19,9 @@ Source = Literal["shipped", "fooocus", "own"]
 MAX_FILE_BYTES = 8_000_000
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
+#: An escaped backslash or a pair of escapes, which stay; or half of such a pair, which no UTF-8 can hold.
+_HALF = re.compile(r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_OURS = "holds something that is no style, preset or catalog"
 
 
@@ -104,9 +107,10 @@ def _read_text(path: Path, root: Path, problems: list[str]) -> str | None:
         if path.stat().st_size > MAX_FILE_BYTES:
             problems.append(f"{shown} is larger than {MAX_FILE_BYTES // 1_000_000} MB.")
             return None
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
+        return _HALF.sub(lambda found: found[1] or r"\ufffd", text) if r"\u" in text else text
     except UnicodeDecodeError:
-        problems.append(f"{shown} is not UTF-8 text.")
+        problems.append(f"{shown} is not UTF-8 text; save it as UTF-8.")
     except OSError as exc:
         problems.append(f"{shown} cannot be read: {exc.strerror}.")
     return None
@@ -114,7 +118,12 @@ def _read_text(path: Path, root: Path, problems: list[str]) -> str | None:
 
 def shown_path(path: Path, root: Path) -> str:
     """The path as a sentence names it: short inside the app's folder, whole outside."""
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    return readable(path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path))
+
+
+def readable(name: str) -> str:
+    """A file's name as text that can be sent: bytes that are no UTF-8, which Linux allows, become �."""
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name)
 
 
 def called(row: Any) -> str:

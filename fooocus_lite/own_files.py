@@ -16,10 +16,11 @@ from typing import Any, cast
 from fooocus_lite.choices import MAX_FAVOURITES, Choices, choices_path, default_preset, read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library import Library
 from fooocus_lite.library_json import read_json
 from fooocus_lite.plan import make_plan
-from fooocus_lite.preset_files import Preset
+from fooocus_lite.preset_files import Preset, need_row
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe
 from fooocus_lite.settings import Settings
@@ -66,13 +67,18 @@ class OwnFiles:
         """
         style = _checked_style(style)
         with self._lock:
-            old = self._style(name)
+            old, before = self._style(name), self._library()
             if normal_name(style.name) != normal_name(old.name):
                 self._refuse_taken(self._library().known_style(style.name), "style")
             is_own = old.source == "own" and old.path is not None
             self._write_style(
                 old.path if is_own and old.path else self._styles_file, old.name if is_own else None, style
             )
+            library = self._library()
+            if library.known_style(old.name) is None:  # it has a new name, and stays a favourite under that
+                favourites = [style.name if name == old.name else name for name in before.favourites]
+                if style.name in favourites:
+                    self._write_choices(favourites=favourites)
             return self._library().find_style(style.name)
 
     def delete_style(self, name: str) -> None:
@@ -116,6 +122,10 @@ class OwnFiles:
                 old.path.unlink(missing_ok=True)
             except OSError as exc:
                 raise disk_problem(exc, old.path.parent, "FOOOCUS_DATA_DIR") from exc
+            saved = read_choices(self._settings, []).preset
+            is_gone = normal_name(old.name) not in map(normal_name, self._library().presets)
+            if is_gone and saved is not None and normal_name(saved) == normal_name(old.name):
+                self._write_choices(preset=None)
 
     def set_favourites(self, names: Sequence[str]) -> tuple[str, ...]:
         """Make these the favourite styles, in this order; returns them as the library writes them.
@@ -197,9 +207,13 @@ class OwnFiles:
         make_plan(own_fields, library, 0)
         old = library.presets.get(name)
         path = old.path if old is not None and old.source == "own" else None
+        if path is None:
+            path = self._settings.presets_dirs[-1] / f"{name}.json"
+            _refuse_unread(path)
         body = {"label": _line(label, "label", 100), "description": _line(description, "description", 500, least=0)}
         said = recipe.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        self._write(path or self._settings.presets_dirs[-1] / f"{name}.json", {**body, "recipe": said})
+        needs = [need_row(need) for need in old.needs if _is_needed(need, old, recipe)] if old is not None else []
+        self._write(path, {**body, "recipe": said, **({"needs": needs} if needs else {})})
         return self._library().presets[name]
 
     def _write_choices(self, **update: Any) -> None:
@@ -217,6 +231,18 @@ class OwnFiles:
             write_atomic(path, text.encode("utf-8"), replace=True)
         except OSError as exc:
             raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc
+
+
+def _refuse_unread(path: Path) -> None:
+    """A file that is there and yet no preset in the library is broken, and what a person may mend is not replaced."""
+    if path.exists():
+        problem = f"{path} is there already, and cannot be read as a preset."
+        raise FooocusError(problem, "Mend it or move it away, or choose another name.", code="conflict", field="label")
+
+
+def _is_needed(need: Need, old: Preset, recipe: Recipe) -> bool:
+    """Files that a preset needs stay needed when it is changed; its model only while it is the model."""
+    return need.kind != "model" or recipe.model in (old.recipe.model, need.name)
 
 
 def _checked_style(style: Style) -> Style:

@@ -24,6 +24,7 @@ _MAX_CHUNKS = 50_000
 _MAX_TEXTS_BYTES = 3 * MAX_TEXT_BYTES
 _TEXT_CHUNKS = (b"iTXt", b"tEXt", b"zTXt")
 _TAIL_BYTES = 65_536
+_BLOCK_BYTES = 512
 _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers that say width and height
 _JPEG_BARE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 
@@ -184,12 +185,12 @@ def _read_jpeg(file: BinaryIO) -> PictureFile:
 def _next_marker(file: BinaryIO) -> int:
     if _exactly(file, 1) != b"\xff":
         raise Refused("is damaged")
-    code = 0xFF
-    for _ in range(_TAIL_BYTES):  # any number of FF may stand before a marker
-        code = _exactly(file, 1)[0]
-        if code != 0xFF:
-            return code
-    raise Refused("is damaged")
+    while block := file.read(_BLOCK_BYTES):  # any number of FF may stand before a marker
+        rest = block.lstrip(b"\xff")
+        if rest:
+            file.seek(1 - len(rest), os.SEEK_CUR)
+            return rest[0]
+    raise _cut_short()
 
 
 def _read_webp(file: BinaryIO, declared: int) -> PictureFile:

@@ -17,7 +17,7 @@ from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, Image
 from fooocus_lite.registry import SAMPLERS, find_sampler
 from fooocus_lite.style_files import Style
 from fooocus_lite.textual_inversion import named_embeddings
-from fooocus_lite.wording import LoraRef, make_wording
+from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording
 
 #: Most pictures that prompts between ``---`` make together.
 MAX_BATCH = 1000
@@ -220,7 +220,8 @@ def batch_notes(pictures: Sequence[Recipe], library: Library) -> tuple[str, ...]
         notes += make_plan(firsts[prompt], library, 0).warnings
         combinations = count_combinations(prompt, firsts[prompt].negative_prompt or "")
         if drawn[prompt] < combinations:
-            notes.append(f"The lists in [[ ]] make {combinations:,} combinations; {drawn[prompt]} will be drawn.")
+            many = f"{combinations:,}" if combinations <= 1_000_000 else "more than a million"
+            notes.append(f"The lists in [[ ]] make {many} combinations; {drawn[prompt]} will be drawn.")
     return tuple(dict.fromkeys(notes))
 
 
@@ -251,7 +252,9 @@ def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[s
     """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
     found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
     missing = [name[:60] for name, path in found if path is None]
-    warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing]
+    warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing[:MAX_NAMED]]
+    more = len(missing) - MAX_NAMED
+    warnings += [f"{more} more embeddings are not there; the picture was drawn without them, too."] if more > 0 else []
     return tuple((name, path) for name, path in found if path is not None), warnings
 
 

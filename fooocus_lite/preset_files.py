@@ -13,7 +13,7 @@ from fooocus_lite import fooocus_presets
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_folder import fooocus_root, in_reading_order, read_fooocus
 from fooocus_lite.fooocus_presets import Need
-from fooocus_lite.library_json import Source, json_files, read_json, sentence, shown_path
+from fooocus_lite.library_json import Source, json_files, read_json, readable, sentence, shown_path
 from fooocus_lite.recipe import Recipe, parse_recipe
 from fooocus_lite.settings import Settings
 
@@ -48,6 +48,7 @@ class _NeedRow(BaseModel):
     kind: str = Field(pattern="^(model|lora|vae|embedding)$")
     file: str = Field(min_length=1, max_length=200)
     url: str = Field(default="", max_length=2000)
+    older: list[str] = Field(default=[], max_length=100)
 
 
 class _PresetFile(BaseModel):
@@ -56,6 +57,12 @@ class _PresetFile(BaseModel):
     description: str = ""
     recipe: dict[str, Any]
     needs: list[_NeedRow] = []
+
+
+def need_row(need: Need) -> dict[str, Any]:
+    """A need as our preset files hold it; what it does not say is left out."""
+    row = {"kind": need.kind, "file": need.file, "url": need.url, "older": list(need.older)}
+    return {name: value for name, value in row.items() if value}
 
 
 def preset_paths(settings: Settings) -> list[tuple[Path, Source]]:
@@ -103,10 +110,11 @@ def _initial(path: Path, config: Mapping[str, Any], startup: Mapping[str, Any]) 
 def _preset(
     data: Any, path: Path, source: Source, startup: Mapping[str, Any], where: str, problems: list[str]
 ) -> Preset | None:
+    name = readable(path.stem)
     if isinstance(data, dict):
         said = cast("dict[str, Any]", data)
         if fooocus_presets.is_fooocus_preset(said) or (source == "fooocus" and "recipe" not in said):
-            return _of_fooocus(said, path, path.stem, source, startup)
+            return _of_fooocus(said, path, name, source, startup)
     try:
         parsed = _PresetFile.model_validate(data)
         recipe = parse_recipe(parsed.recipe)
@@ -119,8 +127,8 @@ def _preset(
     if recipe.preset is not None:
         problems.append(f"{where}, recipe: a preset cannot name another preset.")
         return None
-    needs = tuple(Need(row.kind, row.file, row.url) for row in parsed.needs)
-    return Preset(path.stem, parsed.label or path.stem, parsed.description, recipe, source, needs=needs, path=path)
+    needs = tuple(Need(row.kind, row.file, row.url, tuple(row.older)) for row in parsed.needs)
+    return Preset(name, parsed.label or name, parsed.description, recipe, source, needs=needs, path=path)
 
 
 def _of_fooocus(data: Mapping[str, Any], path: Path, name: str, source: Source, startup: Mapping[str, Any]) -> Preset:

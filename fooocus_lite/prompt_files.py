@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
-from fooocus_lite.library_json import Source
+from fooocus_lite.library_json import Source, readable, shown_path
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
@@ -128,14 +129,15 @@ def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
 
 def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
     """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name."""
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and path.is_file()]
-    named = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in paths]
+    # os.path says no, where Path would raise, of what may not be looked at.
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and os.path.isfile(path)]
+    named = [(readable(path.relative_to(folder).with_suffix("").as_posix()), path) for path in paths]
     return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
 
 
 def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
     """What the file holds; nothing, and a problem, when it cannot be used."""
-    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    shown = shown_path(path, root)
     try:
         size = path.stat().st_size
         if size > min(MAX_LIST_BYTES, room):
@@ -145,7 +147,7 @@ def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
             return ""
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        problems.append(f"{shown} is not UTF-8 text.")
+        problems.append(f"{shown} is not UTF-8 text; save it as UTF-8.")
     except OSError as exc:
         problems.append(f"{shown} cannot be read: {exc.strerror}.")
     else:

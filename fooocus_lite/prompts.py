@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 from fooocus_lite.prompt_tags import LoraTag, Tags
@@ -20,6 +21,8 @@ from fooocus_lite.wildcards import FindList, Wildcards, choose_from_arrays, orde
 MAX_LINES = 32
 #: Texts that are encoded, those of styles included; what follows is joined to the last of them.
 MAX_TEXTS = 200
+#: Of one side's texts together; what follows is left out. Of so much the encoders read the first part only, and say so.
+MAX_TEXTS_CHARS = 500_000
 PLACEHOLDER = "{prompt}"
 _SEPARATOR = re.compile(r"-{3,}")
 _COMMAS = re.compile(r" ?,(?: ?,)*")
@@ -110,7 +113,7 @@ def _notes(fillers: Sequence[Wildcards], tags: Tags, ignored: Tags, lines: int) 
         for name in filler.endless:
             yield f"The wildcard {name[:60]} refers to itself without end; what was left of it was taken out."
         for name in filler.too_long:
-            yield f"The words of the wildcard {name[:60]} were left out: the prompt would become too long."
+            yield f"The words of the wildcard {name[:60]} were left out: they are too many or too long."
     for tag in (*tags.broken, *ignored.broken):
         yield f"{tag[:60]!r} is no tag and stays text. Write it as <lora:name:0.8> or <style:name>."
     if ignored.loras or ignored.styles:
@@ -143,7 +146,7 @@ def apply_style(template: str, text: str) -> str:
     if PLACEHOLDER not in template:
         return _join((text, clean_text(template)))
     if text:
-        return clean_text(template.replace(PLACEHOLDER, text))
+        return clean_text(template.replace(PLACEHOLDER, text)[:MAX_TEXTS_CHARS])
     bare = _DANGLING.sub("", template.replace(PLACEHOLDER, ""))
     return _join(" ".join(part.split()) for part in bare.replace("\n", ",").split(","))
 
@@ -164,14 +167,21 @@ def make_texts(
     """
     text, *further = lines or ("",)
     templates = [line for template, _ in styles for line in template.splitlines()]
-    wanted = [] if any(PLACEHOLDER in line for line in templates) else [text]
-    wanted += [apply_style(line, text) if PLACEHOLDER in line else clean_text(line) for line in templates]
-    unwanted = [clean_text(line) for _, negative in styles for line in negative.splitlines()]
-    return _that_say_something([*wanted, *further]), _that_say_something([*unwanted, *negative_lines])
+    alone = () if any(PLACEHOLDER in line for line in templates) else (text,)
+    styled = (apply_style(line, text) if PLACEHOLDER in line else clean_text(line) for line in templates)
+    unwanted = (clean_text(line) for _, negative in styles for line in negative.splitlines())
+    return _that_say_something(chain(alone, styled, further)), _that_say_something(chain(unwanted, negative_lines))
 
 
 def _that_say_something(texts: Iterable[str]) -> tuple[str, ...]:
-    return _at_most(MAX_TEXTS, [text for text in texts if text]) or ("",)
+    """``texts`` is asked for no more than fits: a style may hold ``{prompt}`` thousands of times."""
+    kept, room = list[str](), MAX_TEXTS_CHARS
+    for text in texts:
+        kept += [text[:room]] if text else []
+        room -= len(text)
+        if room <= 0:
+            break
+    return _at_most(MAX_TEXTS, kept) or ("",)
 
 
 def _join(parts: Iterable[str]) -> str:

@@ -275,7 +275,7 @@ def _folder(row: Setting, text: str, source: str, base: Path) -> Path:
         path = Path(os.path.abspath(base / Path(text).expanduser()))  # abspath keeps links as the person made them
     except RuntimeError as exc:  # "~somebody" who does not exist
         raise _bad(row, text, source, why="there is no such home folder") from exc
-    if path.is_file():
+    if os.path.isfile(path):  # Path would raise for a folder that may not be looked into
         raise _bad(row, text, source, why="that is a file")
     return path
 

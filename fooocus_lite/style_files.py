@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite import fooocus_names
 from fooocus_lite.fooocus_folder import fooocus_root, in_reading_order
-from fooocus_lite.library_json import Source, called, json_files, read_rows, sentence
+from fooocus_lite.library_json import Source, called, json_files, read_rows, readable, sentence
 from fooocus_lite.prompts import normal_name
+from fooocus_lite.recipe import MAX_PROMPT_CHARS
 from fooocus_lite.settings import Settings
 
 
@@ -50,8 +51,8 @@ class StyleRow(BaseModel):
 
     model_config = ConfigDict(strict=True)  # fields of other programs are ignored
     name: str = Field(min_length=1, max_length=200)
-    prompt: str | None = None
-    negative_prompt: str | None = None
+    prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS)
+    negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_CHARS)
 
 
 def style_paths(settings: Settings) -> list[tuple[Path, Source]]:
@@ -71,7 +72,8 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     """Every style by name, in file order.
 
     One of a later source takes the place of one of an earlier source with that name. Within a
-    source the first one counts; of Fooocus's files the last, as there.
+    source the first one counts; of Fooocus's files the last, as there, but none of an imported
+    folder takes the place of what was saved from the page.
     """
     found: dict[str, Style] = {}
     names: dict[str, str] = {normal_name(RANDOM_STYLE.name): RANDOM_STYLE.name}
@@ -87,7 +89,8 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
             earlier = found.get(known)
             if earlier is not None and earlier.source == source:
                 problems.append(f"{where} ('{style.name[:60]}') has the name of an earlier style.")
-                if source != "fooocus" and path.name not in fooocus_names.STYLE_FILES:
+                is_saved = earlier.path is not None and earlier.path.name == OWN_STYLES_FILE
+                if source != "fooocus" and (is_saved or path.name not in fooocus_names.STYLE_FILES):
                     continue
             found[known] = replace(style, name=known)
     return {RANDOM_STYLE.name: RANDOM_STYLE, **found} if found else {}
@@ -118,7 +121,7 @@ def shown_name(written: str, path: Path, source: Source) -> str:
 
 def category_of(path: Path, source: Source) -> str:
     """The file's name in words: ``night_scenes.json`` → "Night scenes"; Fooocus's say so."""
-    stem = path.stem
+    stem = readable(path.stem)
     if source == "fooocus" or stem.startswith("sdxl_styles_"):
         return f"Fooocus: {stem.removeprefix('sdxl_styles_').replace('_', ' ')}"
     words = stem.replace("_", " ").replace("-", " ")

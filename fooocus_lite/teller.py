@@ -14,7 +14,8 @@ def plan_text(job: Job, *, as_json: bool) -> str:
     """What would be drawn."""
     plan = job.plan
     if as_json:
-        return json.dumps(asdict(plan), ensure_ascii=False)
+        said = {"recipe": job.recipe.set_fields(), "notes": list(job.notes)}
+        return json.dumps(asdict(plan) | said, ensure_ascii=False)
     lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]

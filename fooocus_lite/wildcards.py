@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 MAX_ROUNDS = 64
+#: Of all wildcards of a prompt; lists that name each other could ask for hundreds of thousands.
+MAX_WORDS = 2_000
 MAX_NESTED_ARRAYS = 8
 _WILDCARD = re.compile(r"__([\w-]+?(?:/[\w-]+?)*)__")
 _BRACKET = re.compile(r"\\.|[\[\]]", re.DOTALL)
@@ -44,7 +46,7 @@ class Wildcards:
     Attributes:
         missing: Names of which there is no list, in the order met.
         endless: Names that were still there after `MAX_ROUNDS`: a list refers to itself.
-        too_long: Names whose words no longer fitted.
+        too_long: Names whose words no longer fitted, or were more than `MAX_WORDS`.
     """
 
     def __init__(self, find: FindList, pick: Pick, room: int) -> None:
@@ -63,26 +65,27 @@ class Wildcards:
         """
         for _ in range(MAX_ROUNDS):
             before = self._taken
-            line = _WILDCARD.sub(self._word, line)
+            for name in _WILDCARD.findall(line):
+                line = self._with_word(line, name)
             if self._taken == before:
                 return line
         self.endless |= dict.fromkeys(name for name in _WILDCARD.findall(line) if name not in self.missing)
         return _WILDCARD.sub("", line)
 
-    def _word(self, match: re.Match[str]) -> str:
-        name, tag = match[1], match[0]
-        words = self._find(name)
+    def _with_word(self, line: str, name: str) -> str:
+        """``line`` with a word in the first place of that name, as in Fooocus: an earlier word may have brought it."""
+        tag, words = f"__{name}__", self._find(name)
         if not words:
             self.missing[name] = None
-            return tag if "/" in name else name
+            return line if "/" in name else line.replace(tag, name)
         word = self._pick(words)
         growth = max(0, len(word) - len(tag))
-        if growth > self._room:
+        if growth > self._room or self._taken == MAX_WORDS:
             self.too_long[name] = None
-            return name.rpartition("/")[2]
+            return line.replace(tag, name.rpartition("/")[2], 1)
         self._room -= growth
         self._taken += 1
-        return word
+        return line.replace(tag, word, 1)
 
 
 def choose_from_arrays(lines: Sequence[str], index: int) -> tuple[list[str], int]:

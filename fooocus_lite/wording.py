@@ -15,6 +15,8 @@ from fooocus_lite.recipe import Recipe
 
 MAX_STYLE_TAGS = 30
 MAX_LORAS = 40
+#: Missing things that are named one by one, because looking for near names takes long and nobody reads hundreds.
+MAX_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,11 @@ def _words(recipe: Recipe, library: Library) -> Words:
 
 
 def _missing_lists(words: Words, library: Library) -> Iterator[str]:
-    for name in words.missing_lists:
+    for name in words.missing_lists[:MAX_NAMED]:
         yield f"There is no wildcard {name[:60]!r}.{_hint(library.word_lists, name)} It stays as plain words."
+    more = len(words.missing_lists) - MAX_NAMED
+    if more > 0:
+        yield f"{more} more wildcards are not there; they stay as plain words, too."
 
 
 def _styles(names: Sequence[str], library: Library, notes: list[str]) -> Iterator[str]:
@@ -92,13 +97,16 @@ def _styles(names: Sequence[str], library: Library, notes: list[str]) -> Iterato
 def _loras(tags: Sequence[LoraTag], library: Library, notes: list[str]) -> Iterator[LoraRef]:
     if len(tags) > MAX_LORAS:
         notes.append(f"The prompt names {len(tags)} LoRAs; the first {MAX_LORAS} are used.")
+    missing: dict[str, None] = {}
     for tag in tags[:MAX_LORAS]:
         path = library.loras.find(tag.name.removesuffix(".safetensors"))
         if path is None:
-            hint = _hint(library.loras, tag.name)
-            notes.append(f"There is no LoRA {tag.name[:60]!r} in models/loras.{hint} The picture is made without it.")
+            missing[tag.name] = None
         else:
             yield LoraRef(tag.name, path, tag.weight)
+    for number, name in enumerate(missing):
+        hint = _hint(library.loras, name) if number < MAX_NAMED else ""
+        notes.append(f"There is no LoRA {name[:60]!r} in models/loras.{hint} The picture is made without it.")
 
 
 def _hint(files: ByName[object], name: str) -> str:

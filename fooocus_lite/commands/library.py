@@ -11,6 +11,7 @@ from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import Library
 from fooocus_lite.menu import preset_row, style_row
 from fooocus_lite.settings import Settings
+from fooocus_lite.untrusted import printable
 
 MARK = "★"
 
@@ -48,7 +49,9 @@ def presets_text(library: Library, *, as_json: bool) -> str:
 def wildcards_text(library: Library, *, as_json: bool) -> str:
     """Every word list, with the words it begins with."""
     lists = library.word_lists.values()
-    return _json([words.to_dict() for words in lists]) if as_json else "\n".join(map(str, lists))
+    if as_json:
+        return _json([words.to_dict() for words in lists])
+    return "\n".join(printable(str(words)) for words in lists)
 
 
 def import_text(path: Path, settings: Settings, *, as_json: bool) -> str:
@@ -72,6 +75,7 @@ def _json(value: Any) -> str:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as they need to be; the last is not padded."""
+    rows = [tuple(printable(" ".join(cell.split())) for cell in row) for row in rows]
     widths = [max((len(cell) for cell in column), default=0) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines)

@@ -28,7 +28,8 @@ HANDLED = frozenset((
 ))  # fmt: skip
 #: Settings without a counterpart → the values that change nothing, as text.
 SILENT = {"vae": ("Default (model)", "Automatic", "None"), "refiner": ("None",)}
-_SCHEDULING = re.compile(r"\[[^\[\]:]*:[^\[\]:]*:\s*\d*\.?\d+\s*\]")
+# Digits in one way only: "\d*\.?\d+" would try every split of a long number.
+_SCHEDULING = re.compile(r"\[[^\[\]:]*:[^\[\]:]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\]")
 
 
 def claims(text: str) -> bool:

@@ -8,7 +8,7 @@ of extensions that nobody here knows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,11 +137,17 @@ def _ends(graph: Graph) -> list[str]:
     return sorted(last, key=lambda key: "save" not in graph[key].kind.casefold()) or list(graph)
 
 
-def _upstream(graph: Graph, start: Sequence[str], follow: Callable[[str], bool] = lambda name: True) -> Iterator[str]:
-    """Every node before and including ``start``, nearest first, each once."""
+def _upstream(
+    graph: Graph,
+    start: Sequence[str],
+    follow: Callable[[str], bool] = lambda name: True,
+    *,
+    skip: Collection[str] = (),
+) -> Iterator[str]:
+    """Every node before and including ``start``, nearest first, each once; those in ``skip`` end the walk."""
     seen, line = set[str](), list(start)
     for key in line:
-        if key in seen or key not in graph:
+        if key in seen or key in skip or key not in graph:
             continue
         seen.add(key)
         yield key
@@ -158,28 +164,39 @@ def _number(graph: Graph, start: str, names: Sequence[str], read: Callable[[obje
     for key in _upstream(graph, [start], _is_setting):
         node = graph[key]
         if any(name in node.values or name in node.links for name in names):
-            return _own_number(graph, node, names, read)
+            return _own_number(graph, node, names, read, set())
     return None
 
 
-def _own_number(graph: Graph, node: Node, names: Sequence[str], read: Callable[[object, str], Any]) -> Any:
-    """The first value of one of ``names`` at this node; a linked one is followed to its number."""
+def _own_number(
+    graph: Graph, node: Node, names: Sequence[str], read: Callable[[object, str], Any], barren: set[str]
+) -> Any:
+    """The first value of one of ``names`` at this node; a linked one is followed to its number.
+
+    Args:
+        barren: Nodes known to hold no number, nor any before them; grows, so that many calls walk a graph once.
+    """
     for name in names:
         if name in node.values:
             return _read_or_none(read, node.values[name], name)
         if name in node.links:
-            return _linked_number(graph, node.links[name], names, read)
+            return _linked_number(graph, node.links[name], names, read, barren)
     return None
 
 
-def _linked_number(graph: Graph, start: str, names: Sequence[str], read: Callable[[object, str], Any]) -> Any:
-    for key in _upstream(graph, [start]):
+def _linked_number(
+    graph: Graph, start: str, names: Sequence[str], read: Callable[[object, str], Any], barren: set[str]
+) -> Any:
+    walked: list[str] = []
+    for key in _upstream(graph, [start], skip=barren):
+        walked.append(key)
         values = graph[key].values
         ordered = [*(name for name in (*names, "value", "int", "float", "number") if name in values), *values]
         for name in ordered:
             number = _read_or_none(read, values[name], name)
             if number is not None:
                 return number
+    barren.update(walked)
     return None
 
 
@@ -272,10 +289,11 @@ def _loras(node: Node) -> Iterator[tuple[str, object]]:
 def _read_size(found: Found, graph: Graph, sampler: str) -> None:
     links = graph[sampler].links
     start = [links[name] for name in (*LATENT, "pipe", "basic_pipe") if name in links]
+    barren: set[str] = set()
     for key in _upstream(graph, [*start, sampler]):
         node = graph[key]
         sides = [
-            _own_number(graph, node, names, as_int)
+            _own_number(graph, node, names, as_int, barren)
             for names in (("width", "empty_latent_width"), ("height", "empty_latent_height"))
         ]
         if None not in sides:

@@ -44,8 +44,11 @@ def normal_keys(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claims(data: Mapping[str, Any]) -> bool:
-    """Whether the object is Fooocus's."""
-    return len(data) <= 500 and not SIGNS.isdisjoint(normal_keys(data))
+    """Whether the object is Fooocus's, or a part of one that somebody pasted: a prompt is enough."""
+    if len(data) > 500:
+        return False
+    values = normal_keys(data)
+    return isinstance(values.get("prompt"), str) or not SIGNS.isdisjoint(values)
 
 
 def read(data: Mapping[str, Any]) -> Found:

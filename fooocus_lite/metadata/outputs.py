@@ -6,15 +6,18 @@ only on request. The log is searched as text: no markup in it is followed.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.library import Library
+from fooocus_lite.library_json import readable
 from fooocus_lite.metadata import read_text
 from fooocus_lite.picture_file import PictureFile, read_picture_file
 from fooocus_lite.recipe import MAX_SIDE, Recipe
@@ -25,7 +28,6 @@ from fooocus_lite.untrusted import Refused
 MAX_LOG_BYTES = 200_000_000
 AT_ONCE = 500
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_\d{4}\.(?:png|jpe?g|webp)")
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 #: A picture's part of the log begins with its file name as an id; the Copy button holds its settings, URL-encoded.
 _LOG_PART = re.compile(r'<div id="([\w.-]{10,80}?)_(png|jpe?g|webp)"')
 _URL_ENCODED = re.compile(r"[\w%.~/-]*", re.ASCII)
@@ -49,10 +51,10 @@ class Imported:
 
 
 def import_outputs(folder: Path, queue: TaskQueue, library: Library | None = None) -> Imported:
-    """Every picture that Fooocus saved below ``folder`` as a finished task; running it again adds only new ones.
+    """Every picture that Fooocus saved in ``folder`` as a finished task; running it again adds only new ones.
 
     Args:
-        folder: Holds a folder for each day.
+        folder: Holds a folder for each day, and perhaps some into which a person moved pictures.
         library: Where names of models and styles are looked up.
 
     Raises:
@@ -60,12 +62,18 @@ def import_outputs(folder: Path, queue: TaskQueue, library: Library | None = Non
     """
     added = known = bare = 0
     problems: list[str] = []
-    for day in sorted(path for path in _listed(folder, problems) if _DAY.fullmatch(path.name) and path.is_dir()):
-        paths = sorted(path for path in _listed(day, problems) if _NAME.fullmatch(path.name))
-        new = queue.not_in_history([str(path.absolute()) for path in paths])
+    places = [folder.absolute(), *sorted(path for path in _listed(folder.absolute(), problems) if os.path.isdir(path))]
+    odd = [place for place in places if readable(str(place)) != str(place)]
+    if odd:
+        problems.append(f"{readable(str(odd[0]))} is no name in UTF-8, so its pictures are left out; rename it.")
+    for place in (place for place in places if place not in odd):
+        paths = sorted(path for path in _listed(place, problems) if _NAME.fullmatch(path.name))
+        new = queue.not_in_history([str(path) for path in paths])
         known += len(paths) - len(new)
-        log = _read_log(day / "log.html", problems) if new else {}
-        past = [one for path in map(Path, new) if (one := _past_picture(path, log, library, problems))]
+        past: list[PastPicture] = []
+        for day, names in groupby(new, lambda name: Path(name).name[:10]):
+            log = _read_log(folder / day / "log.html", problems)  # which keeps what a moved picture was made with
+            past += [one for path in map(Path, names) if (one := _past_picture(path, log, library, problems))]
         bare += sum(one.recipe == Recipe(width=one.width or None, height=one.height or None) for one in past)
         for start in range(0, len(past), AT_ONCE):
             added += queue.add_history(past[start : start + AT_ONCE])
@@ -93,7 +101,7 @@ def _past_picture(path: Path, log: dict[str, str], library: Library | None, prob
         problems.append(f"{path.name} is no picture; it is left out.")
         return None
     recipe = _recipe_of(path, picture, log, library)
-    return PastPicture(str(path.absolute()), recipe, at, picture.width, picture.height)
+    return PastPicture(str(path), recipe, at, picture.width, picture.height)
 
 
 def _recipe_of(path: Path, picture: PictureFile, log: dict[str, str], library: Library | None) -> Recipe:

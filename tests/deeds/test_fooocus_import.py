@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fooocus_lite.choices import MAX_FAVOURITES
 from fooocus_lite.errors import NotFound
 from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import load_library
@@ -101,7 +102,7 @@ def test_broken_files_are_named_and_the_rest_comes(fooocus: Path, settings: Sett
     (fooocus / "sorted_styles.json").write_text('{"a": 1}')
     report = import_fooocus(fooocus, settings)
     assert [sentence.split(":")[0] for sentence in report.left[:3]] == [
-        "Fooocus/config.txt is not UTF-8 text.",
+        "Fooocus/config.txt is not UTF-8 text; save it as UTF-8.",
         "Fooocus/sdxl_styles/sdxl_styles_sai.json, line 1, entry 2",
         "Fooocus/presets/anime.json, line 1",
     ]
@@ -121,3 +122,40 @@ def test_a_folder_without_fooocus(tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(NotFound, match="Give the folder in which sdxl_styles, presets, wildcards lie"):
         import_fooocus(tmp_path / "outer", settings)
     assert not settings.data_dir.exists()
+
+
+def test_what_may_not_be_read_is_named_and_the_rest_comes(
+    fooocus: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of another person of this computer; root, who runs tests, may read all of them."""
+    shut = {fooocus / "sdxl_styles" / "sdxl_styles_sai.json", fooocus / "my-lists" / "color.txt"}
+    real = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path in shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    report = import_fooocus(fooocus, settings)
+    assert {f"{path} cannot be read (Permission denied)." for path in shut} <= set(report.left)
+    assert "1 list of words for wildcards." in report.done and "3 presets." in report.done
+    assert "Fooocus Sharp" in load_library(settings).styles
+
+
+def test_what_else_the_configuration_says_is_named(fooocus: Path, settings: Settings) -> None:
+    config = json.loads((fooocus / "config.txt").read_text())
+    (fooocus / "config.txt").write_text(json.dumps(config | {"default_output_format": "jpeg", "temp_path": "/tmp/x"}))
+    assert (
+        "What config.txt says of these is not used here: default_output_format."
+        in import_fooocus(fooocus, settings).left
+    )
+
+
+def test_favourites_too_many_are_no_reason_to_stop(fooocus: Path, settings: Settings) -> None:
+    names = [f"Style {number}" for number in range(MAX_FAVOURITES + 5)]
+    rows = [{"name": name, "prompt": "x"} for name in names]
+    (fooocus / "sdxl_styles" / "many.json").write_text(json.dumps(rows))
+    (fooocus / "sorted_styles.json").write_text(json.dumps([*names[::-1], "SAI Anime"]))
+    report = import_fooocus(fooocus, settings)
+    assert len(load_library(settings).favourites) == MAX_FAVOURITES and len(report.done) == 4

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import pytest
 
 from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.recipe import Recipe
@@ -69,6 +73,30 @@ def test_a_second_time_adds_only_what_is_new(tmp_path: Path, store: Store) -> No
     result = import_outputs(tmp_path / "outputs", store.queue)
     assert (result.added, result.known) == (1, 4)
     assert len({task.id for task in store.queue.pictures()}) == 5
+
+
+def test_pictures_that_a_person_moved_are_found_with_the_log_of_their_day(tmp_path: Path, store: Store) -> None:
+    day = a_day(tmp_path / "outputs")
+    best = day.with_name("the best")
+    best.mkdir()
+    for number, place in ((1, best), (4, best.parent)):
+        name = f"2024-02-03_04-05-0{number}_1234.png"
+        (day / name).rename(place / name)
+    assert import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY).added == 4
+    moved = next(task for task in store.queue.pictures() if str(best) in (task.image_path or ""))
+    assert moved.recipe.prompt == "a fox / 100% \u2605"
+    assert import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY).added == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are no UTF-8")
+def test_a_folder_whose_name_is_no_utf8_is_named_and_the_others_come(tmp_path: Path, store: Store) -> None:
+    day = a_day(tmp_path / "outputs")
+    odd = Path(os.fsdecode(bytes(day.parent) + b"/b\xe9st"))
+    odd.mkdir()
+    picture = day / "2024-02-03_04-05-01_1234.png"
+    picture.rename(odd / picture.name)
+    result = import_outputs(tmp_path / "outputs", store.queue, f.LIBRARY)
+    assert result.added == 3 and "b\ufffdst is no name in UTF-8" in result.problems[0]
 
 
 def test_a_folder_that_is_not_there_is_a_sentence(tmp_path: Path, store: Store) -> None:

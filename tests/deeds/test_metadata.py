@@ -84,6 +84,19 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        """{"prompt": "a fox", "styles": "['sai-anime']", "seed": "7"}""",
+        """{"Prompt": "a fox", "Styles": "['SAI Anime']", "Seed": 7}""",
+    ],
+)
+def test_a_part_of_fooocus_s_settings_can_be_pasted(text: str) -> None:
+    found = read_text(text, LIBRARY)
+    assert found.scheme == "fooocus"
+    assert found.recipe == Recipe(prompt="a fox", styles=("SAI Anime",), seed=7)
+
+
+@pytest.mark.parametrize(
     ("mode", "steps"), [("Quality", 60), ("Speed", 30), ("Extreme Speed", 8), ("Lightning", 4), ("Hyper-SD", 4)]
 )
 def test_a_mode_means_its_steps_where_none_are_said(mode: str, steps: int) -> None:

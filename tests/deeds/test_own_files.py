@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fooocus_lite.errors import BadFile, BadValue, DiskProblem, FooocusError, NotFound, UnknownName
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library import LiveLibrary
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.recipe import Recipe, parse_recipe
@@ -110,6 +111,17 @@ def test_a_style_is_changed_in_the_file_where_it_stands(own: OwnFiles, settings:
     assert not (settings.data_dir / "styles" / "my_styles.json").exists()
 
 
+def test_what_was_saved_from_the_page_stays_when_fooocus_files_are_imported(
+    own: OwnFiles, library: LiveLibrary, settings: Settings
+) -> None:
+    own.change_style("SAI Anime", Style("SAI Anime", "mine of {prompt}"))
+    imported = [{"name": "sai-anime", "prompt": "theirs of {prompt}"}]
+    (settings.data_dir / "styles" / "sdxl_styles_sai.json").write_text(json.dumps(imported))
+    assert library().find_style("SAI Anime").prompt == "mine of {prompt}"
+    own.delete_style("SAI Anime")
+    assert library().find_style("SAI Anime").prompt == "theirs of {prompt}"
+
+
 def test_a_broken_file_is_not_overwritten(own: OwnFiles, settings: Settings) -> None:
     path = settings.data_dir / "styles" / "my_styles.json"
     path.parent.mkdir(parents=True)
@@ -182,6 +194,31 @@ def test_a_shipped_preset_is_covered_and_uncovered(own: OwnFiles, library: LiveL
             own.delete_preset(name)
 
 
+def test_a_preset_file_that_cannot_be_read_is_not_replaced(own: OwnFiles, settings: Settings) -> None:
+    broken = settings.data_dir / "presets" / "wide.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text('{"recipe": {"steps": 7},}')
+    with pytest.raises(FooocusError, match=r"wide.json is there already, and cannot be read as a preset\. Mend it"):
+        own.add_preset("Wide", "", Recipe())
+    assert broken.read_text() == '{"recipe": {"steps": 7},}'
+
+
+def test_a_changed_preset_still_names_the_files_that_it_needs(own: OwnFiles, settings: Settings) -> None:
+    url = "https://example.org/tiny.safetensors"
+    path = settings.data_dir / "presets" / "night.json"
+    path.parent.mkdir(parents=True)
+    said = {
+        "default_model": "tiny.safetensors",
+        "previous_default_models": ["older.safetensors"],
+        "default_loras": [["stars.safetensors", 0.5]],
+        "checkpoint_downloads": {"tiny.safetensors": url},
+    }
+    path.write_text(json.dumps(said))
+    model, lora = Need("model", "tiny.safetensors", url, ("older.safetensors",)), Need("lora", "stars.safetensors")
+    assert own.change_preset("night", "Night", "", parse_recipe({"model": "tiny", "steps": 4})).needs == (model, lora)
+    assert own.change_preset("night", "Night", "", parse_recipe({"steps": 5})).needs == (lora,), "any model will do"
+
+
 @pytest.mark.parametrize("label, name", [("CON", "con-preset"), ("../../etc/passwd", "etc-passwd"), ("Ü — 水", "ü-水")])
 def test_labels_become_safe_file_names(own: OwnFiles, settings: Settings, label: str, name: str) -> None:
     assert own.add_preset(label, "", Recipe()).name == name
@@ -227,6 +264,26 @@ def test_the_default_preset_survives_and_what_was_set_is_stronger(
     name, note = OwnFiles(stronger, LiveLibrary(stronger)).set_default_preset("mine")
     assert name == "starter" and note == "mine is saved, but FOOOCUS_PRESET says preset = starter, which is stronger."
     assert own.set_default_preset(None) == ("starter", "")
+    assert library().default_preset == "starter"
+
+
+def test_a_favourite_stays_one_under_its_new_name(own: OwnFiles, library: LiveLibrary) -> None:
+    own.add_style(FOG)
+    own.set_favourites(["Foggy Morning", "Dots"])
+    own.change_style("foggy morning", Style("Mist", "mist, {prompt}"))
+    assert library().favourites == ("Mist", "Dots")
+    own.change_style("Dots", Style("My Dots", "{prompt}, my dots"))
+    assert library().favourites == ("Mist", "Dots"), "the one that ships is still there"
+
+
+def test_a_default_preset_that_is_deleted_is_none_any_more(own: OwnFiles, library: LiveLibrary) -> None:
+    own.add_preset("Mine", "", parse_recipe({"steps": 4}))
+    own.set_default_preset("mine")
+    own.delete_preset("mine")
+    assert library().default_preset == "starter" and not [one for one in library().problems if "mine" in one]
+    own.change_preset("starter", "Mine", "", parse_recipe({"steps": 3}))
+    own.set_default_preset("starter")
+    own.delete_preset("starter")
     assert library().default_preset == "starter"
 
 

@@ -117,6 +117,8 @@ def test_dry_run_shows_what_the_words_of_every_picture_come_to(capsys: pytest.Ca
     assert second["texts"][0].startswith("watercolor painting of a (dog:1.2) with a (scarf)")
     assert [plan["seed"] for plan in (first, second, third)] == [3, 4, 3]
     assert third["texts"] == ["nope"] and third["loras"] == []
+    assert [plan["recipe"]["index"] for plan in (first, second, third)] == [0, 1, 0]
+    assert first["recipe"]["prompt"] == prompt.partition("\n---")[0] and first["notes"] == third["warnings"]
     assert [warning.split(".")[0] for warning in third["warnings"]] == [
         "There is no wildcard 'nope'",
         "There is no LoRA 'nope' in models/loras",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fooocus_lite.attention_weights import MAX_WEIGHT, parse_weights
+from tests.thought.facts import FACTS
 
 # Observed from Fooocus 2.5.5. Its "[a]" stays two brackets and an a; ours weighs less, as in A1111.
 FOOOCUS = [
@@ -54,6 +56,13 @@ def test_pieces_and_weights(text: str, pieces: list[tuple[str, float]]) -> None:
     found = parse_weights(text)
     assert [piece for piece, _ in found] == [piece for piece, _ in pieces]
     assert [weight for _, weight in found] == pytest.approx([weight for _, weight in pieces])
+
+
+@pytest.mark.parametrize("row", FACTS["attention"], ids=lambda row: row["text"])
+def test_weights_are_those_of_fooocus(row: dict[str, Any]) -> None:
+    on_purpose = {"[a]": [("a", pytest.approx(1 / 1.1))]}  # as in A1111; docs/prompts.md says so
+    wanted = [(piece, pytest.approx(weight)) for piece, weight in row["out"]]
+    assert list(parse_weights(row["text"])) == on_purpose.get(row["text"], wanted)
 
 
 @given(BRACKETS | st.text())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,8 +23,8 @@ from fooocus_lite.fooocus_presets import KEYS, FooocusPreset, Need, needs_of, re
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.sampler_names import nearest_sampler
+from tests.thought.facts import FACTS
 
-FACTS: dict[str, Any] = json.loads((Path(__file__).parent / "fooocus_facts.json").read_text(encoding="utf-8"))
 PRESETS = list(FACTS["preset_to_settings"])
 #: What the observed settings call a key of a preset, where that is another word.
 SETTING_OF = {

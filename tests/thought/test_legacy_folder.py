@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,8 @@ def test_the_outer_folder_and_config_file_lead_there_too(fooocus: Path, tmp_path
     assert fooocus_wildcards(load_settings(env={}, root=tmp_path)) is None
     found = read_fooocus(fooocus)
     assert found.wildcards == fooocus / "my-lists" and found.outputs == fooocus / "outputs"
+    for folder in ("models/loras", "more"):
+        (fooocus / folder).mkdir()
     assert found.models["path_loras"] == (fooocus / "models/loras", fooocus / "more")
     assert found.models["path_vae"] == (fooocus / "models/vae",)
 
@@ -125,6 +128,18 @@ def test_word_lists_stand_between_the_shipped_and_the_own(legacy: Settings, fooo
     assert library.refreshed().word_lists["wood"].words == ("oak",)
 
 
+@pytest.mark.parametrize("said", ["D:\\\\Fooocus\\\\wildcards", "/gone/wildcards", "no/such/folder"])
+def test_a_folder_that_was_moved_is_found_where_it_usually_lies(legacy: Settings, fooocus: Path, said: str) -> None:
+    """Fooocus writes whole paths into its configuration, and uses its own folders where those are gone."""
+    (fooocus / "wildcards").mkdir()
+    (fooocus / "wildcards" / "metal.txt").write_text("zinc\n")
+    (fooocus / "config.txt").write_text(f'{{"path_wildcards": "{said}", "path_outputs": "{said}"}}')
+    library = load_library(legacy)
+    assert library.word_lists["metal"].words == ("zinc",)
+    assert f"which is not there; {fooocus / 'wildcards'} is used." in "\n".join(library.problems)
+    assert read_fooocus(fooocus).outputs == fooocus / "outputs"
+
+
 @pytest.mark.parametrize("config", ["{", "[]", '{"path_wildcards": 7, "path_loras": [null, "a\\u0000b"]}'])
 def test_a_broken_config_is_named_and_the_rest_is_used(legacy: Settings, fooocus: Path, config: str) -> None:
     (fooocus / "config.txt").write_text(config)
@@ -138,6 +153,22 @@ def test_a_folder_without_fooocus_is_a_problem_not_an_end(root: Path, tmp_path: 
     settings = load_settings({"preset": "plain"}, env={"FOOOCUS_LEGACY_FOLDER": str(tmp_path / "gone")}, root=root)
     (problem,) = load_library(settings).problems
     assert problem.endswith("gone holds no Fooocus (setting legacy_folder, from FOOOCUS_LEGACY_FOLDER).")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_problem_not_an_end(
+    root: Path, fooocus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one in another person's home; root, who runs tests, may look into all of them."""
+    real = os.stat
+
+    def stat(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith(str(fooocus)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(os, "stat", stat)
+    library = load_library(load_settings({"legacy_folder": str(fooocus)}, env={}, root=root))
+    assert library.problems[0].startswith(f"{fooocus} holds no Fooocus")
 
 
 def test_changes_in_the_folder_are_seen(legacy: Settings, fooocus: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from fooocus_lite.commands.library import presets_text, styles_text
 from fooocus_lite.errors import MissingModel, UnknownName
 from fooocus_lite.library import Library, LiveLibrary, load_library
 from fooocus_lite.library_files import aspect_sizes
@@ -126,8 +128,34 @@ def test_other_bytes_than_utf8_are_named_and_a_byte_order_mark_is_fine(root: Pat
     (root / "styles" / "latin.json").write_bytes('[{"name": "é"}]'.encode("latin-1"))
     (root / "styles" / "mark.json").write_bytes(b'\xef\xbb\xbf[{"name": "Marked"}]')
     library = load()
-    assert library.problems == ("styles/latin.json is not UTF-8 text.",)
+    assert library.problems == ("styles/latin.json is not UTF-8 text; save it as UTF-8.",)
     assert "Marked" in library.styles
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows file names that are no UTF-8")
+def test_half_characters_in_files_and_their_names_can_still_be_sent(root: Path, load: Load) -> None:
+    """An archive from another system leaves such names; a page that cannot be sent would show nothing at all."""
+    for folder in ("wildcards", "models/loras"):
+        (root / folder).mkdir(parents=True)
+    written = {
+        "styles/%s.json": '[{"name": "half \\ud83e", "prompt": "\\udd8a \\ud83e\\udd8a \\\\ud83e {prompt}"}]',
+        "presets/%s.json": '{"label": "\\ud83e", "recipe": {"styles": ["half \\udd8a"]}}',
+        "presets/their %s.json": '{"default_model": "\\ud83e.safetensors", "default_\\ud83e": 1}',
+        "wildcards/%s.txt": "tin",
+        "models/loras/%s.safetensors": "x",
+    }
+    for name, text in written.items():
+        (root / os.fsdecode(name.encode() % b"r\xe9d")).write_text(text)
+    library = load()
+    json.dumps([library.menu(), list(library.loras)], ensure_ascii=False).encode()
+    assert library.find_style("half \ufffd").prompt == "\ufffd \N{FOX FACE} \\ud83e {prompt}"
+    assert library.find_preset("r\ufffdd").recipe.styles == ("half \ufffd",) and "r\ufffdd" in library.word_lists
+    assert styles_text(library, as_json=False) and presets_text(library, as_json=True)
+
+
+def test_names_move_no_cursor(root: Path, load: Load) -> None:
+    (root / "styles" / "odd.json").write_text('[{"name": "a \\u001b[2J b", "prompt": "x"}]')
+    assert "a \ufffd[2J b" in styles_text(load(), as_json=False)
 
 
 def test_an_unreadable_file_is_named(root: Path, load: Load) -> None:

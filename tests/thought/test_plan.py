@@ -248,6 +248,14 @@ def test_what_a_prompt_names_and_is_not_there_is_a_warning(wordy: Library, promp
     assert warnings[0] == said and (len(warnings) == 1 or "no:" in prompt)
 
 
+def test_what_is_missing_is_named_ten_times_and_then_counted(wordy: Library) -> None:
+    prompt = " ".join(f"__no{number}__ embedding:no{number}" for number in range(30))
+    warnings = plan(wordy, prompt=prompt).warnings
+    assert sum("There is no wildcard" in warning for warning in warnings) == 10
+    assert "20 more wildcards are not there; they stay as plain words, too." in warnings
+    assert "20 more embeddings are not there; the picture was drawn without them, too." in warnings
+
+
 def test_a_style_chosen_and_named_is_applied_once(library: Library) -> None:
     assert plan(library, prompt="a cat <style:DOTS>", styles=["dots"]).texts == ("a cat, dots",)
 
@@ -267,6 +275,12 @@ def test_a_batch_says_what_it_leaves_out(library: Library) -> None:
     assert [note for note in notes if "wildcard" in note] == [
         f"There is no wildcard {name!r}. It stays as plain words." for name in "xy"
     ]
+
+
+def test_combinations_without_end_are_not_written_out(library: Library) -> None:
+    recipe = parse_recipe({"prompt": "[[a,b,c,d]]" * 1_500, "count": 1})
+    (note,) = (one for one in batch_notes(expand(recipe, library, 1), library) if "combinations" in one)
+    assert note == "The lists in [[ ]] make more than a million combinations; 1 will be drawn."
 
 
 def test_a_resolved_recipe_writes_names_as_the_library_does(library: Library) -> None:

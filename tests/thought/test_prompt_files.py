@@ -79,7 +79,7 @@ def test_near_names_help() -> None:
 @pytest.mark.parametrize(
     "content, problem",
     [
-        (b"\xff\xfe\x00", "wildcards/bad.txt is not UTF-8 text."),
+        (b"\xff\xfe\x00", "wildcards/bad.txt is not UTF-8 text; save it as UTF-8."),
         (b" \n\n", "wildcards/bad.txt holds no words."),
         (b"", "wildcards/bad.txt holds no words."),
         (b"x" * 8_000_001, "wildcards/bad.txt is larger than 8 MB."),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fooocus_lite.prompt_tags import LoraTag, Tags
-from fooocus_lite.prompts import clean_text
+from fooocus_lite.prompts import clean_text, make_words
+from tests.thought.facts import FACTS
 
 # (prompt, LoRAs, text). Fooocus had room for five, and read tags before it chose from arrays; see docs/prompts.md.
 FOOOCUS = [
@@ -38,6 +42,18 @@ def test_lora_tags(text: str, loras: list[tuple[str, float]], rest: str) -> None
     tags = Tags()
     assert clean_text(tags.take(text)) == rest
     assert tags.loras == [LoraTag(name, weight) for name, weight in loras]
+
+
+@pytest.mark.parametrize("row", FACTS["inline_lora"], ids=lambda row: row["prompt"])
+def test_tags_are_those_of_fooocus(row: dict[str, Any]) -> None:
+    on_purpose = {  # docs/prompts.md: at most 40 LoRAs, and none of a widget; read after the words are chosen
+        "x <lora:A:1> y": ([("A", 1.0)], "x y"),
+        "[[<lora:A:1>, <lora:B:1>]] x": ([("A", 1.0)], "x"),
+    }
+    loras = [(file.removesuffix(".safetensors"), weight) for file, weight in row["out_loras"]]
+    loras, text = on_purpose.get(row["prompt"], (loras, row["out_prompt"]))
+    found = make_words(row["prompt"], "", lambda name: None, Random(0), index=0, ordered=False)
+    assert (list(found.loras), ", ".join(found.lines)) == ([LoraTag(name, weight) for name, weight in loras], text)
 
 
 def test_style_tags_keep_their_order() -> None:

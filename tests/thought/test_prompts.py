@@ -13,6 +13,7 @@ from fooocus_lite.prompt_tags import LoraTag
 from fooocus_lite.prompts import (
     MAX_LINES,
     MAX_TEXTS,
+    MAX_TEXTS_CHARS,
     Words,
     apply_style,
     clean_lines,
@@ -114,6 +115,13 @@ def test_texts_too_many_are_joined_not_lost() -> None:
     lines = "\n".join(map(str, range(MAX_TEXTS + 1)))
     for texts in make_texts([], [], [(lines, lines)]):
         assert len(texts) == MAX_TEXTS and texts[-1] == f"{MAX_TEXTS - 1}, {MAX_TEXTS}"
+
+
+def test_a_style_that_repeats_the_prompt_without_end_stays_within_a_bound() -> None:
+    line = "x y " * (MAX_PROMPT_CHARS // 4)
+    for template in ("{prompt}" * 2_500, "{prompt}\n" * 2_000):
+        texts, negatives = make_texts([line], [], [(template, "")] * 30)
+        assert MAX_TEXTS_CHARS - 2 <= len("".join(texts)) <= MAX_TEXTS_CHARS + 2 * MAX_TEXTS and negatives == ("",)
 
 
 @given(st.text(), st.text(), st.lists(st.tuples(st.text(), st.text()), max_size=4))

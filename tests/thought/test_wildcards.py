@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fooocus_lite.wildcards import MAX_ROUNDS, Wildcards, choose_from_arrays, ordered_pick, random_pick
+from fooocus_lite.wildcards import MAX_ROUNDS, MAX_WORDS, Wildcards, choose_from_arrays, ordered_pick, random_pick
+from tests.thought.facts import FACTS
 
 LISTS = {
     "color": [f"color {number}" for number in range(17)],
@@ -59,6 +62,31 @@ def filled(text: str, *, seed: int = 0, index: int | None = None, room: int = 20
     return wildcards.fill(text), wildcards
 
 
+def fooocus_lists() -> dict[str, list[str]]:
+    """As long as Fooocus's own, with its words in the places that were observed."""
+    lists = {
+        name.removesuffix(".txt"): [f"{name} {line}" for line in range(row["nonempty_lines"])]
+        for name, row in FACTS["wildcard_files"].items()
+    }
+    for place, word in {0: "aqua", 1: "black", 3: "fuchsia", 4: "gray", 12: "red", 13: "silver"}.items():
+        lists["color"][place] = word
+    lists["extended-color"][82] = "lime"
+    lists["flower"][3] = "African Boxwood"
+    lists["color_flower"] = ["__color__ __flower__"]
+    return lists
+
+
+@pytest.mark.parametrize("row", FACTS["wildcards"], ids=lambda row: f"{row['text']}, {row['seed']}, {row['index']}")
+def test_words_are_those_of_fooocus(row: dict[str, Any]) -> None:
+    pick = ordered_pick(row["index"]) if row["in_order"] else random_pick(random.Random(row["seed"]))
+    assert Wildcards(fooocus_lists().get, pick, 2000).fill(row["text"]) == row["out"]
+
+
+@pytest.mark.parametrize("row", FACTS["arrays"], ids=lambda row: f"{row['text']}, {row['index']}")
+def test_entries_are_those_of_fooocus(row: dict[str, Any]) -> None:
+    assert choose_from_arrays([row["text"]], row["index"])[0] == [row["out"]]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 7, 12345, 2**63 - 1])
 @pytest.mark.parametrize("count", [1, 2, 17, 147, 250, 2765])
 def test_chance_is_that_of_fooocus(seed: int, count: int) -> None:
@@ -102,14 +130,18 @@ def test_in_order_every_list_gives_the_line_of_the_picture(text: str, index: int
     assert filled(text, index=index)[0] == out
 
 
+@pytest.mark.parametrize("text", ["__plant__ __plant__", "__plant__ __color__ __tree__", "__tree__ __plant__ __tree__"])
 @pytest.mark.parametrize("seed", range(8))
-def test_lists_within_lists_come_after_the_list_they_are_in(seed: int) -> None:
-    """Fooocus fills a whole round before the wildcards which that brought: the order of choices is the seed's."""
-    dice = random.Random(seed)
-    expected = " ".join(dice.choice(LISTS["plant"]) for _ in range(2))
-    for name in re.findall("__(color|tree)__", expected):
-        expected = expected.replace(f"__{name}__", dice.choice(LISTS[name]), 1)
-    assert filled("__plant__ __plant__", seed=seed)[0] == expected
+def test_lists_within_lists_get_the_words_that_fooocus_gives_them(text: str, seed: int) -> None:
+    """It goes through the names of a round in order, and each choice takes the first place of that name.
+
+    So a wildcard that an earlier word of the same round brought gets the choice of a later one of its name.
+    """
+    dice, expected = random.Random(seed), text
+    while names := re.findall("__(plant|color|tree)__", expected):
+        for name in names:
+            expected = expected.replace(f"__{name}__", dice.choice(LISTS[name]), 1)
+    assert filled(text, seed=seed)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -138,6 +170,18 @@ def test_a_list_that_refers_to_itself_ends(text: str, out: str) -> None:
 def test_a_list_that_doubles_itself_stays_within_its_room() -> None:
     found, wildcards = filled("__twice__", room=500)
     assert len(found) <= 500 + len("__twice__") and list(wildcards.too_long) == ["twice"]
+
+
+def test_lists_that_name_each_other_are_asked_so_often_and_no_more() -> None:
+    picks: list[str] = []
+
+    def pick(words: Sequence[str]) -> str:
+        picks.append(words[0])
+        return words[0]
+
+    wildcards = Wildcards(LISTS.get, pick, 0)
+    found = wildcards.fill("__ping__" * 1_500)
+    assert len(picks) <= MAX_WORDS + 1_500 and "__" not in found and (wildcards.too_long or wildcards.endless)
 
 
 @pytest.mark.parametrize("text, index, out", ARRAYS)
