@@ -141,7 +141,7 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
     values, said = preset.values, preset.said
     wanted: dict[str, Any] = {}
     warnings: list[str] = []
-    if "default_model" in said:
+    if "default_model" in said and values["default_model"] not in ("", NO_FILE):
         wanted["model"] = _stem(values["default_model"])
     if "default_styles" in said:
         wanted["styles"] = list(values["default_styles"])

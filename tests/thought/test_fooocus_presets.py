@@ -183,6 +183,12 @@ def test_loras_in_both_forms() -> None:
     assert [need.file for need in needs_of(read)] == ["a.safetensors"], "what is switched off is not needed"
 
 
+@pytest.mark.parametrize("value", ["", "None"])
+def test_a_preset_without_a_model_leaves_it_open(value: str) -> None:
+    read = read_fooocus_preset({"default_model": value, "default_cfg_scale": 3.0})
+    assert recipe_of(read)[0].model is None and needs_of(read) == ()
+
+
 @pytest.mark.parametrize("value", [None, "", "None"])
 def test_no_refiner_in_three_ways(value: str | None) -> None:
     assert read_fooocus_preset({"default_refiner": value}).values["default_refiner"] == "None"
