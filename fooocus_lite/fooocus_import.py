@@ -58,7 +58,8 @@ def import_fooocus(path: Path, settings: Settings) -> Report:
         NotFound: there is no Fooocus.
         DiskProblem: the data folder cannot be written to.
     """
-    root = find_root(path.expanduser().absolute())
+    # Without "..": the history knows a picture by its path, and must not take it twice.
+    root = find_root(Path(os.path.abspath(path.expanduser())))
     if root is None:
         signs = ", ".join(SIGNS[:3])
         raise NotFound(f"There is no Fooocus in {path}.", f"Give the folder in which {signs} lie.")

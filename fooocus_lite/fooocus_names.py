@@ -45,6 +45,9 @@ SAMPLER_NAMES = (
 )  # fmt: skip
 
 
+_ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class Performance:
     """A speed mode.
@@ -72,6 +75,16 @@ def style_name(written: str) -> str:
     words = (word.capitalize() for word in written.replace("-", " ").split())
     text = " ".join({"Sai": "SAI", "Mre": "MRE"}.get(word, word) for word in words)
     return text.replace("3d", "3D").replace("(s", "(S")
+
+
+def file_name(path: str) -> str:
+    """The file that a setting names, without folders of either kind of slash."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2].strip()
+
+
+def bare_name(path: str) -> str:
+    """What a model is called here: its `file_name` without the ending."""
+    return _ENDING.sub("", file_name(path))
 
 
 def parse_size(text: str) -> tuple[int, int] | None:

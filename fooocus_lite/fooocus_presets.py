@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PureWindowsPath
 from typing import Any, cast
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, parse_size
+from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, bare_name, file_name, parse_size
 from fooocus_lite.recipe import MAX_COUNT, Recipe, parse_recipe, shown
 from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.sampler_names import nearest_sampler
@@ -59,7 +58,7 @@ class Need:
     @property
     def name(self) -> str:
         """The file's name without its ending: what the model is called here."""
-        return _stem(self.file)
+        return bare_name(self.file)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
         _add(found, Need("embedding", file))
     urls = {kind: values[key] for kind, key in _DOWNLOADS.items()}
     return tuple(
-        Need(need.kind, _file(need.file), urls[need.kind].get(need.file, ""), tuple(map(_file, need.older)))
+        Need(need.kind, file_name(need.file), urls[need.kind].get(need.file, ""), tuple(map(file_name, need.older)))
         for need in found.values()
     )
 
@@ -141,8 +140,9 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
     values, said = preset.values, preset.said
     wanted: dict[str, Any] = {}
     warnings: list[str] = []
-    if "default_model" in said:
-        wanted["model"] = _stem(values["default_model"])
+    model = bare_name(values["default_model"])
+    if "default_model" in said and model not in ("", NO_FILE):
+        wanted["model"] = model
     if "default_styles" in said:
         wanted["styles"] = list(values["default_styles"])
     for key, name in _SAME:
@@ -179,13 +179,13 @@ def _steps(preset: FooocusPreset, warnings: list[str]) -> dict[str, int]:
 
 def _left_out(preset: FooocusPreset) -> Iterator[str]:
     values = preset.values
-    loras = ", ".join(f"{_file(file)} ({weight:g})" for is_on, file, weight in values["default_loras"] if is_on)
+    loras = ", ".join(f"{file_name(file)} ({weight:g})" for is_on, file, weight in values["default_loras"] if is_on)
     if loras:
         yield f"Not applied here: LoRA {loras}."
     if values["default_refiner"] != NO_FILE:
-        yield f"Not used here: the refiner {_file(values['default_refiner'])}."
+        yield f"Not used here: the refiner {file_name(values['default_refiner'])}."
     if values["default_vae"] != MODELS_VAE:
-        yield f"Not used here: the VAE {_file(values['default_vae'])}; the model's own is."
+        yield f"Not used here: the VAE {file_name(values['default_vae'])}; the model's own is."
 
 
 def _checked(wanted: dict[str, Any], warnings: list[str]) -> Recipe:
@@ -202,20 +202,8 @@ def _checked(wanted: dict[str, Any], warnings: list[str]) -> Recipe:
 
 
 def _add(found: dict[tuple[str, str], Need], need: Need) -> None:
-    if need.file and need.file != NO_FILE:
+    if file_name(need.file) not in ("", NO_FILE):
         found.setdefault((need.kind, need.file), need)
-
-
-def _file(path: str) -> str:
-    return PureWindowsPath(path).name  # takes both kinds of slash
-
-
-def _stem(path: str) -> str:
-    name = _file(path)
-    for ending in (".safetensors", ".ckpt", ".pth", ".pt", ".bin", ".gguf"):
-        if name.lower().endswith(ending):
-            return name[: -len(ending)]
-    return name
 
 
 # How each kind of value is read. A truth value is no number, and nothing is evaluated.

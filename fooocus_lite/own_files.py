@@ -247,7 +247,8 @@ def _is_needed(need: Need, old: Preset, recipe: Recipe) -> bool:
 
 def _checked_style(style: Style) -> Style:
     name = _line(style.name, "name", MAX_NAME_CHARS)
-    if normal_name(name) == normal_name(RANDOM_STYLE.name) or not normal_name(name):
+    # A name of dots alone would be a step up the path where a browser asks for it.
+    if normal_name(name) == normal_name(RANDOM_STYLE.name) or not normal_name(name).strip(". "):
         raise BadValue(f"name cannot be {name!r}.", "Choose one that says what the style looks like.", field="name")
     for field in ("prompt", "negative_prompt"):
         if len(getattr(style, field)) > MAX_PROMPT_CHARS:

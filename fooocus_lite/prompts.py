@@ -23,6 +23,7 @@ MAX_LINES = 32
 MAX_TEXTS = 200
 #: Of one side's texts together; what follows is left out. Of so much the encoders read the first part only, and say so.
 MAX_TEXTS_CHARS = 500_000
+MAX_NOTED_TAGS = 10
 PLACEHOLDER = "{prompt}"
 _SEPARATOR = re.compile(r"-{3,}")
 _COMMAS = re.compile(r" ?,(?: ?,)*")
@@ -114,7 +115,7 @@ def _notes(fillers: Sequence[Wildcards], tags: Tags, ignored: Tags, lines: int) 
             yield f"The wildcard {name[:60]} refers to itself without end; what was left of it was taken out."
         for name in filler.too_long:
             yield f"The words of the wildcard {name[:60]} were left out: they are too many or too long."
-    for tag in (*tags.broken, *ignored.broken):
+    for tag in (*tags.broken, *ignored.broken)[:MAX_NOTED_TAGS]:
         yield f"{tag[:60]!r} is no tag and stays text. Write it as <lora:name:0.8> or <style:name>."
     if ignored.loras or ignored.styles:
         yield "Tags in the negative prompt do nothing; write them in the prompt."

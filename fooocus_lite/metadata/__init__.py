@@ -6,6 +6,7 @@ One reader per scheme, in `READERS`; each takes a parsed object (or a text) apar
 
 from __future__ import annotations
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def _text_of(file: BinaryIO) -> str:
     if len(data) > MAX_TEXT_BYTES:
         raise Refused("is neither a PNG, JPEG or WebP nor a text with settings")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if data[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig")
     except UnicodeDecodeError as exc:
         raise Refused("is neither a PNG, JPEG or WebP nor a text with settings") from exc
 

@@ -58,8 +58,8 @@ def read(text: str) -> Found:
         found.prompt, found.negative_prompt = raw, settings.get("raw negative prompt", "")
     _read_numbers(found, settings)
     _read_names(found, settings)
-    if re.search(r"\b(BREAK|AND)\b", found.prompt) or _SCHEDULING.search(found.prompt):
-        found.warnings.append("BREAK, AND and [a:b:0.5] in the prompt mean nothing here and are read as words.")
+    if re.search(r"\bAND\b", found.prompt) or _SCHEDULING.search(found.prompt):
+        found.warnings.append("AND and [a:b:0.5] in the prompt mean nothing here and are read as words.")
     for name, value in settings.items():
         if name not in HANDLED:
             found.leave_out(name, value, silent=SILENT.get(name, ()))

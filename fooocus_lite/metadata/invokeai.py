@@ -25,6 +25,8 @@ WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
     "hrf_enabled": (False,),
     "positive_style_prompt": (),
 }
+#: Its weights: "(red)1.2", "(red)++", "red--".
+_WEIGHT = re.compile(r"\)(?:\d|\.\d|[+-])|\w(?:\+\+|--)")
 _NEGATIVE = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -39,7 +41,10 @@ def read(data: Mapping[str, Any]) -> Found:
     Raises:
         Refused: a value is of a kind that InvokeAI never writes.
     """
-    return _read_old(data) if isinstance(data.get("image"), dict) else _read_new(data)
+    found = _read_old(data) if isinstance(data.get("image"), dict) else _read_new(data)
+    if _WEIGHT.search(found.prompt):
+        found.warnings.append("Weights such as (red)1.2 and red++ mean nothing here; write them as (red:1.2).")
+    return found
 
 
 def _read_new(data: Mapping[str, Any]) -> Found:

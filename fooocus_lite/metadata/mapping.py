@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fooocus_lite.errors import UnknownName
+from fooocus_lite.fooocus_names import bare_name
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import styles_in
@@ -18,7 +19,6 @@ from fooocus_lite.sampler_names import nearest_sampler
 from fooocus_lite.untrusted import printable
 
 MAX_STYLES = 30
-_ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
 _LORA_TAG = re.compile(r"<lora:([^:<>]+):")
 #: Fields with a range: name → smallest, largest.
 RANGES: dict[str, tuple[float, float]] = {
@@ -114,11 +114,6 @@ def _known(name: str, rows: Iterable[str]) -> str | None:
     """The name as it is written here. `Library.find_style` would also look for similar ones, which takes far longer."""
     wanted = normal_name(name)
     return next((row for row in rows if row == name or normal_name(row) == wanted), None)
-
-
-def bare_name(file: str) -> str:
-    """A model's name from its file: no folder of either kind of slash, no ending."""
-    return _ENDING.sub("", file.replace("\\", "/").rpartition("/")[2].strip())
 
 
 def _sampler(name: str, schedule: str, warnings: list[str]) -> str | None:

@@ -62,7 +62,8 @@ def import_outputs(folder: Path, queue: TaskQueue, library: Library | None = Non
     """
     added = known = bare = 0
     problems: list[str] = []
-    places = [folder.absolute(), *sorted(path for path in _listed(folder.absolute(), problems) if os.path.isdir(path))]
+    folder = Path(os.path.abspath(folder))
+    places = [folder, *sorted(path for path in _listed(folder, problems) if os.path.isdir(path))]
     odd = [place for place in places if readable(str(place)) != str(place)]
     if odd:
         problems.append(f"{readable(str(odd[0]))} is no name in UTF-8, so its pictures are left out; rename it.")

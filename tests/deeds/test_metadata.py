@@ -155,6 +155,7 @@ A1111_FILES = {
     "JPEG": f.with_exif("JPEG", folder={f.USER_COMMENT: f.comment(f.A1111)}),
     "WebP": f.with_exif("WEBP", folder={f.USER_COMMENT: f.comment(f.A1111)}),
     "pasted": f.A1111.encode(),
+    "saved by Notepad as Unicode": f.A1111.encode("utf-16"),
     "pasted on Windows": b"\xef\xbb\xbf" + f.A1111.replace("\n", "\r\n").encode(),
     "with a wildcard's template behind": f"{f.A1111}\nTemplate: a __animal__\nNegative Template: x".encode(),
 }
@@ -181,6 +182,14 @@ def test_forge_and_its_schedule_apart() -> None:
     assert (recipe.sampler, recipe.model, recipe.negative_prompt) == ("dpmpp_2m_sde_karras", "foxXL", "")
     assert "distilled cfg scale '3.5'" in said(found) and "module 1" in said(found)
     assert "hashes" not in said(found)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_said"),
+    [("a BREAK b", False), ("a AND b", True), ("a [b:c:0.5]", True), ("a [b::.25]", True), ("a [b:c:d]", False)],
+)
+def test_what_of_its_prompts_means_nothing_here_is_said(prompt: str, is_said: bool) -> None:
+    assert ("mean nothing here" in said(read_text(f"{prompt}\nSteps: 5"))) == is_said
 
 
 def test_civitai_names_its_models_in_a_list() -> None:
@@ -241,6 +250,14 @@ def test_invokeai_new() -> None:
     }
     found = read_text(f.as_json(version_3), LIBRARY)
     assert (found.recipe.model, found.loras[0].tag) == ("sd_xl_base_1.0", "<lora:ink:1>")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_said"), [("a (red)1.4 cat", True), ("a red++ cat", True), ("a (red:1.4), well-made cat", False)]
+)
+def test_weights_of_invokeai_are_said_to_mean_nothing(prompt: str, is_said: bool) -> None:
+    found = read_text(f.as_json(f.INVOKE | {"positive_prompt": prompt}), LIBRARY)
+    assert ("write them as (red:1.2)" in said(found)) == is_said
 
 
 def test_invokeai_old() -> None:

@@ -136,6 +136,7 @@ def test_a_broken_file_is_not_overwritten(own: OwnFiles, settings: Settings) -> 
     [
         (Style("", "{prompt}"), "name"),
         (Style("-_ ", "{prompt}"), "name"),
+        (Style("..", "{prompt}"), "name"),
         (Style("x" * 61, "{prompt}"), "name"),
         (Style("Random  STYLE", "{prompt}"), "name"),
         (Style("Nothing", "  "), "prompt"),

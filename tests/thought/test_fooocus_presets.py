@@ -139,6 +139,7 @@ def test_a_preset_carries_the_files_that_it_needs() -> None:
     assert [need.kind for need in pony] == ["model", "vae"] and pony[0].older == ()
     folders = needs_of(read_fooocus_preset({"default_model": "sub\\a.safetensors"}))
     assert folders == (Need("model", "a.safetensors"),)
+    assert needs_of(read_fooocus_preset({"default_model": "sub/", "default_vae": "/"})) == (Need("model", "sub"),)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,12 @@ def test_loras_in_both_forms() -> None:
     read = read_fooocus_preset({"default_loras": rows})
     assert read.values["default_loras"] == ((True, "a.safetensors", 0.5), (False, "b.safetensors", 1.0))
     assert [need.file for need in needs_of(read)] == ["a.safetensors"], "what is switched off is not needed"
+
+
+@pytest.mark.parametrize("value", ["", "None", "/"])
+def test_a_preset_without_a_model_leaves_it_open(value: str) -> None:
+    read = read_fooocus_preset({"default_model": value, "default_cfg_scale": 3.0})
+    assert recipe_of(read)[0].model is None and needs_of(read) == ()
 
 
 @pytest.mark.parametrize("value", [None, "", "None"])

@@ -195,6 +195,10 @@ def test_what_could_not_be_done_is_said(prompt: str, negative: str, said: str) -
     assert note.startswith(said)
 
 
+def test_broken_tags_are_named_ten_times_at_most() -> None:
+    assert len(words("".join(f"<lora:{number}:x>" for number in range(50))).notes) == 10
+
+
 def test_lines_too_many_are_joined_not_lost() -> None:
     found = words("\n".join(map(str, range(40))))
     assert len(found.lines) == MAX_LINES and found.lines[-1] == ", ".join(map(str, range(31, 40)))
