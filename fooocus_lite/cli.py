@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
+    "sheet": "draw a prompt in several styles; prints the path of all of them as one picture",
     "replay": "draw a saved picture again, pixel for pixel",
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
@@ -106,6 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, command in made.items():
         _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
+    _add_sheet(made["sheet"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
     made["read"].add_argument("path", metavar="IMAGE", type=Path, help="a PNG, JPEG, WebP or text file; - = piped")
     for name in ("generate", "replay"):
@@ -140,11 +142,22 @@ def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> 
             group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
-def _add_generate(command: argparse.ArgumentParser) -> None:
+def _add_recipe(command: argparse.ArgumentParser, left_out: Sequence[str] = ()) -> None:
     command.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
     for name, (metavar, text) in RECIPE_OPTIONS.items():
-        command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
+        if name not in left_out:
+            command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
     command.add_argument("--style", dest="styles", metavar="NAME", action="append", help="a style (repeatable)")
+
+
+def _add_sheet(command: argparse.ArgumentParser) -> None:
+    _add_recipe(command, left_out=("count", "index", "wildcard_order"))
+    command.add_argument("--all", action="store_true", help="every style; else those that the model has learned")
+    command.add_argument("--out", metavar="FILE", type=Path, help="put the sheet here, a .jpg; else into output_dir")
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    _add_recipe(command)
     command.add_argument("--dry-run", action="store_true", help="print what would be drawn, and draw nothing")
 
 
@@ -160,7 +173,7 @@ def _settings_of(options: argparse.Namespace) -> Settings:
 def _recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
     from fooocus_lite.plan import parse_wish
 
-    given = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
+    given = {name: getattr(options, f"recipe_{name}", None) for name in RECIPE_OPTIONS}
     values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
     values |= {FIELD_OF.get(name, name): value for name, value in given.items() if name != "size"}
     if given["size"] is not None:
@@ -205,28 +218,27 @@ def _quiet(options: argparse.Namespace) -> Settings:
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
-    from fooocus_lite.events import Cancelled, Failed
-    from fooocus_lite.foreground import draw
-    from fooocus_lite.runner import LocalRunner
+    from fooocus_lite.commands.draw import draw_jobs
     from fooocus_lite.teller import Teller
 
-    for job in jobs:
-        library.check_available(job.plan.model.name)
-    folder = Path(os.path.abspath(options.out)) if options.out else settings.output_dir
-    runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
+    folder = Path(os.path.abspath(options.out)) if options.out else None
     teller = Teller(len(jobs), as_json=options.json, debug=options.debug)
-    try:
-        drawn = draw(jobs, runner, folder, by_day=options.out is None, a1111_text=settings.a1111_text)
-        for job, event in drawn:
-            teller.note(*job.notes)
-            teller.tell(job, event)
-            if isinstance(event, Failed | Cancelled):
-                break
-    except FooocusError as exc:
-        teller.complain(exc)
-    finally:
-        runner.close()
-    return 0 if teller.saved == len(jobs) else 1
+    return 0 if len(draw_jobs(jobs, library, settings, teller, folder)) == len(jobs) else 1
+
+
+def run_sheet(options: argparse.Namespace) -> int:
+    """`sheet`."""
+    from fooocus_lite.commands.draw import draw_sheet
+    from fooocus_lite.library import load_library
+    from fooocus_lite.teller import Teller
+
+    settings = _quiet(options)
+    library = load_library(settings)
+    wanted = options.styles or ("all" if options.all else "fitting")
+    teller = Teller(0, as_json=options.json, debug=options.debug, tells_paths=False)
+    said = draw_sheet(_recipe_of(options, library), wanted, library, settings, teller, options.out)
+    print(json.dumps(said.to_dict(), ensure_ascii=False) if options.json else said.path)
+    return 0 if said.is_whole else 1
 
 
 def run_replay(options: argparse.Namespace) -> int:

@@ -13,8 +13,8 @@ import { hueOf, makeLook } from "./tiles.js";
 
 const OPEN = "fl.sheet"; // id of the sheet that is open: a reload and a second tab show it too
 const GAP = 12; // pixels between cells, as in the style sheet
-const NAME = 32; // pixels under a picture for its name
-const LEAST = 112; // narrower cells scroll instead
+const NAME = 24; // pixels under a picture for its name
+const LEAST = 104; // narrower cells scroll instead
 const LARGEST = 288;
 const ENDED = ["finished", "failed", "cancelled"];
 let parts = null;
@@ -103,11 +103,11 @@ function makeCell(at) {
     words: h("span", { className: "how" }),
     bar: h("i", { hidden: true }),
     again: button("Try again", { kind: "small again", hidden: true, tabIndex: -1, label: `Try again: ${label}`, onclick: () => again(cell()) }),
-    use: button("", { icon: "reuse", kind: "icon small bare use", tabIndex: -1, label: `Use this style: ${label}`, title: "Use this style", onclick: () => use(label) }),
+    use: button("", { icon: "reuse", kind: "use", tabIndex: -1, label: `Use this style: ${label}`, title: "Use this style", onclick: () => use(label) }),
     key: "",
   };
   node.open = h("button", { type: "button", className: "open", tabIndex: -1, onclick: () => look(cell()) }, makeLook(label, hueOf(category)), node.img, node.words, node.bar);
-  node.item = h("li", {}, node.open, node.again, h("div", { className: "name" }, h("span", { textContent: label, title: label }), node.use));
+  node.item = h("li", {}, node.open, node.use, node.again, h("span", { className: "name", textContent: label, title: label }));
   if (/pixel/i.test(label)) node.img.dataset.grain = "pixel";
   return node;
 }

@@ -21,9 +21,9 @@ function scopes() {
   const learned = model?.style_categories || [];
   const fitting = texts.filter((style) => !learned.length || learned.includes(style.category));
   return {
-    chosen: { names: (state.draft?.styles || []).filter((one) => known.has(one)), words: (count) => `the ${count} chosen` },
-    fitting: { names: fitting, words: (count) => `the ${count} that ${model?.label || "the model"} knows` },
-    all: { names: texts, words: (count) => `all ${count}` },
+    chosen: { names: (state.draft?.styles || []).filter((one) => known.has(one)), words: (count) => (count === 1 ? "the one chosen" : `the ${count} chosen`) },
+    fitting: { names: fitting.map((style) => style.name), words: (count) => `the ${count} that ${model?.label || "the model"} knows` },
+    all: { names: texts.map((style) => style.name), words: (count) => `all ${count}` },
   };
 }
 
@@ -42,18 +42,18 @@ async function ask(scope, names) {
 
 /** The box, which keeps itself true. */
 export function makeEveryStyle() {
-  let picked = null; // a choice of the person's; null = chosen ones if there are, else those that fit
+  let picked = null; // a choice of the person's; null = the chosen ones if there are several, else those that fit
   let now = null;
   const select = h("select", { "aria-label": "Which styles", onchange: () => { picked = select.value; draw(); } });
   const words = h("span");
-  const go = button("See my prompt in every style", { icon: "grid", onclick: () => { if (now?.count) ask(now.scope, now.names); } });
+  const go = button("See my prompt in every style", { icon: "grid", title: "The same words and seed once in each style, without any other", onclick: () => { if (now?.count) ask(now.scope, now.names); } });
   const box = h("div", { id: "fl-every" }, go, h("p", {}, select, words));
   let key = "";
   function draw() {
     if (!state.menu) return;
     const all = scopes();
     if (!all.chosen.names.length && picked === "chosen") picked = null;
-    const scope = picked || (all.chosen.names.length ? "chosen" : all.fitting.names.length ? "fitting" : "all");
+    const scope = picked || (all.chosen.names.length > 1 ? "chosen" : all.fitting.names.length ? "fitting" : "all");
     const { names } = all[scope];
     now = { scope, names, count: names.length };
     const each = state.estimate?.seconds_per_picture;
@@ -63,9 +63,9 @@ export function makeEveryStyle() {
       key = wanted;
       select.replaceChildren(...offered.map(([name, one]) => h("option", { value: name, textContent: one.words(one.names.length), selected: name === scope })));
     }
-    const cost = each ? `, about ${duration(each * now.count)}` : "";
+    const cost = each ? ` · about ${duration(each * now.count)}` : "";
     setText(words, now.count > MAX_CELLS ? `${now.count} are too many; choose at most ${MAX_CELLS}.`
-      : `${now.count} ${now.count === 1 ? "picture" : "pictures"}${cost}. One seed, each style alone.`);
+      : `${now.count} ${now.count === 1 ? "picture" : "pictures"}${cost} · one seed`);
     go.setAttribute("aria-disabled", String(!now.count || now.count > MAX_CELLS));
   }
   let seen = [];

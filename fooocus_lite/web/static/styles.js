@@ -12,8 +12,10 @@ import { hueOf, loadLooks, makeLook, showLook } from "./tiles.js";
 
 const OWN = "Your own";
 const FAVOURITES = "Favourites";
+const isText = (style) => style.kind === "text";
 let parts = null;
-let tiles = []; // {item, pick, star, look, name, words, section}; a favourite has two
+let tiles = []; // {item, pick, star, look, name, words}; a favourite has two
+let switches = []; // styles that are no look of their own, such as the one that stands for any: {name, pick}
 let wish = null; // the choice as clicked, until the form has it
 let drawn = {}; // what was drawn last: the tab redraws only what differs
 
@@ -59,13 +61,13 @@ function makeTile(style, section) {
   const pick = h("button", { type: "button", className: "pick", title: style.name, tabIndex: -1, "aria-pressed": "false", onclick: () => toggle(style.name) },
     look, h("span", { className: "name", textContent: style.name }));
   const item = h("li", { className: "fl-tile" }, pick);
-  const tile = { item, pick, look, name: style.name, section, words: `${style.name} ${style.category} ${section.title}`.toLowerCase(), star: null };
-  if (style.kind === "text") {
-    tile.star = h("button", { type: "button", className: "star", tabIndex: -1, "aria-label": `Favourite: ${style.name}`, title: "Favourite", onclick: () => star(style.name, tile.star.getAttribute("aria-pressed") !== "true") }, icon("star"));
-    const words = style.source === "own" ? "Edit" : "Make your own of it";
-    item.append(tile.star, h("button", { type: "button", className: "edit", tabIndex: -1, "aria-label": `${words}: ${style.name}`, title: words, onclick: () => edit(style) }, icon("pencil")));
-    item.dataset.source = style.source;
-  }
+  const words = style.source === "own" ? "Edit" : "Make your own of it";
+  const tile = {
+    item, pick, look, name: style.name, words: `${style.name} ${style.category} ${section.title}`.toLowerCase(),
+    star: h("button", { type: "button", className: "star", tabIndex: -1, "aria-label": `Favourite: ${style.name}`, title: "Favourite", onclick: () => star(style.name, tile.star.getAttribute("aria-pressed") !== "true") }, icon("star")),
+  };
+  item.append(tile.star, h("button", { type: "button", className: "edit", tabIndex: -1, "aria-label": `${words}: ${style.name}`, title: words, onclick: () => edit(style) }, icon("pencil")));
+  item.dataset.source = style.source;
   return tile;
 }
 
@@ -99,12 +101,12 @@ function makeSection(title, styles, isFolded = false) {
 function groupsOf({ styles, models, defaults }) {
   const learned = models.find((model) => model.name === defaults.model)?.style_categories || [];
   const groups = new Map();
-  for (const style of styles) {
+  for (const style of styles.filter(isText)) {
     const title = style.source === "own" ? OWN : style.category;
     groups.set(title, [...(groups.get(title) || []), style]);
   }
-  const isFolded = (title, [first]) => learned.length > 0 && !learned.includes(title) && first.kind === "text" && title !== OWN;
-  const all = [...groups].map(([title, some]) => makeSection(title, some, isFolded(title, some)));
+  const isFolded = (title) => learned.length > 0 && !learned.includes(title) && title !== OWN;
+  const all = [...groups].map(([title, some]) => makeSection(title, some, isFolded(title)));
   return all.sort((one, other) => (other.title === OWN) - (one.title === OWN));
 }
 
@@ -112,6 +114,10 @@ function drawGroups() {
   const groups = groupsOf(state.menu);
   const folded = groups.filter((one) => one.isFolded);
   parts.groups = groups;
+  switches = state.menu.styles.filter((style) => !isText(style)).map(({ name, kind }) => ({
+    name, pick: button(name, { icon: kind === "random" ? "dice" : "plus", kind: "small", "aria-pressed": "false", onclick: () => toggle(name) }),
+  }));
+  parts.switches.replaceChildren(...switches.map((one) => one.pick));
   parts.list.replaceChildren(...groups.filter((one) => !one.isFolded).map((one) => one.node));
   parts.more.replaceChildren(parts.summary, ...folded.map((one) => one.node));
   setText(parts.summary, `${folded.reduce((sum, one) => sum + one.tiles.length, 0)} more styles, for larger models`);
@@ -140,7 +146,7 @@ function drawTiles() {
   tiles = [...parts.favourites, ...parts.groups].flatMap((section) => section.tiles);
   const dear = new Set(state.menu.favourites);
   for (const tile of tiles) {
-    tile.star?.setAttribute("aria-pressed", String(dear.has(tile.name)));
+    tile.star.setAttribute("aria-pressed", String(dear.has(tile.name)));
     showLook(tile.look, tile.name);
   }
   search();
@@ -166,6 +172,7 @@ function search() {
   if (wanted.length && !parts.more.open) { parts.more.open = true; parts.openedBySearch = true; }
   else if (!wanted.length && parts.openedBySearch) { parts.more.open = false; parts.openedBySearch = false; }
   parts.none.hidden = found > 0;
+  parts.offers.hidden = wanted.length > 0; // what was searched for stands right below
   setText(parts.found, wanted.length ? `${found} ${found === 1 ? "style" : "styles"}` : "");
   parts.settle();
 }
@@ -175,7 +182,7 @@ function drawChosen() {
   if (sameList(drawn.chosen, chosen) && drawn.tiles === tiles) return;
   drawn = { ...drawn, chosen: [...chosen], tiles };
   const set = new Set(chosen);
-  for (const { pick, name } of tiles) {
+  for (const { pick, name } of [...switches, ...tiles]) {
     const pressed = String(set.has(name));
     if (pick.getAttribute("aria-pressed") !== pressed) pick.setAttribute("aria-pressed", pressed);
   }
@@ -195,6 +202,8 @@ function build(place) {
     found: h("span", { className: "fl-quiet", role: "status" }),
     chosen: h("ul", { id: "fl-chosen", "aria-label": "Chosen styles" }),
     clear: button("Clear", { kind: "small bare", label: "Take out all styles", onclick: () => choose([]) }),
+    switches: h("div", { className: "fl-switches" }),
+    offers: h("div", { className: "fl-offers" }),
     form: h("div", { id: "fl-styleform" }),
     dear: h("div"),
     list: h("div"),
@@ -211,7 +220,8 @@ function build(place) {
   const head = h("div", { className: "fl-stylehead" },
     h("div", { className: "find fl-field" }, icon("search"), parts.search, add),
     h("div", { className: "row" }, parts.chosen, parts.clear));
-  place.append(head, parts.found, makeEveryStyle(), parts.form, parts.none, all);
+  parts.offers.append(makeEveryStyle(), parts.switches);
+  place.append(head, parts.found, parts.offers, parts.form, parts.none, all);
 }
 
 /** The dropdown's list lies over the prompt: it goes after a choice. Gradio leaves it open until the focus goes. */

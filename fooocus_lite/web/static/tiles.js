@@ -10,7 +10,7 @@ const GOLDEN_ANGLE = 137.5; // degrees: neighbours in any list get colours far a
 /** One hue per category, in the order of the menu. */
 export function hueOf(category) {
   const all = [...new Set((state.menu?.styles || []).map((style) => style.category))];
-  return Math.round((Math.max(0, all.indexOf(category)) * GOLDEN_ANGLE + 210) % 360);
+  return Math.round((Math.max(0, all.indexOf(category)) * GOLDEN_ANGLE + 82) % 360);
 }
 
 const initials = (name) => name.split(/[\s-]+/).filter(Boolean).slice(0, 2).map((word) => [...word][0].toUpperCase()).join("");
