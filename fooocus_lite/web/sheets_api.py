@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.openapi.models import Example
@@ -42,9 +42,10 @@ class SheetIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     recipe: Recipe = Field(description="What to draw; its `styles` and `count` are not used.")
-    styles: list[str] | Literal["fitting", "all"] = Field(
-        default="fitting", description="Names; or those that the model has learned; or every one. At most 500."
+    styles: list[str] | None = Field(
+        default=None, description="Names, at most 500; null = those that the model has learned."
     )
+    every: bool = Field(default=False, description="Without `styles`: every one, learned or not.")
 
 
 class SheetCellOut(BaseModel):
@@ -102,7 +103,8 @@ def _add_asking(router: APIRouter, queue: TaskQueue, library: Callable[[], Libra
     def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)]) -> SheetOut:
         """The same prompt and seed once per style, each style alone. One task per cell; a random style has none."""
         now = library()
-        cells = make_sheet(sheet.recipe, sheet.styles, now, secrets.randbelow(2**32))
+        wanted = sheet.styles if sheet.styles is not None else "all" if sheet.every else "fitting"
+        cells = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32))
         make_plan(cells[0].recipe, now, 0)
         now.check_available(cells[0].recipe.model or "")
         ids = queue.submit([cell.recipe for cell in cells], labels=[cell.label for cell in cells])

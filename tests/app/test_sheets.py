@@ -65,8 +65,8 @@ def test_what_the_model_has_learned_waits_in_line_and_can_be_called_off(quiet_se
         ({"recipe": WISH, "styles": ["No such style"]}, 422, "no style 'No such style'"),
         ({"recipe": WISH, "styles": []}, 422, "no style"),
         ({"recipe": WISH, "styles": ["Random style"]}, 422, "no style"),
-        ({"recipe": WISH, "styles": "some"}, 422, "styles"),
-        ({"recipe": WISH, "styles": [5]}, 422, "styles"),
+        ({"recipe": WISH, "styles": "some"}, 422, "styles cannot be 'some'"),
+        ({"recipe": WISH, "styles": [5]}, 422, "styles cannot be '5'"),
         ({"recipe": WISH | {"steps": 0}}, 422, "steps cannot be 0"),
         ({"recipe": WISH | {"prompt": "a\n---\nb"}}, 422, "one prompt, not 2"),
         ({"recipe": WISH, "more": 1}, 422, "no field 'more'"),
@@ -89,7 +89,7 @@ def test_what_is_not_there(web_server: Server, path: str) -> None:
 
 
 def test_a_task_that_is_on_no_sheet_is_none(quiet_server: Server) -> None:
-    (task_id,) = quiet_server.submit("a red circle", steps=1)
+    (task_id,) = quiet_server.submit("a red circle", steps=2)
     assert quiet_server.get(f"/v1/sheets/{task_id}")[0] == 404
     quiet_server.wait(task_id)
 

@@ -31,7 +31,7 @@ async function ask(scope, names) {
   clear("form");
   const { styles, count, ...recipe } = toRecipe(state.draft);
   try {
-    const sheet = await call("POST", "/v1/sheets", { recipe, styles: scope === "chosen" ? names : scope });
+    const sheet = await call("POST", "/v1/sheets", { recipe, styles: scope === "chosen" ? names : null, every: scope === "all" });
     setSheet("");
     openSheet(sheet);
   } catch (error) {
