@@ -44,7 +44,7 @@ async function ask(scope, names) {
 export function makeEveryStyle() {
   let picked = null; // a choice of the person's; null = the chosen ones if there are several, else those that fit
   let now = null;
-  const select = h("select", { "aria-label": "Which styles", onchange: () => { picked = select.value; draw(); } });
+  const select = h("select", { "aria-label": "Draw it in", onchange: () => { picked = select.value; draw(); } });
   const words = h("span");
   const go = button("See my prompt in every style", { icon: "grid", title: "The same words and seed once in each style, without any other", onclick: () => { if (now?.count) ask(now.scope, now.names); } });
   const box = h("div", { id: "fl-every" }, go, h("p", {}, select, words));

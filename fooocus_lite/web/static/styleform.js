@@ -5,8 +5,8 @@ import { button, h } from "./dom.js";
 
 const pathOf = (name) => `/v1/styles/${encodeURIComponent(name)}`;
 
-function field(label, input, note = "") {
-  return h("label", { className: "fl-field" }, h("span", { textContent: label }), input, note ? h("small", { textContent: note }) : null);
+function field(label, input) {
+  return h("label", { className: "fl-field" }, h("span", { textContent: label }), input);
 }
 
 function makeFields(words) {
@@ -40,7 +40,7 @@ export async function openStyleForm(place, style, done) {
   const form = h("form", { noValidate: true },
     h("h3", { textContent: style ? (isOwn ? "Edit your style" : `Make your own of ${style.name}`) : "New style" }),
     field("Name", fields.name),
-    field("Prompt", fields.prompt, "{prompt} is where your words go."),
+    field("Style prompt: {prompt} is where your words go", fields.prompt),
     field("Negative prompt", fields.negative_prompt),
     style && !isOwn ? h("p", { className: "fl-note", textContent: "Under this name yours takes the place of the one that is there; deleting yours brings it back." }) : null,
     h("p", { className: "fl-complaint", role: "alert" }), actions);

@@ -17,7 +17,7 @@ const initials = (name) => name.split(/[\s-]+/).filter(Boolean).slice(0, 2).map(
 
 /** The ground with initials; `hue` in degrees. */
 export function makeLook(name, hue) {
-  const look = h("span", { className: "fl-look", "aria-hidden": "true" }, h("b", { textContent: initials(name) }));
+  const look = h("span", { className: "fl-look", "aria-hidden": "true", dataset: { initials: initials(name) } });
   look.style.setProperty("--hue", hue);
   return look;
 }
