@@ -9,6 +9,7 @@ import { setGallery } from "./pictures.js";
 import { showProblem } from "./notice.js";
 import { rove } from "./roving.js";
 import { change, onChange, state } from "./store.js";
+import { setSheet } from "./theme.js";
 import { hueOf, makeLook } from "./tiles.js";
 
 const OPEN = "fl.sheet"; // id of the sheet that is open: a reload and a second tab show it too
@@ -26,6 +27,7 @@ let asking = 0;
 export function openSheet(sheet) {
   keep(OPEN, sheet.id);
   setGallery(false);
+  setSheet("");
   change({ sheet, selected: null });
   loadList();
 }
@@ -223,7 +225,7 @@ function build(stage) {
 
 async function addEntry() {
   const header = (await whenThere("fl-pictures")).querySelector("header");
-  const open = () => { setGallery(false); if (state.sheet) backToSheet(); else if (parts.newest) openById(parts.newest); };
+  const open = () => { setGallery(false); setSheet(""); if (state.sheet) backToSheet(); else if (parts.newest) openById(parts.newest); };
   parts.entry = button("Contact sheets", { icon: "sheet", kind: "small bare", hidden: true, onclick: open });
   header.insertBefore(parts.entry, header.lastElementChild);
 }

@@ -32,7 +32,6 @@ async function ask(scope, names) {
   const { styles, count, ...recipe } = toRecipe(state.draft);
   try {
     const sheet = await call("POST", "/v1/sheets", { recipe, styles: scope === "chosen" ? names : null, every: scope === "all" });
-    setSheet("");
     openSheet(sheet);
   } catch (error) {
     setSheet("");
