@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite import cli
 from fooocus_lite.cli import COMMANDS, main
 from fooocus_lite.commands.recipe_options import FIELD_OF, RECIPE_OPTIONS
 from fooocus_lite.recipe import Recipe
