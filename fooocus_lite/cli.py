@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite import __version__
-from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.commands.recipe_options import add_recipe, recipe_of
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
     from fooocus_lite.foreground import Job
     from fooocus_lite.library import Library
-    from fooocus_lite.recipe import Recipe
 
 COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
+    "sheet": "draw a prompt in several styles; prints the path of all of them as one picture",
     "replay": "draw a saved picture again, pixel for pixel",
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
@@ -44,24 +44,6 @@ COMMANDS = {
 }
 #: Settings that only a server has; the picture's own preset is an option of `generate`.
 SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset")
-#: Option of `generate` → field of Recipe.
-RECIPE_OPTIONS = {
-    "preset": ("NAME", "preset that fills what you leave out"),
-    "negative": ("TEXT", "what the picture must not show"),
-    "model": ("NAME", "model"),
-    "seed": ("N", "seed of the first picture; random when left out"),
-    "count": ("N", "how many pictures"),
-    "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
-    "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
-    "size": ("WxH", "width and height in pixels, such as 128x192"),
-    "steps": ("N", "denoising steps"),
-    "sampler": ("NAME", "sampler"),
-    "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
-    "sag_scale": ("X", "self-attention guidance; 0 = off"),
-    "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
-    "format": ("png|jpeg|webp", "file format"),
-}
-FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name, command in made.items():
         _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
+    _add_sheet(made["sheet"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
     made["read"].add_argument("path", metavar="IMAGE", type=Path, help="a PNG, JPEG, WebP or text file; - = piped")
     for name in ("generate", "replay"):
@@ -140,11 +123,14 @@ def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> 
             group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
+def _add_sheet(command: argparse.ArgumentParser) -> None:
+    add_recipe(command, left_out=("count", "index", "wildcard_order"))
+    command.add_argument("--all", action="store_true", help="every style; else those that the model has learned")
+    command.add_argument("--out", metavar="FILE", type=Path, help="put the sheet here, a .jpg; else into output_dir")
+
+
 def _add_generate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
-    for name, (metavar, text) in RECIPE_OPTIONS.items():
-        command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
-    command.add_argument("--style", dest="styles", metavar="NAME", action="append", help="a style (repeatable)")
+    add_recipe(command)
     command.add_argument("--dry-run", action="store_true", help="print what would be drawn, and draw nothing")
 
 
@@ -157,21 +143,6 @@ def _settings_of(options: argparse.Namespace) -> Settings:
     return settings
 
 
-def _recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
-    from fooocus_lite.plan import parse_wish
-
-    given = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
-    values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
-    values |= {FIELD_OF.get(name, name): value for name, value in given.items() if name != "size"}
-    if given["size"] is not None:
-        match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", given["size"])
-        if match is None:
-            raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
-        values |= {"width": match.group(1), "height": match.group(2)}
-    values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
-    return parse_wish({name: value for name, value in values.items() if value is not None}, library)
-
-
 def run_generate(options: argparse.Namespace) -> int:
     """`generate`."""
     from fooocus_lite.foreground import make_jobs
@@ -181,7 +152,7 @@ def run_generate(options: argparse.Namespace) -> int:
     settings = _quiet(options)
     library = load_library(settings)
     _complain(library)
-    jobs = make_jobs(_recipe_of(options, library), library)
+    jobs = make_jobs(recipe_of(options, library), library)
     if options.dry_run:
         for job in jobs:
             print(plan_text(job, as_json=options.json))
@@ -205,28 +176,27 @@ def _quiet(options: argparse.Namespace) -> Settings:
 
 
 def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: argparse.Namespace) -> int:
-    from fooocus_lite.events import Cancelled, Failed
-    from fooocus_lite.foreground import draw
-    from fooocus_lite.runner import LocalRunner
+    from fooocus_lite.commands.draw import draw_jobs
     from fooocus_lite.teller import Teller
 
-    for job in jobs:
-        library.check_available(job.plan.model.name)
-    folder = Path(os.path.abspath(options.out)) if options.out else settings.output_dir
-    runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
+    folder = Path(os.path.abspath(options.out)) if options.out else None
     teller = Teller(len(jobs), as_json=options.json, debug=options.debug)
-    try:
-        drawn = draw(jobs, runner, folder, by_day=options.out is None, a1111_text=settings.a1111_text)
-        for job, event in drawn:
-            teller.note(*job.notes)
-            teller.tell(job, event)
-            if isinstance(event, Failed | Cancelled):
-                break
-    except FooocusError as exc:
-        teller.complain(exc)
-    finally:
-        runner.close()
-    return 0 if teller.saved == len(jobs) else 1
+    return 0 if len(draw_jobs(jobs, library, settings, teller, folder)) == len(jobs) else 1
+
+
+def run_sheet(options: argparse.Namespace) -> int:
+    """`sheet`."""
+    from fooocus_lite.commands.draw import draw_sheet
+    from fooocus_lite.library import load_library
+    from fooocus_lite.teller import Teller
+
+    settings = _quiet(options)
+    library = load_library(settings)
+    wanted = options.styles or ("all" if options.all else "fitting")
+    teller = Teller(0, as_json=options.json, debug=options.debug, tells_paths=False)
+    said = draw_sheet(recipe_of(options, library), wanted, library, settings, teller, options.out)
+    print(json.dumps(said.to_dict(), ensure_ascii=False) if options.json else said.path)
+    return 0 if said.is_whole else 1
 
 
 def run_replay(options: argparse.Namespace) -> int:

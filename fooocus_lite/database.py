@@ -21,7 +21,6 @@ from fooocus_lite.errors import FooocusError
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 FLUSH_S = 1.0
 SCHEMA = """
 CREATE TABLE tasks (
@@ -49,6 +48,17 @@ CREATE TRIGGER count_moved AFTER UPDATE OF state ON tasks WHEN OLD.state <> NEW.
     UPDATE totals SET tasks = tasks + 1, work = work + NEW.work WHERE state = NEW.state;
 END;
 """
+#: What later versions added, oldest first: a file of version n is given those after the first n - 1.
+ADDED = (
+    """
+ALTER TABLE tasks ADD COLUMN label TEXT; -- what the picture is called on its contact sheet
+CREATE INDEX tasks_of_sheets ON tasks (batch_id, id) WHERE label IS NOT NULL;
+CREATE INDEX tasks_by_style ON tasks (json_extract(recipe, '$.styles[0]'), finished_at, id)
+    WHERE state = 'finished' AND image_path IS NOT NULL
+    AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
+""",
+)
+SCHEMA_VERSION = 1 + len(ADDED)
 
 
 class Transaction:
@@ -181,8 +191,9 @@ def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
             "Update this program, or choose another data folder with FOOOCUS_DATA_DIR.",
             code="conflict",
         )
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+    if version < SCHEMA_VERSION:
+        missing = (SCHEMA, *ADDED)[version:]
+        connection.executescript(f"BEGIN IMMEDIATE; {''.join(missing)} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
     connection.execute("SELECT 1 FROM tasks, events, speeds, totals LIMIT 0")
 
 

@@ -28,7 +28,8 @@ from fooocus_lite.recipe import ImageFormat
 __all__ = ["clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image", "thumbnail"]
 logger = logging.getLogger(__name__)
 
-THUMBNAIL_BYTES = 20_000
+#: Longest side in pixels of small copies → most bytes that they may have: for lists of pictures, and of styles.
+THUMBNAILS = {256: 20_000, 96: 4_000}
 _MAX_PIXELS = 64_000_000
 _MAX_EXIF_BYTES = 60_000  # a JPEG segment ends at 65,535
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE, _SOFTWARE = 0x8769, 0x9286, 0x927C, 0x0131
@@ -121,7 +122,7 @@ def find_saved(output_dir: Path, task_id: str, days: set[str]) -> ImageSaved | N
 
 
 def thumbnail(path: Path, folder: Path, side: int = 256) -> Path:
-    """A JPEG of at most 20 kB that fits ``side`` × ``side``, made on the first call and kept in ``folder``.
+    """A JPEG that fits ``side`` × ``side``, a key of `THUMBNAILS`; made on the first call and kept in ``folder``.
 
     Raises:
         NotFound: the picture was deleted or moved.
@@ -152,22 +153,23 @@ def _place_of(path: Path, stat: os.stat_result, folder: Path, side: int) -> Path
     return folder / key[:2] / f"{key}.jpg"
 
 
-def delete_picture(path: Path, thumbs: Path, side: int = 256) -> None:
-    """Delete a picture for good, and its small copy with it.
+def delete_picture(path: Path, thumbs: Path) -> None:
+    """Delete a picture for good, and its small copies with it.
 
     Raises:
         NotFound: it is gone already.
         DiskProblem: the system does not let us, for example because another program has it open.
     """
     try:
-        small = _place_of(path, path.stat(), thumbs, side)
+        copies = [_place_of(path, path.stat(), thumbs, side) for side in THUMBNAILS]
         path.unlink()
     except FileNotFoundError as exc:
         raise NotFound(f"The picture {path.name} is gone.", "It was moved or deleted.") from exc
     except OSError as exc:
         raise disk_problem(exc, path.parent, "FOOOCUS_OUTPUT_DIR") from exc
     with contextlib.suppress(OSError):  # nobody will see it again; it only takes room
-        small.unlink(missing_ok=True)
+        for small in copies:
+            small.unlink(missing_ok=True)
 
 
 def clear_parts(output_dir: Path) -> int:
@@ -182,20 +184,29 @@ def clear_parts(output_dir: Path) -> int:
     return removed
 
 
-def _shrink(path: Path, side: int) -> bytes:
+def open_small(path: Path, width: int, height: int) -> Image.Image:
+    """The picture's pixels as RGB, no larger than needed for ``width`` × ``height`` where its format allows that.
+
+    Raises:
+        FooocusError: it is gone, or cannot be decoded.
+    """
     try:
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as picture:
             if picture.width * picture.height > _MAX_PIXELS:
                 raise ValueError("too many pixels")
-            picture.draft("RGB", (side, side))
-            small = picture.convert("RGB")
+            picture.draft("RGB", (width, height))
+            return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise FooocusError(f"{path.name} is not a picture that can be shown.", code="unreadable_picture") from exc
+
+
+def _shrink(path: Path, side: int) -> bytes:
+    small = open_small(path, side, side)
     small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     while True:
         for quality in (82, 65, 45, 25):
             buffer = io.BytesIO()
             small.save(buffer, "JPEG", quality=quality)
-            if buffer.tell() <= THUMBNAIL_BYTES:
+            if buffer.tell() <= THUMBNAILS[side]:
                 return buffer.getvalue()
         small = small.resize((max(1, small.width * 3 // 4), max(1, small.height * 3 // 4)))

@@ -18,7 +18,7 @@ from fooocus_lite.errors import NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
+from fooocus_lite.tasks import COLUMNS, PastPicture, SheetHead, Task, task_of, to_json, work_of
 
 MAX_ATTEMPTS = 2
 MAX_PAGE = 500
@@ -39,8 +39,14 @@ class TaskQueue:
 
     # What a person does.
 
-    def submit(self, recipes: Sequence[Recipe], *, batch_id: str | None = None) -> list[str]:
+    def submit(
+        self, recipes: Sequence[Recipe], *, batch_id: str | None = None, labels: Sequence[str] | None = None
+    ) -> list[str]:
         """Put one task per recipe at the end of the line; no kill loses them once this returns.
+
+        Args:
+            batch_id: Of the batch that they join; the first one's id when left out.
+            labels: One per recipe makes the batch a contact sheet.
 
         Raises:
             DiskProblem: nothing was queued.
@@ -48,18 +54,22 @@ class TaskQueue:
         with self._database.write() as transaction:
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
-            for task_id, recipe in zip(ids, recipes, strict=True):
+            for task_id, recipe, label in zip(ids, recipes, labels or [None] * len(ids), strict=True):
                 transaction.execute(
-                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at) VALUES (?, ?, ?, ?, ?, ?)",
-                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time()),
+                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time(), label),
                 )
                 self._log.record(transaction, task_id, Queued())
         self.wake()
         return ids
 
     def retry(self, task_id: str) -> str:
-        """A new task from the same recipe; returns its id."""
-        return self.submit([self.get(task_id).recipe])[0]
+        """A new task from the same recipe, in its old one's place on a contact sheet; returns its id."""
+        old = self.get(task_id)
+        if old.label is None:
+            return self.submit([old.recipe])[0]
+        return self.submit([old.recipe], batch_id=old.batch_id, labels=[old.label])[0]
 
     def cancel(self, task_id: str) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.
@@ -300,6 +310,41 @@ class TaskQueue:
             where += " AND (finished_at, id) < (SELECT finished_at, id FROM tasks WHERE id = ?)"
             values.append(before)
         return self._select(f"WHERE {where} ORDER BY finished_at DESC, id DESC", values, limit)
+
+    def sheets(self, *, limit: int = 20, before: str | None = None) -> list[SheetHead]:
+        """Contact sheets, newest first; ``before`` is the id of one."""
+        rows = self._database.read(
+            "SELECT batch_id, count(DISTINCT label) AS cells,"
+            " count(DISTINCT CASE WHEN state = 'finished' THEN label END) AS finished"
+            " FROM tasks WHERE label IS NOT NULL AND batch_id < ? GROUP BY batch_id ORDER BY batch_id DESC LIMIT ?",
+            (before or "~", max(0, min(limit, MAX_PAGE))),
+        )
+        return [SheetHead(self.get(row["batch_id"]), row["cells"], row["finished"]) for row in rows]
+
+    def sheet(self, sheet_id: str) -> list[Task]:
+        """The newest task of every label on a contact sheet, in the order in which they were asked for.
+
+        Raises:
+            NotFound: no such sheet.
+        """
+        rows = self._database.read(
+            f"SELECT {COLUMNS} FROM tasks WHERE batch_id = ? AND label IS NOT NULL ORDER BY id", (sheet_id,)
+        )
+        newest = {row["label"]: task_of(row) for row in rows}  # a later one takes the place of the first
+        if not newest:
+            raise NotFound(f"There is no contact sheet '{sheet_id[:40]}'.", "`GET /v1/sheets` lists them.")
+        return list(newest.values())
+
+    def in_style(self, style: str, *, limit: int = 5) -> list[tuple[str, str]]:
+        """(task id, path) of the newest pictures that this style alone was chosen for."""
+        rows = self._database.read(  # word for word as in the index `tasks_by_style`
+            "SELECT id, image_path FROM tasks WHERE json_extract(recipe, '$.styles[0]') = ?"
+            " AND state = 'finished' AND image_path IS NOT NULL"
+            " AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0"
+            " ORDER BY finished_at DESC, id DESC LIMIT ?",
+            (style, limit),
+        )
+        return [(row["id"], row["image_path"]) for row in rows]
 
     def last_failure(self) -> Task | None:
         """The newest picture that was drawn or failed, if it failed."""

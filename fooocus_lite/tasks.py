@@ -14,13 +14,18 @@ from fooocus_lite.recipe import Recipe
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
+    "label",
 )  # fmt: skip
 COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture somebody asked for, with its settings frozen at the click."""
+    """One picture somebody asked for, with its settings frozen at the click.
+
+    Attributes:
+        label: What it is called on its contact sheet; ``None`` when it is on none. The sheet is the batch.
+    """
 
     id: str
     batch_id: str
@@ -37,11 +42,21 @@ class Task:
     facts: dict[str, Any] = field(default_factory=dict)
     cancel_requested: bool = False
     position: int | None = None
+    label: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fields of the recipe that say nothing are left out."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return values | {"recipe": self.recipe.set_fields()}
+
+
+@dataclass(frozen=True)
+class SheetHead:
+    """A contact sheet in a list: its first task, and how many of its ``cells`` are ``finished``."""
+
+    first: Task
+    cells: int
+    finished: int
 
 
 @dataclass(frozen=True)

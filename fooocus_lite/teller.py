@@ -26,9 +26,10 @@ def plan_text(job: Job, *, as_json: bool) -> str:
 class Teller:
     """Pictures to stdout, everything else to stderr; progress on one line, and only on a terminal."""
 
-    def __init__(self, pictures: int, *, as_json: bool, debug: bool) -> None:
+    def __init__(self, pictures: int, *, as_json: bool, debug: bool, tells_paths: bool = True) -> None:
         self.saved = 0
-        self._pictures = pictures
+        self.pictures = pictures
+        self._tells_paths = tells_paths
         self._as_json = as_json
         self._debug = debug
         self._noted: set[str] = set()
@@ -40,12 +41,14 @@ class Teller:
             case PromptReady():
                 self.note(*event.warnings)
             case Progress() if sys.stderr.isatty():
-                text = f"picture {self.saved + 1} of {self._pictures}, step {event.step} of {event.steps}"
+                text = f"picture {self.saved + 1} of {self.pictures}, step {event.step} of {event.steps}"
                 print(f"\r  {text:<60}", end="", file=sys.stderr)
                 self._has_bar = True
             case ImageSaved():
                 self._clear()
                 self.saved += 1
+                if not self._tells_paths:
+                    return
                 facts = {"path": event.path, "seed": job.plan.seed, "width": event.width, "height": event.height}
                 print(json.dumps(facts, ensure_ascii=False) if self._as_json else event.path, flush=True)
             case Failed():

@@ -24,20 +24,21 @@ from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
+from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web import schemas as s
+from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
 from fooocus_lite.web.guard import LOCAL_NAMES
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.reveal import reveal
+from fooocus_lite.web.sheets_api import add_sheet_routes
+from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.uploads import taken_in
 
-THUMBNAIL_SIDE = 256
-MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
-FOR_GOOD = {"Cache-Control": "private, max-age=31536000, immutable"}
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
@@ -75,6 +76,8 @@ def make_router(parts: Parts) -> APIRouter:
     _add_control(router, parts, live)
     _add_pictures(router, parts)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
+    add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
+    add_sheet_routes(router, parts.queue, parts.library)
     _add_read(router, parts)
     return router
 
@@ -213,9 +216,7 @@ def _add_files(router: APIRouter, parts: Parts) -> None:
     )
     def thumbnail(task_id: str) -> FileResponse:
         """A JPEG of at most 20 KB."""
-        path = images.thumbnail(
-            _picture_path(parts.queue.get(task_id)), parts.settings.data_dir / "thumbs", THUMBNAIL_SIDE
-        )
+        path = images.thumbnail(_picture_path(parts.queue.get(task_id)), parts.settings.data_dir / "thumbs")
         return FileResponse(path, media_type="image/jpeg", headers=FOR_GOOD)
 
 
@@ -287,6 +288,13 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
         there = [s.picture_out(task) for task in found if task.image_path and Path(task.image_path).is_file()]
         return s.PictureList(pictures=there, next=found[-1].id if len(found) == limit else None)
 
+    @router.get("/pictures/{task_id}", tags=["pictures"], summary="A picture", responses=s.problems(404, 409, 422))
+    def picture(task_id: str) -> s.PictureOut:
+        """As in the list, wherever in it."""
+        found = parts.queue.get(task_id)
+        _picture_path(found)
+        return s.picture_out(found)
+
     @router.delete(
         "/pictures/{task_id}",
         tags=["pictures"],
@@ -301,7 +309,7 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
             raise FooocusError(
                 "The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict"
             )
-        images.delete_picture(path, parts.settings.data_dir / "thumbs", THUMBNAIL_SIDE)
+        images.delete_picture(path, parts.settings.data_dir / "thumbs")
         return Response(status_code=204)
 
     @router.post(

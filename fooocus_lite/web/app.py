@@ -234,7 +234,8 @@ def _as_our_error(exc: RequestValidationError, path: str, library: Callable[[], 
             parse_wish(recipe, library())
         except FooocusError as ours:
             return ours
-    field = str(place[-1])[:60].encode("utf-8", "replace").decode() if place else "value"
+    names = [part for part in place if isinstance(part, str)]  # of a list's entry, the list
+    field = names[-1][:60].encode("utf-8", "replace").decode() if names else "value"
     if first["type"] == "extra_forbidden":
         return UnknownName(f"There is no field {field!r}.", "See /openapi.json for those there are.", field=field)
     if first["type"] == "missing" and field != "body":

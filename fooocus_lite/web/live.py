@@ -156,6 +156,7 @@ def _row(task: Task, index: int, of: int) -> QueueRow:
         width=recipe.width or 1,
         height=recipe.height or 1,
         seed=recipe.seed if recipe.seed is not None and recipe.seed <= MAX_SEED else None,
+        label=task.label,
         cancelling=task.cancel_requested,
         error=Problem(**task.error) if task.error else None,
     )

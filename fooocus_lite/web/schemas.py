@@ -139,6 +139,7 @@ class QueueRow(BaseModel):
     width: int
     height: int
     seed: int | None
+    label: str | None = Field(default=None, description="Its style on a contact sheet, which is its batch.")
     cancelling: bool = False
     error: Problem | None = None
 

@@ -27,6 +27,8 @@ HEAD = """
 <link rel="icon" href="/ui/favicon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="/ui/base.css">
 <link rel="stylesheet" href="/ui/parts.css">
+<link rel="stylesheet" href="/ui/styles.css">
+<link rel="stylesheet" href="/ui/contact.css">
 <link rel="stylesheet" href="/ui/layout.css">
 <script>
   {

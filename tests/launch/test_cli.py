@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite import cli
-from fooocus_lite.cli import COMMANDS, RECIPE_OPTIONS, main
+from fooocus_lite.cli import COMMANDS, main
+from fooocus_lite.commands.recipe_options import FIELD_OF, RECIPE_OPTIONS
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import SETTINGS
 from tests import fooocus_like
@@ -53,7 +53,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 
 def test_every_option_of_generate_is_a_field_of_the_recipe() -> None:
-    fields = {cli.FIELD_OF.get(name, name) for name in RECIPE_OPTIONS} - {"size"}
+    fields = {FIELD_OF.get(name, name) for name in RECIPE_OPTIONS} - {"size"}
     assert fields | {"width", "height", "styles", "prompt"} == set(Recipe.model_fields)
 
 

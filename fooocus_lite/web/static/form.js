@@ -16,6 +16,7 @@ const RECIPE_FIELDS = [
 ];
 let names = [];
 let pending = {}; // values on their way into the widgets
+let isOffered = true; // whether the widgets offer what the menu has now
 let saving = 0;
 
 const asDraft = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
@@ -93,7 +94,20 @@ export function fill(fields) {
 export function filled(values) {
   const draft = { ...asDraft(values), ...pending };
   pending = {};
-  return asUpdates(withShape(draft));
+  const updates = asUpdates(withShape(draft));
+  if (isOffered) return updates;
+  isOffered = true;
+  return updates.map((value, at) => withChoices(names[at], value, state.menu));
+}
+
+/** What can be chosen is another: ask for it, offer it in the widgets, and put in what `fieldsFor` says of it. */
+export async function refreshMenu(fieldsFor = () => ({})) {
+  const menu = await call("GET", "/v1/menu");
+  const draft = { ...state.draft, ...fieldsFor(menu) };
+  forget(draft, menu);
+  isOffered = false;
+  change({ menu });
+  fill({ ...fieldsFor(menu), styles: draft.styles, preset: draft.preset });
 }
 
 /** The values of a preset, its own prompt only if it has one. */
@@ -163,7 +177,7 @@ export async function generate(values) {
   try {
     const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
     remember(draft.prompt);
-    change({ selected: null });
+    change({ selected: null, sheet: null });
     if (place) say(queuedWords(ids.length, place));
   } catch (error) {
     refuse(error);
@@ -177,7 +191,8 @@ function queuedWords(count, place) {
   return state.secondsLeft ? `${what} · about ${duration(state.secondsLeft)}` : what;
 }
 
-function refuse(error) {
+/** Say why not, where the field is that it is about. */
+export function refuse(error) {
   const field = error.field && document.getElementById(`fl-${error.field}`);
   if (!field) { showProblem(error); return; }
   markBad(field);

@@ -1,5 +1,6 @@
 // The keyboard: Ctrl+Enter, Esc, Alt+S, ↑ in an empty prompt, ← → Del for pictures.
 
+import { backToSheet, closeSheet, isSheetBehind, isSheetShown } from "./contact.js";
 import { lastPrompt } from "./form.js";
 import { skip, stop } from "./header.js";
 import { isGalleryOpen, removePicture, setGallery } from "./pictures.js";
@@ -11,10 +12,12 @@ const isTyping = (node) => node.matches?.("input, textarea, select, [contentedit
 const isMenuOpen = (node) => node.getAttribute?.("aria-expanded") === "true" && node.getAttribute("role") === "combobox";
 
 function escape(event) {
-  if (isMenuOpen(event.target)) return undefined;
+  if (isMenuOpen(event.target) || event.target.closest?.("form")) return undefined;
   if (isZoomed()) return zoom();
   if (document.documentElement.dataset.sheet) return setSheet("");
   if (isGalleryOpen()) return setGallery(false);
+  if (isSheetShown()) return closeSheet();
+  if (isSheetBehind()) return backToSheet();
   return skip();
 }
 
@@ -28,7 +31,7 @@ function pressed(event) {
     stop();
   } else if (key === "Escape") escape(event);
   else if (key === "ArrowUp" && target.matches?.("#fl-prompt textarea") && target.value === "") lastPrompt();
-  else if (isTyping(target) || event.ctrlKey || event.altKey || event.metaKey || target.closest?.('[role="tablist"]')) return;
+  else if (isTyping(target) || event.ctrlKey || event.altKey || event.metaKey || target.closest?.('[role="tablist"], [data-roving]')) return;
   else if (key === "ArrowLeft") step(-1);
   else if (key === "ArrowRight") step(1);
   else if (key === "Delete" && shown()) removePicture(shown());

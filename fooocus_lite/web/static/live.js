@@ -9,11 +9,17 @@ const ROWS = 100; // of the line that a page lists; what is beyond is a number
 const SEEN = "fl.seen-failure"; // id of the failed task whose notice a person has answered
 let isCut = false; // whether the line is longer than the rows that are here
 const endings = new Set(); // called with (task, details)
+const starts = new Set(); // called when the line came whole
 let failed = null; // the failed task that this page told of last
 
 /** Be told when a picture is finished, failed or cancelled. */
 export function onEnd(listener) {
   endings.add(listener);
+}
+
+/** Be told when the line came whole: what ended before that was not told one by one. */
+export function onNewLine(listener) {
+  starts.add(listener);
 }
 
 function tellEnd(task, details) {
@@ -32,6 +38,7 @@ const receive = {
     });
     isCut = waitingIn(rows) < now.waiting;
     loadNewPictures();
+    for (const listener of starts) listener();
     if (failure && ![failed?.id, recall(SEEN)].includes(failure.task.id)) tellEnd(failure.task, failure.details);
   },
   line({ rows, ...now }) {
@@ -41,6 +48,7 @@ const receive = {
     if (state.preview && !lives.has(state.preview.id)) patch.preview = null;
     isCut = waitingIn(rows) < now.waiting;
     change(patch);
+    for (const listener of starts) listener();
   },
   task({ task, picture, details, ...now }) {
     const patch = numbers(now);

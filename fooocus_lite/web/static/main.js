@@ -1,5 +1,6 @@
 // Everything that lives on the page, started once. The forms are Gradio's; see web/ui.py.
 
+import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
 import { followSeed, showFailure } from "./form.js";
 import { showFrame } from "./header.js";
@@ -35,5 +36,6 @@ showFrame();
 showStage();
 showQueue().then(showPictures);
 showStyles();
+showContact();
 showDone();
 keepTab();

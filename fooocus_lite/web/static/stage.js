@@ -174,7 +174,7 @@ function draw() {
   else showEmpty();
   if (preview || picture) parts.empty.hidden = true;
   parts.actions.hidden = !picture;
-  parts.live.hidden = !(now && shown());
+  parts.live.hidden = !(now && shown()) || Boolean(state.sheet); // then one goes back to the sheet
   parts.stage.dataset.state = now ? "drawing" : "still";
   parts.toggle.setAttribute("aria-pressed", String(state.details));
   drawStrip(now, picture);

@@ -18,6 +18,9 @@ export const state = {
   menu: null,
   draft: null, // the form's values, by field name
   details: recall("fl.details") === "1",
+  sheet: null, // the contact sheet that is open, as /v1/sheets gives it
+  visit: null, // a picture of it that is looked at and may be on no page of `pictures` that is here
+  stylePictures: {}, // version of each style's small picture, by name
 };
 
 /** Pictures that were deleted here but can still be had back; no page of the gallery brings them in. */
@@ -46,4 +49,4 @@ export function onChange(view) {
 }
 
 export const running = () => state.rows.find((row) => row.state === "running") || null;
-export const shown = () => state.pictures.find((picture) => picture.id === state.selected) || null;
+export const shown = () => state.pictures.find((picture) => picture.id === state.selected) || (state.visit?.id === state.selected ? state.visit : null);

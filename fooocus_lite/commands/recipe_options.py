@@ -1,0 +1,63 @@
+"""The fields of a recipe as options of `generate` and `sheet`. Light: every command's help comes through here."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+from fooocus_lite.errors import BadValue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fooocus_lite.library import Library
+    from fooocus_lite.recipe import Recipe
+
+#: Option of `generate` → field of Recipe.
+RECIPE_OPTIONS = {
+    "preset": ("NAME", "preset that fills what you leave out"),
+    "negative": ("TEXT", "what the picture must not show"),
+    "model": ("NAME", "model"),
+    "seed": ("N", "seed of the first picture; random when left out"),
+    "count": ("N", "how many pictures"),
+    "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
+    "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
+    "size": ("WxH", "width and height in pixels, such as 128x192"),
+    "steps": ("N", "denoising steps"),
+    "sampler": ("NAME", "sampler"),
+    "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
+    "sag_scale": ("X", "self-attention guidance; 0 = off"),
+    "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
+    "format": ("png|jpeg|webp", "file format"),
+}
+FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
+
+
+def add_recipe(command: argparse.ArgumentParser, left_out: Sequence[str] = ()) -> None:
+    """Let ``command`` take a prompt and the fields of a recipe, without those ``left_out``."""
+    command.add_argument("prompt", metavar="PROMPT", help="what the picture shows")
+    for name, (metavar, text) in RECIPE_OPTIONS.items():
+        if name not in left_out:
+            command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
+    command.add_argument("--style", dest="styles", metavar="NAME", action="append", help="a style (repeatable)")
+
+
+def recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
+    """What was asked for.
+
+    Raises:
+        BadValue, UnknownName: a field that cannot be so.
+    """
+    from fooocus_lite.plan import parse_wish
+
+    given = {name: getattr(options, f"recipe_{name}", None) for name in RECIPE_OPTIONS}
+    values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
+    values |= {FIELD_OF.get(name, name): value for name, value in given.items() if name != "size"}
+    if given["size"] is not None:
+        match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", given["size"])
+        if match is None:
+            raise BadValue(f"size cannot be '{given['size'][:40]}'.", "Write it as 128x192.", field="size")
+        values |= {"width": match.group(1), "height": match.group(2)}
+    values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
+    return parse_wish({name: value for name, value in values.items() if value is not None}, library)

@@ -1,0 +1,159 @@
+"""A contact sheet as one picture: every cell with its name under it, the prompt above all."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.images import open_small
+from fooocus_lite.recipe import Recipe
+
+#: Longest side of a cell in pixels: larger pictures are made smaller, smaller ones are enlarged.
+LEAST_SIDE, MOST_SIDE = 192, 512
+MAX_PIXELS = 16_000_000  # of all cells together: many styles make small cells
+WIDE = 1.6  # width ÷ height that a sheet comes near to
+EMPTY_COSTS = 0.5  # a last row that is empty counts as much as a sheet this much too wide (natural logarithm)
+GROUND, HOLE, BRIGHT, DIM = "#151517", "#232327", "#ededf0", "#a5a5b0"
+_ROUND_IN = 4  # corners are drawn this much larger, then made smaller, so that they are smooth
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What stands in a cell: the picture at ``path``, or while there is none the ``words`` that say why."""
+
+    label: str
+    path: Path | None
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where everything lies, in pixels."""
+
+    columns: int
+    rows: int
+    width: int  # of a cell's picture
+    height: int
+    gap: int
+    small: int  # size of the labels' letters
+    large: int  # size of the title's
+
+    @property
+    def head(self) -> int:
+        return 2 * self.gap + self.large + self.small + self.gap // 2
+
+    @property
+    def line(self) -> int:
+        """From the upper edge of a picture to that of the one below it."""
+        return self.height + self.gap // 2 + self.small + self.gap
+
+    @property
+    def size(self) -> tuple[int, int]:
+        across = self.columns * (self.width + self.gap) + self.gap
+        return across, self.head + self.rows * self.line + self.gap // 2
+
+    def place(self, index: int) -> tuple[int, int]:
+        row, column = divmod(index, self.columns)
+        return self.gap + column * (self.width + self.gap), self.head + row * self.line
+
+
+def compose_sheet(recipe: Recipe, tiles: Sequence[Tile], *, model: str) -> Image.Image:
+    """The sheet as RGB.
+
+    Args:
+        recipe: Of any of its pictures: the prompt is the title; one of another shape is fitted in.
+        tiles: At least one, in reading order.
+        model: What drew it, for the line under the title.
+    """
+    title = recipe.prompt.strip() or "No words"
+    note = f"seed {recipe.seed} · {model} · {len(tiles)} {'style' if len(tiles) == 1 else 'styles'}"
+    grid = make_grid(len(tiles), recipe.width or LEAST_SIDE, recipe.height or LEAST_SIDE)
+    sheet = Image.new("RGB", grid.size, GROUND)
+    pen = ImageDraw.Draw(sheet)
+    room = grid.size[0] - 2 * grid.gap
+    _write(pen, (grid.gap, grid.gap), title, grid.large, BRIGHT, room)
+    _write(pen, (grid.gap, grid.gap + grid.large + grid.gap // 2), note, grid.small, DIM, room)
+    corners = _corners(grid.width, grid.height, max(4, grid.gap // 2))
+    for index, tile in enumerate(tiles):
+        x, y = grid.place(index)
+        sheet.paste(_tile_picture(tile, grid), (x, y), corners)
+        _write(pen, (x, y + grid.height + grid.gap // 4), tile.label, grid.small, BRIGHT, grid.width)
+    return sheet
+
+
+def encode_sheet(sheet: Image.Image) -> bytes:
+    """The file: a JPEG, which takes a tenth of what a PNG would."""
+    buffer = io.BytesIO()
+    sheet.save(buffer, "JPEG", quality=90, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
+def make_grid(count: int, width: int, height: int) -> _Grid:
+    """The arrangement of ``count`` pictures that comes nearest to a wide page without a gap at its end."""
+    longest = max(width, height)
+    side = min(MOST_SIDE, max(LEAST_SIDE, longest))
+    side = min(side, math.isqrt(int(MAX_PIXELS / count * longest * longest / (width * height))))
+    across, down = max(1, side * width // longest), max(1, side * height // longest)
+    gap = max(8, across // 12)
+    small = max(11, across // 13)
+    grids = [
+        _Grid(columns, math.ceil(count / columns), across, down, gap, small, small * 8 // 5)
+        for columns in range(1, count + 1)
+    ]
+    return min(grids, key=lambda grid: _awkwardness(grid, count))
+
+
+def _awkwardness(grid: _Grid, count: int) -> float:
+    wide, high = grid.size
+    cells = grid.columns * grid.rows
+    return abs(math.log(wide / high / WIDE)) + EMPTY_COSTS * (cells - count) / grid.columns
+
+
+def _tile_picture(tile: Tile, grid: _Grid) -> Image.Image:
+    size = (grid.width, grid.height)
+    ground = Image.new("RGB", size, HOLE)
+    words = tile.words
+    if tile.path is not None:
+        try:
+            picture = open_small(tile.path, *size)
+        except FooocusError:
+            words = "cannot be shown"
+        else:
+            scale = min(grid.width / picture.width, grid.height / picture.height)
+            fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            picture = picture.resize(fitted, Image.Resampling.LANCZOS, reducing_gap=2.0)
+            ground.paste(picture, ((grid.width - fitted[0]) // 2, (grid.height - fitted[1]) // 2))
+            return ground
+    pen = ImageDraw.Draw(ground)
+    _write(pen, (grid.width // 2, grid.height // 2), words, grid.small, DIM, grid.width - grid.gap, anchor="mm")
+    return ground
+
+
+def _corners(width: int, height: int, radius: int) -> Image.Image:
+    mask = Image.new("L", (width * _ROUND_IN, height * _ROUND_IN), 0)
+    box = (0, 0, mask.width - 1, mask.height - 1)
+    ImageDraw.Draw(mask).rounded_rectangle(box, radius * _ROUND_IN, fill=255)
+    return mask.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _write(
+    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, room: int, **options: Any
+) -> None:
+    font = ImageFont.load_default(size)
+    pen.text(at, cut_to(text, room, font.getlength), fill=colour, font=font, **options)
+
+
+def cut_to(text: str, room: float, length_of: Any) -> str:
+    """``text`` on one line, with … where it is longer than ``room``."""
+    line = " ".join(text.split())[:1000]
+    if length_of(line) <= room:
+        return line
+    kept = next((end for end in range(len(line), 0, -1) if length_of(line[:end].rstrip() + "…") <= room), 0)
+    return line[:kept].rstrip() + "…"

@@ -1,0 +1,77 @@
+// A small form for a style of one's own, where the list begins.
+
+import { call } from "./api.js";
+import { button, h } from "./dom.js";
+
+const pathOf = (name) => `/v1/styles/${encodeURIComponent(name)}`;
+
+function field(label, input) {
+  return h("label", { className: "fl-field" }, h("span", { textContent: label }), input);
+}
+
+function makeFields(words) {
+  return {
+    name: h("input", { type: "text", value: words.name, maxLength: 60, autocomplete: "off", required: true }),
+    prompt: h("textarea", { rows: 3, value: words.prompt, placeholder: "{prompt} in dense morning fog" }),
+    negative_prompt: h("textarea", { rows: 2, value: words.negative_prompt, placeholder: "What it must not show" }),
+  };
+}
+
+/** The one sentence that the program says, beside the field that it is about. */
+function complain(form, fields, error) {
+  for (const input of Object.values(fields)) input.removeAttribute("aria-invalid");
+  fields[error.field]?.setAttribute("aria-invalid", "true");
+  form.querySelector(".fl-complaint").textContent = `${error.problem} ${error.hint || ""}`.trim();
+  fields[error.field]?.focus();
+}
+
+/**
+ * Open it in `place`, for a new style or one of the menu's rows. A shipped one is not changed: yours takes its place.
+ * `done(saved, old)` is told the names, null where there is none: `saved` is null after a deletion.
+ */
+export async function openStyleForm(place, style, done) {
+  let words = { name: "", prompt: "", negative_prompt: "" };
+  const isOwn = style?.source === "own";
+  try { if (style) words = await call("GET", pathOf(style.name)); } catch { /* it was deleted meanwhile: begin a new one */ }
+  const before = document.activeElement;
+  const fields = makeFields(words);
+  const close = () => { place.replaceChildren(); before?.focus?.(); };
+  const actions = h("div", { className: "actions" });
+  const form = h("form", { noValidate: true },
+    h("h3", { textContent: style ? (isOwn ? "Edit your style" : `Make your own of ${style.name}`) : "New style" }),
+    field("Name", fields.name),
+    field("Style prompt: {prompt} is where your words go", fields.prompt),
+    field("Negative prompt", fields.negative_prompt),
+    style && !isOwn ? h("p", { className: "fl-note", textContent: "Under this name yours takes the place of the one that is there; deleting yours brings it back." }) : null,
+    h("p", { className: "fl-complaint", role: "alert" }), actions);
+  const attempt = async (action) => {
+    try { await action(); } catch (error) { complain(form, fields, error); }
+  };
+  const save = () => attempt(async () => {
+    const body = Object.fromEntries(Object.entries(fields).map(([name, input]) => [name, input.value]));
+    const isNew = !style || (!isOwn && body.name.trim().toLowerCase() !== style.name.toLowerCase());
+    const saved = isNew ? await call("POST", "/v1/styles", body) : await call("PUT", pathOf(style.name), body);
+    place.replaceChildren();
+    await done(saved.name, style?.name ?? null);
+  });
+  const remove = () => attempt(async () => {
+    await call("DELETE", pathOf(style.name));
+    place.replaceChildren();
+    await done(null, style.name);
+  });
+  const offer = () => actions.replaceChildren(
+    button("Save style", { kind: "small main", type: "submit" }),
+    button("Cancel", { kind: "small bare", onclick: close }),
+    ...(isOwn ? [button("Delete…", { icon: "trash", kind: "small bare", onclick: ask })] : []));
+  const ask = () => {
+    const keepIt = button("Keep it", { kind: "small", onclick: () => { offer(); fields.name.focus(); } });
+    actions.replaceChildren(h("span", { textContent: "Delete it for good?" }), button("Delete", { kind: "small danger", onclick: remove }), keepIt);
+    keepIt.focus();
+  };
+  form.addEventListener("submit", (event) => { event.preventDefault(); save(); });
+  form.addEventListener("keydown", (event) => { if (event.key === "Escape") { event.stopPropagation(); close(); } });
+  offer();
+  place.replaceChildren(form);
+  form.scrollIntoView({ block: "nearest" });
+  (style ? fields.prompt : fields.name).focus();
+}
