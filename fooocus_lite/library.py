@@ -35,7 +35,7 @@ from fooocus_lite.prompt_files import (
 )
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import FAMILIES, find_sampler
+from fooocus_lite.registry import find_sampler
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import Style, read_styles
 
@@ -232,9 +232,8 @@ class Library:
         preset = self.preset_for(recipe)
         wanted = recipe if preset is None else recipe.over(preset.recipe)
         entry = self._first_model() if wanted.model is None else self._model_of(wanted.model, preset)
-        family = Recipe(styles=(), **FAMILIES[entry.family].defaults)
         names = {"model": entry.name, "preset": recipe.preset if preset is None else preset.name}
-        return wanted.over(entry.defaults).over(family).model_copy(update=names)
+        return wanted.over(entry.values).model_copy(update=names)
 
     def _model_of(self, name: str, preset: Preset | None) -> CatalogEntry:
         try:

@@ -69,6 +69,7 @@ def _model_row(entry: CatalogEntry) -> dict[str, Any]:
         "sizes": sizes,
         "style_categories": list(entry.style_categories),
         "defaults": _own_fields(entry.defaults),
+        "values": entry.values.set_fields(),
     }
 
 
