@@ -132,6 +132,10 @@ class Dispatcher:
         """About how long a resolved recipe takes on this machine; None before anything was measured."""
         return self._store.speeds.picture_seconds(recipe)
 
+    def bytes_per_picture(self, recipe: Recipe) -> int | None:
+        """The most memory a picture like this resolved recipe took on this machine; None before one was measured."""
+        return self._store.speeds.picture_bytes(recipe)
+
     def seconds_left(self) -> float | None:
         """About how long the waiting line takes; None before anything was measured."""
         seconds = self._store.speeds.work_seconds(self._queue.waiting_work())
@@ -207,7 +211,7 @@ class Dispatcher:
             match event:
                 case ImageReady():
                     image = event
-                    self._measure(lane, job, time.monotonic() - begun)
+                    self._measure(lane, job, time.monotonic() - begun, event.facts.get("peak_memory_bytes"))
                 case Finished() if image is not None:
                     self._room_to_save.acquire()
                     self._saver.submit(self._save, job, image, event)
@@ -220,12 +224,12 @@ class Dispatcher:
                 case _:
                     self._note(task, event)
 
-    def _measure(self, lane: _Lane, job: _Job, seconds: float) -> None:
+    def _measure(self, lane: _Lane, job: _Job, seconds: float, peak_bytes: int | None) -> None:
         if job.plan.model.name not in lane.warm:  # the first one loads the model
             lane.warm.add(job.plan.model.name)
             return
         try:
-            self._store.speeds.record(job.recipe, seconds)
+            self._store.speeds.record(job.recipe, seconds, peak_bytes)
         except FooocusError as exc:
             self._report(exc)
 

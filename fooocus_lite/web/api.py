@@ -115,7 +115,10 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             names = library.filled(recipe).styles or ()
             written["styles"] = tuple(library.find_style(name).name for name in names)
         decided = full[0].model_copy(update=written)
-        return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
+        peak = parts.dispatcher.bytes_per_picture(full[0])
+        return s.PlanOut(
+            recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings
+        )
 
 
 def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +62,30 @@ def test_a_preset_from_saving_to_deleting(server: Server) -> None:
     assert (status, changed["recipe"]) == (200, {"steps": 8})
     assert tell(server, "DELETE", "/v1/presets/wide-and-calm") == (204, None)
     assert "wide-and-calm" not in [row["name"] for row in server.get("/v1/menu")[1]["presets"]]
+
+
+def test_a_preset_that_cannot_be_used_says_why(server: Server) -> None:
+    folder = server.data / "presets"
+    folder.mkdir(exist_ok=True)
+    url = "https://x.test/far.safetensors"
+    far = {"default_model": "far.safetensors", "checkpoint_downloads": {"far.safetensors": url}}
+    (folder / "far.json").write_text(json.dumps(far))
+    rows = {row["name"]: row for row in server.get("/v1/menu")[1]["presets"]}
+    assert rows["far"]["values"] is None
+    said = "The preset far needs the model far.safetensors, which is not here."
+    assert rows["far"]["problem"] == f"{said} It can be had at {url}."
+    assert [(need["file"], need["available"], need["url"]) for need in rows["far"]["needs"]] == [
+        ("far.safetensors", False, url)
+    ]
+    assert rows["starter"]["problem"] == "" and rows["starter"]["values"]["steps"] == 20
+
+
+def test_a_model_says_what_it_draws_with_by_itself(server: Server) -> None:
+    before = server.get("/v1/menu")[1]["models"][0]["values"]
+    tell(server, "PUT", "/v1/default-preset", {"preset": "starter-wide"})
+    (model,) = server.get("/v1/menu")[1]["models"]
+    assert model["values"] == before
+    assert {"steps": 20, "width": 128, "styles": [], "clip_skip": 2}.items() <= before.items()
 
 
 def test_favourites_and_default(server: Server) -> None:

@@ -1,7 +1,7 @@
 // The form: what Gradio's widgets hold, as a Recipe. Gradio calls the exported functions with all values.
 
 import { call } from "./api.js";
-import { ordinal, duration } from "./dom.js";
+import { duration, memory, ordinal } from "./dom.js";
 import { hideChanged } from "./changes.js";
 import { keep, recall } from "./memory.js";
 import { clear, markBad, showProblem } from "./notice.js";
@@ -169,7 +169,7 @@ export function toRecipe(draft) {
 export async function generate(values) {
   const draft = draftOf(values);
   clear("form");
-  clear("offer");
+  for (const key of ["offer", "taken", "preset"]) clear(key);
   hideChanged();
   setSheet("");
   const place = isBusy() ? state.waiting + 1 : 0;
@@ -231,10 +231,10 @@ async function estimate(draft) {
 /** What the present settings will take, in words. */
 export function estimateWords({ estimate: plan }) {
   if (!plan) return "";
-  const parts = [`${plan.recipe.steps} steps`];
   const each = plan.seconds_per_picture;
-  if (each) parts.push(plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`);
-  return parts.join(" · ");
+  if (!each) return `${plan.recipe.steps} steps`;
+  const time = plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`;
+  return plan.bytes_per_picture ? `${time} · ${memory(plan.bytes_per_picture)}` : time;
 }
 
 function remember(prompt) {

@@ -17,15 +17,23 @@ function valuesOf({ recipe, values }) {
   return known(filled);
 }
 
-/** Gradio calls this when another preset was chosen, with all values. */
+let last = { asked: "", answer: null };
+
+/** Gradio calls this when another preset was chosen, with all values; for one choice often twice. */
 export function presetChosen(values) {
+  const asked = JSON.stringify(values);
+  if (asked !== last.asked) last = { asked, answer: choose(values) };
+  return last.answer;
+}
+
+function choose(values) {
   const draft = draftOf(values);
   const preset = presetRow(draft.preset);
   if (!preset) return values;
   const former = state.chosenPreset;
   const after = preset.values ? { ...draft, ...valuesOf(preset), preset: preset.name } : draft;
   const found = differences(draft, after);
-  const undo = () => { clear("preset"); fill({ ...formerValues(draft, found), preset: former }); };
+  const undo = () => { last.asked = ""; clear("preset"); fill({ ...formerValues(draft, found), preset: former }); };
   if (preset.values) showChanged(found, undo);
   tellNeeds(preset, former === preset.name ? null : undo);
   return widgets(after);

@@ -1,7 +1,7 @@
 // Settings from elsewhere: a picture dropped, pasted or picked, and text that another program wrote.
 
 import { Problem, send } from "./api.js";
-import { changeWords } from "./changes.js";
+import { showChanged } from "./changes.js";
 import { h } from "./dom.js";
 import { say } from "./form.js";
 import { clear, showNote, showProblem } from "./notice.js";
@@ -11,8 +11,9 @@ import { takeSettings } from "./taking.js";
 
 const MAX_FILE_BYTES = 64_000_000; // as fooocus_lite.metadata.MAX_FILE_BYTES: what the server would refuse is not sent
 const MAX_FILES = 20; // looked into at once
-const LINES = 2; // notes that are shown at once; the others fold away
-const PROGRAMS = { fooocus_lite: "Fooocus Lite", fooocus: "Fooocus", a1111: "A1111 or a program that writes alike", comfyui: "ComfyUI", invokeai: "InvokeAI" };
+const LINES = 3; // notes that are shown at once; the others fold away
+const PROGRAMS = { fooocus_lite: "Fooocus Lite", fooocus: "Fooocus", a1111: "A1111", comfyui: "ComfyUI", invokeai: "InvokeAI" };
+const WHOLE_TEXT = "Paste it whole, from the prompt to the line that begins with Steps; or a JSON object.";
 const PASTED = "A picture that was copied has often lost its settings on the way: drop the file itself.";
 const KEY = "taken";
 const root = document.documentElement;
@@ -48,25 +49,24 @@ async function takeFiles(files, { isPasted = false } = {}) {
   const [first] = refused;
   if (isPasted) first.hint = PASTED;
   if (refused.length > 1) {
-    const problem = `None of the ${files.length} files has settings that can be read.`;
+    const problem = `None of these ${refused.length} files has settings that can be read.`;
     showProblem({ problem, hint: first.hint, details: refused.map((one) => one.problem).join("\n") }, { key: KEY });
   } else showProblem(first, { key: KEY });
 }
 
 /** Use a text, as A1111, Civitai and others write it, or JSON. Rejects with a Problem. */
 export async function readText(text, before = state.draft) {
-  const name = "The text";
-  const read = await readFile(new Blob([text]), name);
-  tell(read, "what was pasted", before);
+  const read = await readFile(new Blob([text]), "The text").catch((error) => { throw Object.assign(error, { hint: WHOLE_TEXT }); });
+  tell(read, "the text", before);
 }
 
-/** Fill the form and say whose settings these are, what changed, and what is otherwise here. */
+/** Fill the form and say what changed, whose settings these are, and what is otherwise here. */
 function tell({ scheme, recipe, warnings }, name, before, first = "") {
   const { found, notes, undo } = takeSettings(recipe, before);
-  const changed = found.length ? `Changed: ${changeWords(found)}.` : "Everything was so already.";
   const told = [...warnings, ...notes];
-  showNote(`Settings of ${name}, written by ${PROGRAMS[scheme] || scheme}`, {
-    key: KEY, shape: told.length ? "warn" : "reuse", lines: [first, changed, ...told.slice(0, LINES)].filter(Boolean), more: told.slice(LINES), undo: found.length ? undo : null,
+  showChanged(found, () => { clear(KEY); undo(); });
+  showNote(`Settings of ${name}, as ${PROGRAMS[scheme] || scheme} writes them`, {
+    key: KEY, shape: told.length ? "warn" : "reuse", lines: [first, ...told.slice(0, LINES)].filter(Boolean), more: told.slice(LINES), seconds: told.length ? 0 : 8,
   });
 }
 

@@ -10,10 +10,11 @@ const UNSAID = { negative_prompt: "", styles: [], index: 0, wildcard_order: "ran
 
 /** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
 function usable({ seed, preset, model, count, ...rest }) {
-  const fields = { ...UNSAID, ...rest };
+  const said = Object.entries(rest).filter(([, value]) => value !== null);
+  const fields = { ...UNSAID, ...Object.fromEntries(said) };
   const notes = [];
   const { models, presets } = state.menu;
-  if (seed === undefined) fields.random_seed = true;
+  if (seed === undefined || seed === null) fields.random_seed = true;
   else Object.assign(fields, { seed: String(seed), random_seed: false });
   if (presets.some((row) => row.name === preset)) fields.preset = preset;
   if (models.some((row) => row.name === model && row.available)) fields.model = model;
