@@ -131,7 +131,10 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_bytes(device: torch.device) -> int | None:
-    """The most memory used since `reset_peak_memory`: on the device; on a CPU by this process (off Linux, in its life)."""
+    """The most memory used since `reset_peak_memory`: on the device, or on a CPU by this process.
+
+    Off Linux a process's peak cannot be reset: there it is that of its life.
+    """
     if device.type in ("cuda", "xpu"):
         return int(getattr(torch, device.type).max_memory_allocated(device))
     if device.type == "mps":
