@@ -1,8 +1,9 @@
 """An engine without torch, for real child processes. The prompt says what it does.
 
-``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists;
-``die 9`` kills itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails politely; ``raise`` raises; ``once PATH``
-dies unless PATH exists, and makes it first. Everything else draws one colour from the seed.
+``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills
+itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails
+politely; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes it first. Everything else draws one colour
+from the seed.
 """
 
 from __future__ import annotations
