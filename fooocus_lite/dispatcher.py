@@ -71,14 +71,12 @@ class Dispatcher:
         *,
         library: Callable[[], Library],
         output_dir: Path,
-        a1111_text: bool = True,
     ) -> None:
         self._store = store
         self._queue = store.queue
         self._lanes = [_Lane(f"worker {number}", runner) for number, runner in enumerate(runners, start=1)]
         self._library = library
         self._output_dir = output_dir
-        self._a1111_text = a1111_text
         self._closing = threading.Event()
         self._may_warm_up = threading.Event()
         self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
@@ -238,9 +236,8 @@ class Dispatcher:
     def _save(self, job: _Job, image: ImageReady, finished: Finished) -> None:
         try:
             info = describe_picture(job.recipe, job.plan, image.facts)
-            saved = save_image(
-                image, info, task_id=job.task.id, output_dir=self._output_dir, a1111_text=self._a1111_text
-            )
+            both = self._library().a1111_text
+            saved = save_image(image, info, task_id=job.task.id, output_dir=self._output_dir, a1111_text=both)
             if self._finish(job.task, saved, finished, image.facts):
                 drawn = f"{saved.width}×{saved.height}, {job.plan.sampler} {job.plan.steps} steps"
                 logger.info("task %s done: %s, %.1f s", job.task.id, drawn, finished.seconds)

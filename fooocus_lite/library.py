@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
-from fooocus_lite.choices import default_preset, read_choices
+from fooocus_lite.choices import a1111_text, default_preset, read_choices
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
@@ -59,6 +59,7 @@ class Library:
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
+        a1111_text: Whether pictures also hold the text that other programs read.
     """
 
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
@@ -70,6 +71,7 @@ class Library:
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
+    a1111_text: bool = True
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
 
@@ -318,6 +320,7 @@ def load_library(settings: Settings) -> Library:
         library,
         presets=presets,
         default_preset=default,
+        a1111_text=a1111_text(settings, choices)[0],
         favourites=tuple(dict.fromkeys(s.name for name in choices.favourites if (s := library.known_style(name)))),
         problems=tuple(problems),
     )

@@ -28,6 +28,7 @@ def make_menu(library: Library) -> dict[str, Any]:
         "limits": _limits(),
         "defaults": library.filled(Recipe()).set_fields() if library.models else {},
         "default_preset": library.default_preset,
+        "a1111_text": library.a1111_text,
         "problems": list(library.problems),
     }
 

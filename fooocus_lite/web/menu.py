@@ -111,4 +111,5 @@ class Menu(_Row):
     limits: dict[str, Limit] = Field(description="By field of Recipe.")
     defaults: dict[str, Any] = Field(description="What an empty Recipe becomes.")
     default_preset: str
+    a1111_text: bool = Field(description="Pictures also hold the text that other programs read.")
     problems: list[str] = Field(description="A sentence per file that could not be read.")

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from fooocus_lite.web.guard import MAX_BODY_BYTES
 from tests.app.client import ask, ask_json
@@ -28,6 +29,7 @@ def server(web_server: Server) -> Iterator[Server]:
                 assert ask(web_server.address, "DELETE", f"/v1/{kind}/{quote(row['name'], safe='')}")[0] == 204
     tell(web_server, "PUT", "/v1/favourites", {"styles": []})
     tell(web_server, "PUT", "/v1/default-preset", {"preset": None})
+    tell(web_server, "PUT", "/v1/a1111-text", {"a1111_text": None})
 
 
 def tell(server: Server, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -100,6 +102,16 @@ def test_favourites_and_default(server: Server) -> None:
     assert menu["default_preset"] == "starter-fast" and menu["defaults"]["steps"] == 8
 
 
+@pytest.mark.parametrize("wanted", [False, True])
+def test_pictures_hold_the_second_text_while_that_is_wanted(server: Server, wanted: bool) -> None:
+    assert tell(server, "PUT", "/v1/a1111-text", {"a1111_text": wanted}) == (200, {"a1111_text": wanted, "note": ""})
+    assert server.get("/v1/menu")[1]["a1111_text"] is wanted
+    (task_id,) = server.submit("a star", steps=2)
+    server.wait(task_id)
+    with Image.open(server.picture(task_id)) as picture:
+        assert ("parameters" in picture.info, "fooocus_lite" in picture.info) == (wanted, True)
+
+
 def test_a_random_style_becomes_one_at_the_click(server: Server) -> None:
     open_seed = server.post("/v1/plan", {"prompt": "a cat", "styles": ["Random style"]})[1]
     assert open_seed["recipe"]["styles"] == ["Random style"], "nobody knows yet"
@@ -139,6 +151,7 @@ RECIPE: dict[str, Any] = {"label": "x", "recipe": {}}
         ("PUT", "/v1/favourites", {"styles": "Neon"}, 422, "styles"),
         ("PUT", "/v1/default-preset", {"preset": "nope"}, 422, "preset"),
         ("PUT", "/v1/default-preset", {}, 422, "preset"),
+        ("PUT", "/v1/a1111-text", {"a1111_text": "maybe"}, 422, "a1111_text"),
     ],
     ids=str,
 )

@@ -2,6 +2,7 @@
 
 import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
+import { showFileText } from "./filetext.js";
 import { followSeed, showFailure } from "./form.js";
 import { showFrame } from "./header.js";
 import { listenToKeys } from "./keys.js";
@@ -42,4 +43,5 @@ showStyles();
 showContact();
 showPresets();
 showDone();
+showFileText();
 keepTab();
