@@ -54,6 +54,6 @@ function tellNeeds(preset, undo) {
   if (!missing.length && preset.values) return;
   const links = missing.map((need) => linkTo(need.url, `Where to get ${need.file}`)).filter(Boolean);
   const hint = links.length ? "Get it, put it into the models folder, and choose the preset again." : "Put it into the models folder, or choose another preset.";
-  const title = preset.values ? `${preset.label} needs ${missing.map((need) => need.file).join(", ")}, which is not here.` : preset.problem;
-  showNote(title, { key: "preset", shape: "warn", lines: preset.values || missing.length ? [hint] : [], extra: links, undo });
+  const title = missing.length ? `${preset.label} needs ${missing.map((need) => need.file).join(", ")}, which is not here.` : preset.problem;
+  showNote(title, { key: "preset", shape: "warn", lines: missing.length ? [hint] : [], extra: links, undo });
 }

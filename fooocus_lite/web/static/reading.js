@@ -11,7 +11,7 @@ import { takeSettings } from "./taking.js";
 
 const MAX_FILE_BYTES = 64_000_000; // as fooocus_lite.metadata.MAX_FILE_BYTES: what the server would refuse is not sent
 const MAX_FILES = 20; // looked into at once
-const LINES = 3; // notes that are shown at once; the others fold away
+const LINES = innerWidth < 720 ? 1 : 3; // notes that are shown at once; the others fold away
 const PROGRAMS = { fooocus_lite: "Fooocus Lite", fooocus: "Fooocus", a1111: "A1111", comfyui: "ComfyUI", invokeai: "InvokeAI" };
 const WHOLE_TEXT = "Paste it whole, from the prompt to the line that begins with Steps; or a JSON object.";
 const PASTED = "A picture that was copied has often lost its settings on the way: drop the file itself.";
