@@ -1,4 +1,4 @@
-"""What a person chose once and for all in the page: favourites, and the preset that starts them off.
+"""What a person chose once and for all in the page: favourites, the preset that starts them off, the second text.
 
 `fooocus_lite.own_files` writes the file; a broken one is a problem, and counts as empty.
 """
@@ -21,12 +21,14 @@ class Choices(BaseModel):
     Attributes:
         favourites: Names of styles, the dearest first.
         preset: Name of the preset that fills what a person leaves open; ``None`` leaves it to the settings.
+        a1111_text: Whether pictures also hold the text that other programs read; ``None`` likewise.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)  # what a newer version added is no error
 
     favourites: list[str] = Field(default=[], max_length=MAX_FAVOURITES)
     preset: str | None = Field(default=None, max_length=200)
+    a1111_text: bool | None = None
 
 
 def choices_path(settings: Settings) -> Path:
@@ -51,3 +53,11 @@ def default_preset(settings: Settings, choices: Choices) -> tuple[str, str]:
     if source == "default" and choices.preset is not None:
         return choices.preset, "saved as default"
     return settings.preset, source
+
+
+def a1111_text(settings: Settings, choices: Choices) -> tuple[bool, str]:
+    """(whether pictures also hold the text that other programs read, where it was said); as `default_preset`."""
+    source = settings.sources.get("a1111_text", "default")
+    if source == "default" and choices.a1111_text is not None:
+        return choices.a1111_text, "saved in the page"
+    return settings.a1111_text, source

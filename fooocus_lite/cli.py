@@ -324,8 +324,8 @@ def run_serve(options: argparse.Namespace) -> int:
         address = address_of(listening)
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        runners, folder, a1111 = [LocalRunner(options=engine)], settings.output_dir, settings.a1111_text
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=folder, a1111_text=a1111)
+        runners = [LocalRunner(options=engine)]
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:

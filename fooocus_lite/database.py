@@ -57,6 +57,9 @@ CREATE INDEX tasks_by_style ON tasks (json_extract(recipe, '$.styles[0]'), finis
     WHERE state = 'finished' AND image_path IS NOT NULL
     AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
 """,
+    """
+CREATE TABLE peaks (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 
@@ -194,7 +197,7 @@ def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     if version < SCHEMA_VERSION:
         missing = (SCHEMA, *ADDED)[version:]
         connection.executescript(f"BEGIN IMMEDIATE; {''.join(missing)} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
-    connection.execute("SELECT 1 FROM tasks, events, speeds, totals LIMIT 0")
+    connection.execute("SELECT 1 FROM tasks, events, speeds, peaks, totals LIMIT 0")
 
 
 def _is_damage(exc: sqlite3.DatabaseError) -> bool:

@@ -71,14 +71,12 @@ class Dispatcher:
         *,
         library: Callable[[], Library],
         output_dir: Path,
-        a1111_text: bool = True,
     ) -> None:
         self._store = store
         self._queue = store.queue
         self._lanes = [_Lane(f"worker {number}", runner) for number, runner in enumerate(runners, start=1)]
         self._library = library
         self._output_dir = output_dir
-        self._a1111_text = a1111_text
         self._closing = threading.Event()
         self._may_warm_up = threading.Event()
         self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
@@ -131,6 +129,10 @@ class Dispatcher:
     def seconds_per_picture(self, recipe: Recipe) -> float | None:
         """About how long a resolved recipe takes on this machine; None before anything was measured."""
         return self._store.speeds.picture_seconds(recipe)
+
+    def bytes_per_picture(self, recipe: Recipe) -> int | None:
+        """The most memory a picture like this resolved recipe took on this machine; None before one was measured."""
+        return self._store.speeds.picture_bytes(recipe)
 
     def seconds_left(self) -> float | None:
         """About how long the waiting line takes; None before anything was measured."""
@@ -207,7 +209,7 @@ class Dispatcher:
             match event:
                 case ImageReady():
                     image = event
-                    self._measure(lane, job, time.monotonic() - begun)
+                    self._measure(lane, job, time.monotonic() - begun, event.facts.get("peak_memory_bytes"))
                 case Finished() if image is not None:
                     self._room_to_save.acquire()
                     self._saver.submit(self._save, job, image, event)
@@ -220,12 +222,12 @@ class Dispatcher:
                 case _:
                     self._note(task, event)
 
-    def _measure(self, lane: _Lane, job: _Job, seconds: float) -> None:
+    def _measure(self, lane: _Lane, job: _Job, seconds: float, peak_bytes: int | None) -> None:
         if job.plan.model.name not in lane.warm:  # the first one loads the model
             lane.warm.add(job.plan.model.name)
             return
         try:
-            self._store.speeds.record(job.recipe, seconds)
+            self._store.speeds.record(job.recipe, seconds, peak_bytes)
         except FooocusError as exc:
             self._report(exc)
 
@@ -234,9 +236,8 @@ class Dispatcher:
     def _save(self, job: _Job, image: ImageReady, finished: Finished) -> None:
         try:
             info = describe_picture(job.recipe, job.plan, image.facts)
-            saved = save_image(
-                image, info, task_id=job.task.id, output_dir=self._output_dir, a1111_text=self._a1111_text
-            )
+            both = self._library().a1111_text
+            saved = save_image(image, info, task_id=job.task.id, output_dir=self._output_dir, a1111_text=both)
             if self._finish(job.task, saved, finished, image.facts):
                 drawn = f"{saved.width}×{saved.height}, {job.plan.sampler} {job.plan.steps} steps"
                 logger.info("task %s done: %s, %.1f s", job.task.id, drawn, finished.seconds)

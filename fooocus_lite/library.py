@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fooocus_lite import library_files as files
-from fooocus_lite.choices import default_preset, read_choices
+from fooocus_lite.choices import a1111_text, default_preset, read_choices
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
@@ -35,7 +35,7 @@ from fooocus_lite.prompt_files import (
 )
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import FAMILIES, find_sampler
+from fooocus_lite.registry import find_sampler
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import Style, read_styles
 
@@ -59,6 +59,7 @@ class Library:
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
+        a1111_text: Whether pictures also hold the text that other programs read.
     """
 
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
@@ -70,6 +71,7 @@ class Library:
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
+    a1111_text: bool = True
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
 
@@ -232,9 +234,8 @@ class Library:
         preset = self.preset_for(recipe)
         wanted = recipe if preset is None else recipe.over(preset.recipe)
         entry = self._first_model() if wanted.model is None else self._model_of(wanted.model, preset)
-        family = Recipe(styles=(), **FAMILIES[entry.family].defaults)
         names = {"model": entry.name, "preset": recipe.preset if preset is None else preset.name}
-        return wanted.over(entry.defaults).over(family).model_copy(update=names)
+        return wanted.over(entry.values).model_copy(update=names)
 
     def _model_of(self, name: str, preset: Preset | None) -> CatalogEntry:
         try:
@@ -319,6 +320,7 @@ def load_library(settings: Settings) -> Library:
         library,
         presets=presets,
         default_preset=default,
+        a1111_text=a1111_text(settings, choices)[0],
         favourites=tuple(dict.fromkeys(s.name for name in choices.favourites if (s := library.known_style(name)))),
         problems=tuple(problems),
     )

@@ -53,6 +53,11 @@ class CatalogEntry:
         """The range of width and height, in words."""
         return f"multiples of {self.size_multiple} from {self.min_size} to {self.max_size}"
 
+    @property
+    def values(self) -> Recipe:
+        """Every field as this model and its family decide it: what a preset that says nothing leaves."""
+        return self.defaults.over(Recipe(styles=(), **FAMILIES[self.family].defaults))
+
     def fits(self, side: int) -> bool:
         """Can this model draw a picture with a side of so many pixels?"""
         return side % self.size_multiple == 0 and self.min_size <= side <= self.max_size

@@ -28,6 +28,7 @@ def make_menu(library: Library) -> dict[str, Any]:
         "limits": _limits(),
         "defaults": library.filled(Recipe()).set_fields() if library.models else {},
         "default_preset": library.default_preset,
+        "a1111_text": library.a1111_text,
         "problems": list(library.problems),
     }
 
@@ -69,6 +70,7 @@ def _model_row(entry: CatalogEntry) -> dict[str, Any]:
         "sizes": sizes,
         "style_categories": list(entry.style_categories),
         "defaults": _own_fields(entry.defaults),
+        "values": entry.values.set_fields(),
     }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from fooocus_lite.choices import MAX_FAVOURITES, Choices, choices_path, default_preset, read_choices
+from fooocus_lite.choices import MAX_FAVOURITES, Choices, a1111_text, choices_path, default_preset, read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
 from fooocus_lite.fooocus_presets import Need
@@ -158,6 +158,16 @@ class OwnFiles:
             if chosen is None or normal_name(in_force) == normal_name(chosen):
                 return in_force, ""
             return in_force, f"{chosen} is saved, but {source} says preset = {in_force}, which is stronger."
+
+    def set_a1111_text(self, wanted: bool | None) -> tuple[bool, str]:
+        """Whether pictures also hold the text that other programs read; returns as `set_default_preset`."""
+        with self._lock:
+            self._write_choices(a1111_text=wanted)
+            in_force, source = a1111_text(self._settings, read_choices(self._settings, []))
+            if wanted is None or in_force == wanted:
+                return in_force, ""
+            said = "true" if in_force else "false"
+            return in_force, f"It is saved, but {source} says a1111_text = {said}, which is stronger."
 
     @property
     def _styles_file(self) -> Path:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 POLL_S = 0.1
 END_S = 5.0
 LAST_WORDS = 3
+#: What a worker tells of a run before it draws, while it may load for minutes without hearing a stop.
+_BEFORE_DRAWING = frozenset({"started"})
 #: Looks at a flag, some 20 ns each, before a computing thread goes to sleep: enough to reach the next loop awake.
 SPIN_COUNT = 5000
 
@@ -63,16 +65,18 @@ class LocalRunner:
     Args:
         engine: ``"module:attr"``, loaded in the child only.
         options: Keyword arguments for it.
-        stop_timeout_s: How long a stop may be ignored before the child is killed.
+        stop_timeout_s: How long a stop may be ignored while drawing before the child is killed.
+        load_timeout_s: How long the child may say nothing while loading before a stop kills it.
     """
 
     def __init__(
         self, engine: str = "fooocus_lite.engine.run:Engine", options: Mapping[str, Any] | None = None, *,
-        stop_timeout_s: float = 10.0,
+        stop_timeout_s: float = 10.0, load_timeout_s: float = 300.0,
     ) -> None:  # fmt: skip
         self._engine = engine
         self._options = dict(options or {})
         self._stop_timeout_s = stop_timeout_s
+        self._load_timeout_s = load_timeout_s
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._child: _Child | None = None
@@ -95,11 +99,14 @@ class LocalRunner:
         self._ensure_child().send(("warm_up", 0, plan))
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """See `Runner.run`; a stop that is ignored for too long ends with a killed child and `Cancelled`."""
+        """See `Runner.run`; a stop that is ignored for too long ends with a killed child and `Cancelled`.
+
+        While the child still loads, a stop ends the run at once, and the child goes on loading for the next one.
+        """
         child, number = self._ensure_child(), next(self._numbers)
         child.send(("run", number, plan))
         kill_at: float | None = None
-        ended = False
+        is_drawing = ended = False
         try:
             while not ended:
                 if kill_at is None and should_stop():
@@ -114,10 +121,20 @@ class LocalRunner:
                 event = child.next_event(number)
                 if event is not None:
                     ended = event.kind in TERMINAL
+                    is_drawing = is_drawing or event.kind not in _BEFORE_DRAWING
                     yield event
+                elif kill_at is not None and not is_drawing:  # it loads, and nobody has to wait for that
+                    self._replace_if_silent(child)
+                    ended = True
+                    yield Cancelled()
         finally:
             if not ended:
                 child.send(("stop", number, None))
+
+    def _replace_if_silent(self, child: _Child) -> None:
+        if time.monotonic() - child.heard_at > self._load_timeout_s:
+            logger.warning("The worker said nothing for %.0f s and is replaced", self._load_timeout_s)
+            child.kill()
 
     def close(self) -> None:
         """End the child."""
@@ -141,6 +158,7 @@ class _Child:
 
     def __init__(self, engine: str, options: dict[str, Any]) -> None:
         self.about: dict[str, Any] = {}
+        self.heard_at = time.monotonic()
         self._inbox: queue.SimpleQueue[tuple[int, Event] | None] = queue.SimpleQueue()
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._send_lock = threading.Lock()
@@ -208,6 +226,7 @@ class _Child:
                 self._broken = True
                 self._inbox.put(None)
                 return
+            self.heard_at = time.monotonic()
             kind, number, value = message
             if kind == "about":
                 self.about = value

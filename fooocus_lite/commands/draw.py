@@ -39,7 +39,7 @@ def draw_jobs(
     saved: list[Path] = []
     try:
         into, by_day = folder or settings.output_dir, folder is None
-        for job, event in draw(jobs, runner, into, by_day=by_day, a1111_text=settings.a1111_text):
+        for job, event in draw(jobs, runner, into, by_day=by_day, a1111_text=library.a1111_text):
             teller.note(*job.notes)
             teller.tell(job, event)
             if isinstance(event, ImageSaved):

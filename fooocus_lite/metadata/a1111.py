@@ -83,6 +83,7 @@ def _read_names(found: Found, settings: Mapping[str, str]) -> None:
     found.sampler = settings.get("sampler") or None
     found.schedule = settings.get("schedule type") or settings.get("scheduler") or None
     found.model = settings.get("model") or None
+    found.model_hash = settings.get("model hash", "")
     if "styles" in settings:
         found.styles = lenient(found, as_names, settings["styles"], "Styles")
     for part in settings.get("lora weights", "").split(","):

@@ -72,6 +72,7 @@ def read(data: Mapping[str, Any]) -> Found:
     found.sampler = _optional_text(values, "sampler")
     found.schedule = _optional_text(values, "scheduler")
     found.model = _optional_text(values, "base_model")
+    found.model_hash = _optional_text(values, "base_model_hash") or ""
     _read_loras(found, values)
     for name, silent in WITHOUT_COUNTERPART.items():
         found.leave_out(name, values.get(name), silent=silent)

@@ -23,6 +23,7 @@ class Found:
         sampler: The program's name for it, such as ``DPM++ 2M`` or ``k_euler``.
         schedule: Likewise, such as ``Karras``; may also be a part of ``sampler``.
         model: Name or file, with or without folder and ending.
+        model_hash: How its SHA-256 begins: what download sites find it by.
         loras: (name or file, weight), apart from those that the prompt names itself.
         left_out: Settings without a counterpart, name → value as text.
         warnings: Sentences for the person.
@@ -43,6 +44,7 @@ class Found:
     sampler: str | None = None
     schedule: str | None = None
     model: str | None = None
+    model_hash: str = ""
     loras: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     warnings: list[str] = field(default_factory=list[str])

@@ -19,6 +19,7 @@ from fooocus_lite.sampler_names import nearest_sampler
 from fooocus_lite.untrusted import printable
 
 MAX_STYLES = 30
+_HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 _LORA_TAG = re.compile(r"<lora:([^:<>]+):")
 #: Fields with a range: name → smallest, largest.
 RANGES: dict[str, tuple[float, float]] = {
@@ -76,7 +77,7 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     if found.model:
         values["model"] = bare_name(found.model)
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
-    recipe, missing = check_names(recipe, library)
+    recipe, missing = check_names(recipe, library, found.model_hash)
     loras = _loras(found)
     if loras:
         tags = " ".join(lora.tag for lora in loras[:5]) + (" …" if len(loras) > 5 else "")
@@ -87,10 +88,13 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     return Mapped(recipe, loras, (*warnings, *missing))
 
 
-def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[str]]:
+def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -> tuple[Recipe, list[str]]:
     """The recipe with names as the library writes them, and a sentence for each that is not there.
 
     A model that is not there stays, as a picture needs one; styles that are not there are left out.
+
+    Args:
+        model_hash: What else the settings say of the model, for whoever looks for it.
     """
     if library is None:
         return recipe, []
@@ -100,7 +104,7 @@ def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[s
         files = {bare_name(entry.path): name for name, entry in library.models.items()}
         name = _known(recipe.model, library.models) or files.get(recipe.model)
         if name is None:
-            warnings.append(f"The model {shown(recipe.model)} is not here; choose another one or add it.")
+            warnings.append(_missing_model(recipe.model, model_hash, library))
         elif not library.models[name].available:
             warnings.append(f"The model {name} is known, but its file is not on this disk.")
         changes["model"] = name or recipe.model
@@ -108,6 +112,15 @@ def check_names(recipe: Recipe, library: Library | None) -> tuple[Recipe, list[s
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out
     return recipe.model_copy(update=changes), warnings
+
+
+def _missing_model(name: str, model_hash: str, library: Library) -> str:
+    """What to do about a model that is not here: with its hash, and where a preset says that it can be had."""
+    known_by = f" (hash {model_hash})" if _HASH.fullmatch(model_hash) else ""
+    needs = (need for preset in library.presets.values() for need in preset.needs if need.kind == "model")
+    url = next((need.url for need in needs if need.url and normal_name(need.name) == normal_name(name)), "")
+    hint = f"it can be had at {printable(url)}" if url else "choose another one or add it"
+    return f"The model {shown(name)} is not here{known_by}; {hint}."
 
 
 def _known(name: str, rows: Iterable[str]) -> str | None:

@@ -51,6 +51,7 @@ READABLE = {
     | {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/json")},
 }
 Limit = Annotated[int, Query(ge=1, le=200, description="At most this many.")]
+FileName = Annotated[str, Query(min_length=1, max_length=200, description="What the errors call the file.")]
 Before = Annotated[str | None, Query(max_length=40, description="Only what is older than this id.")]
 
 
@@ -96,7 +97,7 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         answer = library.menu()
         for preset in answer["presets"]:
-            preset["values"] = _values(library, preset["name"])
+            preset["values"], preset["problem"] = _values(library, preset["name"])
         return answer
 
     @router.post(
@@ -114,15 +115,18 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             names = library.filled(recipe).styles or ()
             written["styles"] = tuple(library.find_style(name).name for name in names)
         decided = full[0].model_copy(update=written)
-        return s.PlanOut(recipe=decided, count=len(full), seconds_per_picture=seconds, warnings=warnings)
+        peak = parts.dispatcher.bytes_per_picture(full[0])
+        return s.PlanOut(
+            recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings
+        )
 
 
-def _values(library: Library, preset: str) -> dict[str, Any] | None:
-    """What the page's fields show for a preset; None if it names something that is not there."""
+def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:
+    """(what the page's fields show for a preset, ""); (None, why) if it names something that is not there."""
     try:
-        return library.filled(Recipe(preset=preset)).set_fields()
-    except FooocusError:
-        return None
+        return library.filled(Recipe(preset=preset)).set_fields(), ""
+    except FooocusError as exc:
+        return None, str(exc)
 
 
 def _add_tasks(router: APIRouter, parts: Parts) -> None:
@@ -337,9 +341,9 @@ def _add_read(router: APIRouter, parts: Parts) -> None:
         responses=s.problems(403, 413, 422),
         openapi_extra={"requestBody": READABLE},
     )
-    async def read(request: Request) -> s.ReadOut:
+    async def read(request: Request, name: FileName = "What was sent") -> s.ReadOut:
         """The file as the body, up to 64 MB, whatever its content type says: a picture of Fooocus, A1111, ComfyUI,
         InvokeAI or this program, or what was copied out of one. Nothing is kept, and no pixel is decoded."""
-        async with taken_in(request, MAX_FILE_BYTES) as file:
-            found = await run_in_threadpool(lambda: read_stream(file, parts.library(), name="What was sent"))
+        async with taken_in(request, MAX_FILE_BYTES, name) as file:
+            found = await run_in_threadpool(lambda: read_stream(file, parts.library(), name=name))
         return s.ReadOut.model_validate(found.to_dict())

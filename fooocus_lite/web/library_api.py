@@ -82,6 +82,21 @@ class DefaultOut(BaseModel):
     note: str = Field(description="Says why, when it is another one than was asked for; else empty.")
 
 
+class A1111In(BaseModel):
+    """Whether pictures also hold the text that other programs read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    a1111_text: bool | None = Field(description="Null leaves it to the settings.", examples=[True])
+
+
+class A1111Out(BaseModel):
+    """What holds from now on."""
+
+    a1111_text: bool
+    note: str = Field(description="Says why, when it is not what was asked for; else empty.")
+
+
 def add_library_routes(router: APIRouter, own: OwnFiles, library: Callable[[], Library]) -> None:
     """Add them to the router of ``/v1``."""
     _add_styles(router, own, library)
@@ -188,3 +203,11 @@ def _add_choices(router: APIRouter, own: OwnFiles) -> None:
         """The preset that fills what is left open from now on. What is set for a start is stronger."""
         preset, note = own.set_default_preset(wanted.preset)
         return DefaultOut(preset=preset, note=note)
+
+    @router.put(
+        "/a1111-text", tags=["own"], summary="Write A1111's text, too", responses=problems(400, 403, 413, 422, 507)
+    )
+    def a1111(wanted: A1111In) -> A1111Out:
+        """Pictures from now on also hold the text that A1111 and Civitai read. What is set for a start is stronger."""
+        in_force, note = own.set_a1111_text(wanted.a1111_text)
+        return A1111Out(a1111_text=in_force, note=note)

@@ -51,6 +51,7 @@ class PresetRow(PresetOut):
     """A preset in the menu."""
 
     values: dict[str, Any] | None = Field(description="Every field with this preset; null if it names what is gone.")
+    problem: str = Field(description="Why `values` is null, and what to do; else empty.")
 
 
 class Size(_Row):
@@ -76,6 +77,7 @@ class ModelRow(_Row):
     sizes: list[Size]
     style_categories: list[str] = Field(description="Categories of styles that it has learned; empty = all.")
     defaults: dict[str, Any] = Field(description="The fields that the model itself sets.")
+    values: dict[str, Any] = Field(description="Every field with this model and no preset.")
 
 
 class SamplerRow(_Row):
@@ -109,4 +111,5 @@ class Menu(_Row):
     limits: dict[str, Limit] = Field(description="By field of Recipe.")
     defaults: dict[str, Any] = Field(description="What an empty Recipe becomes.")
     default_preset: str
+    a1111_text: bool = Field(description="Pictures also hold the text that other programs read.")
     problems: list[str] = Field(description="A sentence per file that could not be read.")

@@ -90,6 +90,7 @@ class PlanOut(BaseModel):
     recipe: Recipe = Field(description="Every open field decided, the seed excepted.")
     count: int
     seconds_per_picture: float | None = Field(default=None, description="Measured on this machine; null before that.")
+    bytes_per_picture: int | None = Field(default=None, description="The most memory one took; null before that.")
     warnings: list[str] = Field(default_factory=list)
 
 

@@ -30,6 +30,7 @@ HEAD = """
 <link rel="stylesheet" href="/ui/styles.css">
 <link rel="stylesheet" href="/ui/contact.css">
 <link rel="stylesheet" href="/ui/layout.css">
+<link rel="stylesheet" href="/ui/panels.css">
 <script>
   {
     // Before the first paint, so before any module; as static/memory.js, it takes a browser that keeps nothing.
@@ -73,6 +74,8 @@ def make_blocks(menu: dict[str, Any]) -> gr.Blocks:
         with gr.Row(elem_id="fl-top"):
             _place("fl-brand")
             fields["preset"] = _presets(menu)
+            _place("fl-presetmenu")
+            _place("fl-changed")
             _place("fl-tools")
         with gr.Row(elem_id="fl-main"):
             with gr.Column(elem_id="fl-left"):
@@ -186,18 +189,18 @@ def _advanced(menu: dict[str, Any], fields: Fields) -> None:
 
 
 def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Button) -> None:
-    """Scripts of ``static/form.js`` behind the widgets; none of them asks the server through Gradio."""
+    """Scripts of ``static/`` behind the widgets; none of them asks the server through Gradio."""
     every = list(fields.values())
 
-    def call(name: str) -> str:
-        return f"(...values) => import('/ui/form.js').then((form) => form.{name}(values))"
+    def call(name: str, script: str = "form") -> str:
+        return f"(...values) => import('/ui/{script}.js').then((script) => script.{name}(values))"
 
     names = json.dumps(list(fields))
     start = f"(...values) => import('/ui/form.js').then((form) => form.start({names}, values))"
     blocks.load(fn=None, inputs=every, outputs=every, js=start)
     generate.click(fn=None, inputs=every, js=call("generate"))
     fill.click(fn=None, inputs=every, outputs=every, js=call("filled"))
-    fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen"))
+    fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen", "presets"))
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
     fields["sampler"].input(fn=None, inputs=every, outputs=[fields["steps"]], js=call("samplerChosen"))
     for side in ("width", "height"):

@@ -11,21 +11,25 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.web.guard import MAX_DRAINED_BYTES, too_large
+from fooocus_lite.untrusted import printable
+from fooocus_lite.web.guard import MAX_DRAINED_BYTES
 
 _IN_MEMORY_BYTES = 1_000_000
 
 
 @asynccontextmanager
-async def taken_in(request: Request, max_bytes: int) -> AsyncGenerator[BinaryIO]:
+async def taken_in(request: Request, max_bytes: int, name: str) -> AsyncGenerator[BinaryIO]:
     """The body as a file that is gone afterwards; up to a megabyte of it stays in memory.
+
+    Args:
+        name: What the errors call the file.
 
     Raises:
         FooocusError: it is longer than ``max_bytes``, or the sender hung up.
     """
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > max_bytes + MAX_DRAINED_BYTES:
-        raise too_large(max_bytes)
+        raise _too_large(name, max_bytes)
     with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
         size = 0
         try:
@@ -38,6 +42,12 @@ async def taken_in(request: Request, max_bytes: int) -> AsyncGenerator[BinaryIO]
         except ClientDisconnect as exc:
             raise FooocusError("The upload was broken off.", "Send it again.", code="bad_value") from exc
         if size > max_bytes:
-            raise too_large(max_bytes)
+            raise _too_large(name, max_bytes)
         file.seek(0)
         yield cast(BinaryIO, file)
+
+
+def _too_large(name: str, max_bytes: int) -> FooocusError:
+    # The page says the same of a file before it sends it: static/reading.js.
+    problem = f"{printable(name)} has more than {max_bytes // 1_000_000} MB."
+    return FooocusError(problem, "Choose the picture as the program that made it saved it.", code="too_large")

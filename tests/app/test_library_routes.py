@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from fooocus_lite.web.guard import MAX_BODY_BYTES
 from tests.app.client import ask, ask_json
@@ -27,6 +29,7 @@ def server(web_server: Server) -> Iterator[Server]:
                 assert ask(web_server.address, "DELETE", f"/v1/{kind}/{quote(row['name'], safe='')}")[0] == 204
     tell(web_server, "PUT", "/v1/favourites", {"styles": []})
     tell(web_server, "PUT", "/v1/default-preset", {"preset": None})
+    tell(web_server, "PUT", "/v1/a1111-text", {"a1111_text": None})
 
 
 def tell(server: Server, method: str, path: str, body: Any = None) -> tuple[int, Any]:
@@ -63,6 +66,30 @@ def test_a_preset_from_saving_to_deleting(server: Server) -> None:
     assert "wide-and-calm" not in [row["name"] for row in server.get("/v1/menu")[1]["presets"]]
 
 
+def test_a_preset_that_cannot_be_used_says_why(server: Server) -> None:
+    folder = server.data / "presets"
+    folder.mkdir(exist_ok=True)
+    url = "https://x.test/far.safetensors"
+    far = {"default_model": "far.safetensors", "checkpoint_downloads": {"far.safetensors": url}}
+    (folder / "far.json").write_text(json.dumps(far))
+    rows = {row["name"]: row for row in server.get("/v1/menu")[1]["presets"]}
+    assert rows["far"]["values"] is None
+    said = "The preset far needs the model far.safetensors, which is not here."
+    assert rows["far"]["problem"] == f"{said} It can be had at {url}."
+    assert [(need["file"], need["available"], need["url"]) for need in rows["far"]["needs"]] == [
+        ("far.safetensors", False, url)
+    ]
+    assert rows["starter"]["problem"] == "" and rows["starter"]["values"]["steps"] == 20
+
+
+def test_a_model_says_what_it_draws_with_by_itself(server: Server) -> None:
+    before = server.get("/v1/menu")[1]["models"][0]["values"]
+    tell(server, "PUT", "/v1/default-preset", {"preset": "starter-wide"})
+    (model,) = server.get("/v1/menu")[1]["models"]
+    assert model["values"] == before
+    assert {"steps": 20, "width": 128, "styles": [], "clip_skip": 2}.items() <= before.items()
+
+
 def test_favourites_and_default(server: Server) -> None:
     assert tell(server, "PUT", "/v1/favourites", {"styles": ["neon", "Watercolor"]}) == (
         200,
@@ -73,6 +100,16 @@ def test_favourites_and_default(server: Server) -> None:
     assert (status, answer) == (200, {"preset": "starter-fast", "note": ""})
     menu = server.get("/v1/menu")[1]
     assert menu["default_preset"] == "starter-fast" and menu["defaults"]["steps"] == 8
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_pictures_hold_the_second_text_while_that_is_wanted(server: Server, wanted: bool) -> None:
+    assert tell(server, "PUT", "/v1/a1111-text", {"a1111_text": wanted}) == (200, {"a1111_text": wanted, "note": ""})
+    assert server.get("/v1/menu")[1]["a1111_text"] is wanted
+    (task_id,) = server.submit("a star", steps=2)
+    server.wait(task_id)
+    with Image.open(server.picture(task_id)) as picture:
+        assert ("parameters" in picture.info, "fooocus_lite" in picture.info) == (wanted, True)
 
 
 def test_a_random_style_becomes_one_at_the_click(server: Server) -> None:
@@ -114,6 +151,7 @@ RECIPE: dict[str, Any] = {"label": "x", "recipe": {}}
         ("PUT", "/v1/favourites", {"styles": "Neon"}, 422, "styles"),
         ("PUT", "/v1/default-preset", {"preset": "nope"}, 422, "preset"),
         ("PUT", "/v1/default-preset", {}, 422, "preset"),
+        ("PUT", "/v1/a1111-text", {"a1111_text": "maybe"}, 422, "a1111_text"),
     ],
     ids=str,
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from fooocus_lite.metadata import MAX_FILE_BYTES
 from tests.app.client import ask
 from tests.app.test_errors import check_shape
 from tests.deeds import foreign as f
-from tests.faults.server import Server
+from tests.faults.server import ROOT, Server
 
 PICTURES = Path(__file__).parents[1] / "deeds" / "pictures"
 
@@ -62,6 +64,22 @@ def test_what_holds_no_settings_is_one_sentence(web_server: Server, body: bytes)
     assert (status, answer["code"]) == (422, "unreadable_picture")
     assert answer["problem"].startswith("What was sent ")
     check_shape(answer)
+
+
+def test_the_errors_name_the_file_as_the_page_knows_it(web_server: Server) -> None:
+    name = quote("<b>cat</b>\x1b.png")
+    status, _, text = ask(web_server.address, "POST", f"/v1/read?name={name}", b"hello")
+    said = "<b>cat</b>\N{REPLACEMENT CHARACTER}.png holds no settings that are known here."
+    assert (status, json.loads(text)["problem"]) == (422, said)
+    large = {"Content-Length": "900000000"}
+    status, _, text = ask(web_server.address, "POST", "/v1/read?name=cat.png", b"x", large)
+    assert (status, json.loads(text)["problem"]) == (413, "cat.png has more than 64 MB.")
+    assert ask(web_server.address, "POST", f"/v1/read?name={'x' * 201}", b"x")[0] == 422
+
+
+def test_the_page_refuses_what_the_server_would_refuse() -> None:
+    script = (ROOT / "fooocus_lite/web/static/reading.js").read_text("utf-8")
+    assert f"MAX_FILE_BYTES = {MAX_FILE_BYTES:_};" in script
 
 
 def test_more_than_64_megabytes_are_not_taken(web_server: Server) -> None:

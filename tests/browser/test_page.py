@@ -110,6 +110,23 @@ def test_alt_s_stops_the_batch(person: Person) -> None:
     expect(person.prompt).to_have_value("a white moon")
 
 
+def test_a_skip_is_seen_at_once(person: Person) -> None:
+    held: list[Route] = []
+    person.page.route("**/v1/skip", lambda route: held.append(route))
+    person.set_steps(200)
+    person.generate("a white moon")
+    person.generate("a white star")
+    expect(person.queue).to_have_count(2)
+    person.button("Skip").click()
+    expect(person.stage).to_contain_text("stopping")
+    expect(person.queue.nth(0)).to_contain_text("stopping")
+    expect(person.queue.nth(1)).to_contain_text("next")
+    held[0].continue_()
+    expect(person.queue).to_have_count(1)
+    person.button("Stop").click()
+    expect(person.queue).to_have_count(0)
+
+
 def test_a_refused_cancel_is_taken_back(person: Person) -> None:
     def refuse(route: Route) -> None:
         route.fulfill(status=409, json=REFUSAL)

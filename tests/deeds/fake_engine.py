@@ -1,8 +1,9 @@
 """An engine without torch, for real child processes. The prompt says what it does.
 
-``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills itself with that signal; ``exit 3`` ends
-the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails politely; ``raise`` raises; ``once PATH``
-dies unless PATH exists, and makes it first. Everything else draws one colour from the seed.
+``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills
+itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails
+politely; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes it first. Everything else draws one colour
+from the seed.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from fooocus_lite.events import (
 )
 from fooocus_lite.plan import Plan
 
-FACTS = {"device": "imaginary", "dtype": "fp32", "seconds": 0.01}
+FACTS = {"device": "imaginary", "dtype": "fp32", "seconds": 0.01, "peak_memory_bytes": 7_000_000}
 
 
 def pixels(plan: Plan) -> bytes:
@@ -50,8 +51,13 @@ class FakeEngine:
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
         yield Started(device=self.device)
-        yield PromptReady(texts=plan.texts, negative_texts=plan.negative_texts, warnings=plan.warnings)
         word, _, rest = plan.texts[0].partition(" ")
+        while word == "load" and not Path(rest).exists():
+            time.sleep(0.01)
+        if should_stop():
+            yield Cancelled()
+            return
+        yield PromptReady(texts=plan.texts, negative_texts=plan.negative_texts, warnings=plan.warnings)
         for step in range(1, plan.steps + 1):
             if step == 1:
                 yield from self._obey(word, rest, should_stop)

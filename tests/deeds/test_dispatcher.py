@@ -317,6 +317,9 @@ def test_speeds_are_measured_once_warm(store: Store, dispatcher: Dispatcher, lib
     twice = dispatcher.seconds_per_picture(recipe.model_copy(update={"steps": (recipe.steps or 0) * 2}))
     assert twice == pytest.approx(2 * once)
     assert dispatcher.seconds_left() == 0
+    longer = recipe.model_copy(update={"steps": (recipe.steps or 0) * 2})
+    assert dispatcher.bytes_per_picture(longer) == FACTS["peak_memory_bytes"]
+    assert dispatcher.bytes_per_picture(recipe.model_copy(update={"width": 64})) is None
 
 
 def make_resolved(library: Library) -> Recipe:

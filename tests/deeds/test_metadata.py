@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.metadata import ReadPicture, read_file, read_text
+from fooocus_lite.preset_files import Preset
 from fooocus_lite.recipe import Recipe
 from tests.deeds import foreign as f
 from tests.deeds.foreign import LIBRARY, read, said
@@ -27,7 +30,7 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde_karras")
     assert recipe.model == "juggernautXL_v8Rundiffusion"
     assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
-    assert "'juggernautXL_v8Rundiffusion' is not here" in said(found)
+    assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one or add it." in said(found)
     assert "<lora:sd_xl_offset_example-lora_1.0:0.1>" in said(found)
     assert "sharpness '2.0'" in said(found)
     assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
@@ -36,6 +39,18 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert "'Fooocus V2': in Fooocus it lengthens the prompt" in said(found)
     assert ("'Fooocus Enhance'" in said(found)) == (found.scheme == "fooocus")
     assert recipe.clip_skip == 2
+
+
+def test_a_missing_model_comes_with_the_address_that_a_preset_knows() -> None:
+    need = Need("model", "Far_v2.safetensors", "https://x.test/far")
+    library = replace(LIBRARY, presets={"far": Preset("far", "far", "", Recipe(), needs=(need,))})
+    text = f"a fox\nSteps: 20, Seed: 1, Model hash: {'0' * 10}, Model: {{}}"
+    assert said(read_text(text.format("far_v2"), library)) == (
+        "The model 'far_v2' is not here (hash 0000000000); it can be had at https://x.test/far."
+    )
+    assert "choose another one or add it" in said(read_text(text.format("near"), library))
+    nasty = "a fox\nSteps: 20, Seed: 1, Model hash: <b>, Model: far_v2"
+    assert "hash" not in said(read_text(nasty, library))
 
 
 FOOOCUS_TEXT = f.as_json(f.FOOOCUS)

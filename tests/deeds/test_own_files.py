@@ -288,6 +288,17 @@ def test_a_default_preset_that_is_deleted_is_none_any_more(own: OwnFiles, librar
     assert library().default_preset == "starter"
 
 
+def test_the_second_text_in_pictures_can_be_left_out(own: OwnFiles, library: LiveLibrary, settings: Settings) -> None:
+    assert library().a1111_text
+    assert own.set_a1111_text(False) == (False, "")
+    assert not library().a1111_text and not LiveLibrary(settings)().a1111_text
+    stronger = load_settings(env={"FOOOCUS_A1111_TEXT": "yes"}, root=settings.root)
+    in_force, note = OwnFiles(stronger, LiveLibrary(stronger)).set_a1111_text(False)
+    said = "It is saved, but FOOOCUS_A1111_TEXT says a1111_text = true, which is stronger."
+    assert (in_force, note) == (True, said)
+    assert own.set_a1111_text(None) == (True, "")
+
+
 def test_a_damaged_file_of_choices_is_kept_aside(own: OwnFiles, library: LiveLibrary, settings: Settings) -> None:
     settings.data_dir.mkdir()
     (settings.data_dir / "choices.json").write_text("{half")

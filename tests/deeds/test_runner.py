@@ -101,6 +101,33 @@ def test_a_stop_that_is_ignored_ends_in_a_kill(runner: LocalRunner, library: Lib
     assert kinds(list(runner.run(a_plan(library), never)))[-1] == "finished"
 
 
+def test_a_stop_while_the_model_loads_ends_the_picture_at_once(
+    runner: LocalRunner, library: Library, tmp_path: Path
+) -> None:
+    loaded, asked = tmp_path / "loaded", list[bool]()
+    told: list[Event] = []
+    for event in runner.run(a_plan(library, f"load {loaded}"), lambda: bool(asked)):
+        told.append(event)
+        asked.append(True)
+    assert kinds(told) == ["started", "cancelled"] and not loaded.exists()
+    pid = runner.pid
+    following = runner.run(a_plan(library, seed=6), never)
+    loaded.touch()
+    events = list(following)
+    assert [event.rgb for event in events if isinstance(event, ImageReady)] == [pixels(a_plan(library, seed=6))]
+    assert runner.pid == pid  # what it loaded was not thrown away
+
+
+def test_a_worker_that_loads_without_end_is_replaced(library: Library, tmp_path: Path) -> None:
+    runner = LocalRunner(FAKE, load_timeout_s=0.0)
+    asked: list[bool] = []
+    for _ in runner.run(a_plan(library, f"load {tmp_path}/never"), lambda: bool(asked)):
+        asked.append(True)
+    assert runner.pid is None
+    assert kinds(list(runner.run(a_plan(library), never)))[-1] == "finished"
+    runner.close()
+
+
 def test_a_run_that_nobody_reads_on_does_not_disturb_the_next(runner: LocalRunner, library: Library) -> None:
     abandoned = runner.run(a_plan(library, "gate /nowhere", seed=5), never)
     assert next(abandoned).kind == "started"

@@ -115,6 +115,24 @@ def test_a_damaged_file_is_moved_aside_and_the_queue_goes_on(tmp_path: Path, dam
     store.close()
 
 
+def test_a_file_without_measured_memory_is_brought_up_to_date(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    (task_id,) = store.queue.submit([a_recipe()])
+    store.close()
+    with sqlite3.connect(tmp_path / "queue.db") as connection:
+        connection.execute("DROP TABLE peaks")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    store = open_store(tmp_path)
+    assert store.warnings == ()
+    store.speeds.record(a_recipe(), 1.0, 7_000_000)
+    assert store.queue.get(task_id).state == "waiting"
+    store.close()
+    store = open_store(tmp_path)
+    assert store.speeds.picture_bytes(a_recipe()) == 7_000_000
+    store.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / "queue.db") as connection:

@@ -16,14 +16,20 @@ export function parse(text) {
 }
 
 /** One request; resolves to the answer, rejects with a Problem. */
-export async function call(method, path, body) {
+export function call(method, path, body) {
+  if (body === undefined) return ask(path, { method });
+  return ask(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** A file or text to the server as it is; answers as `call`. */
+export function send(path, content) {
+  return ask(path, { method: "POST", headers: { "Content-Type": "application/octet-stream" }, body: content });
+}
+
+async function ask(path, request) {
   let answer;
   try {
-    answer = await fetch(path, {
-      method,
-      headers: body === undefined ? {} : { "Content-Type": "application/json" },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
+    answer = await fetch(path, request);
   } catch {
     throw new Problem({
       problem: "The program does not answer.",

@@ -37,6 +37,7 @@ const ICONS = {
   pencil: "m3 13 .7-3L11 2.7a1.2 1.2 0 0 1 1.7 0l.6.6a1.2 1.2 0 0 1 0 1.7L6 12.3Z",
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9ZM10.3 10.3 14 14",
   sheet: "M2.5 2.5h11v11h-11zM2.5 8h11M6.2 2.5v11M9.8 2.5v11",
+  dots: "M3 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8M8 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8M13 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8",
   undo: "M3 7h7a3.5 3.5 0 0 1 0 7H7M6 4 3 7l3 3",
 };
 
@@ -112,6 +113,11 @@ export function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+/** "7.1 GB", "640 MB". */
+export function memory(bytes) {
+  return bytes < 2 ** 30 ? `${Math.round(bytes / 2 ** 20)} MB` : `${(bytes / 2 ** 30).toFixed(1)} GB`;
 }
 
 /** 1st, 2nd, 3rd, 4th. */

@@ -1,7 +1,8 @@
 // The form: what Gradio's widgets hold, as a Recipe. Gradio calls the exported functions with all values.
 
 import { call } from "./api.js";
-import { ordinal, duration } from "./dom.js";
+import { duration, memory, ordinal } from "./dom.js";
+import { hideChanged } from "./changes.js";
 import { keep, recall } from "./memory.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { change, running, state } from "./store.js";
@@ -16,10 +17,11 @@ const RECIPE_FIELDS = [
 ];
 let names = [];
 let pending = {}; // values on their way into the widgets
-let isOffered = true; // whether the widgets offer what the menu has now
+let isOffered = false; // whether the widgets offer what the menu has now
 let saving = 0;
 
-const asDraft = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
+/** The values that Gradio hands over, by field name. */
+export const draftOf = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
 const asValues = (draft) => names.map((name) => draft[name]);
 const read = (key, fallback) => {
   try { return JSON.parse(recall(key)) ?? fallback; } catch { return fallback; }
@@ -28,14 +30,20 @@ const read = (key, fallback) => {
 /** Once, when Gradio has drawn everything: the draft of last time comes back. */
 export async function start(fieldNames, values) {
   names = fieldNames;
-  const draft = { ...asDraft(values), ...known(read(DRAFT, {})) };
   const menu = await call("GET", "/v1/menu").catch(() => null);
+  const draft = { ...draftOf(values), ...known(read(DRAFT, menu ? defaultsOf(menu) : {})) };
   if (menu) forget(draft, menu);
-  change({ menu, draft });
+  change({ menu, draft, chosenPreset: draft.preset });
   estimate(draft);
   setTimeout(() => { document.documentElement.dataset.form = "ready"; });
   if (menu?.problems.length) showBrokenFiles(menu.problems);
-  return asUpdates(withShape(draft)).map((value, at) => withChoices(names[at], value, menu));
+  return widgets(draft);
+}
+
+/** For somebody's first visit: the page may have been built before another preset was made the default. */
+function defaultsOf({ defaults, default_preset: preset }) {
+  const { prompt, ...rest } = defaults;
+  return { ...rest, ...(prompt ? { prompt } : {}), preset };
 }
 
 /** Styles and presets may have come since the page was built: Gradio takes a field's new choices with its value. */
@@ -44,9 +52,14 @@ function withChoices(name, value, menu) {
   return rows ? { __type__: "update", choices: rows, value } : value;
 }
 
-/** What Gradio puts into the widgets: values, and how few steps the sampler takes. */
-function asUpdates(draft) {
-  return names.map((name) => (name === "steps" ? stepsFor(draft) : draft[name]));
+/** What Gradio puts into the widgets for a draft: values, choices, and how few steps the sampler takes. */
+export function widgets(draft) {
+  change({ chosenPreset: draft.preset });
+  const whole = withShape(draft);
+  const values = names.map((name) => (name === "steps" ? stepsFor(whole) : whole[name]));
+  if (isOffered) return values;
+  isOffered = true;
+  return values.map((value, at) => withChoices(names[at], value, state.menu));
 }
 
 function stepsFor({ sampler, steps }) {
@@ -56,7 +69,7 @@ function stepsFor({ sampler, steps }) {
 
 /** Another sampler may need more steps. */
 export function samplerChosen(values) {
-  return [stepsFor(asDraft(values))];
+  return [stepsFor(draftOf(values))];
 }
 
 function showBrokenFiles(problems) {
@@ -64,7 +77,8 @@ function showBrokenFiles(problems) {
   showProblem({ problem: problems[0], hint, details: problems.slice(1).join("\n") }, { key: "files" });
 }
 
-const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
+/** Only what there is a widget for. */
+export const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
 
 /** Names that are gone since the draft was kept would only make errors. */
 function forget(draft, menu) {
@@ -75,7 +89,7 @@ function forget(draft, menu) {
 
 /** After every change of any widget: keep the draft, say what it will cost. */
 export function changed(values) {
-  const draft = asDraft(values);
+  const draft = draftOf(values);
   change({ draft });
   clearTimeout(saving);
   saving = setTimeout(() => {
@@ -92,13 +106,13 @@ export function fill(fields) {
 
 /** Gradio asks for what `fill` left. */
 export function filled(values) {
-  const draft = { ...asDraft(values), ...pending };
+  const draft = { ...draftOf(values), ...pending };
   pending = {};
-  const updates = asUpdates(withShape(draft));
-  if (isOffered) return updates;
-  isOffered = true;
-  return updates.map((value, at) => withChoices(names[at], value, state.menu));
+  return widgets(draft);
 }
+
+/** What the menu says of a preset. */
+export const presetRow = (name) => state.menu?.presets.find((row) => row.name === name);
 
 /** What can be chosen is another: ask for it, offer it in the widgets, and put in what `fieldsFor` says of it. */
 export async function refreshMenu(fieldsFor = () => ({})) {
@@ -110,26 +124,16 @@ export async function refreshMenu(fieldsFor = () => ({})) {
   fill({ ...fieldsFor(menu), styles: draft.styles, preset: draft.preset });
 }
 
-/** The values of a preset, its own prompt only if it has one. */
-export function presetChosen(values) {
-  const draft = asDraft(values);
-  const preset = state.menu?.presets.find((row) => row.name === draft.preset);
-  if (!preset?.values) return values;
-  const { prompt, seed, ...rest } = preset.values;
-  if (prompt) rest.prompt = prompt;
-  return asUpdates(withShape({ ...draft, ...known(rest), preset: preset.name }));
-}
-
 /** A shape is a width and a height. */
 export function shapeChosen(values) {
-  const draft = asDraft(values);
+  const draft = draftOf(values);
   const [width, height] = String(draft.aspect).split("x").map(Number);
   return asValues(width && height ? { ...draft, width, height } : draft);
 }
 
 /** …and the other way round. One output: Gradio wants a list all the same. */
 export function sizeTyped(values) {
-  return [withShape(asDraft(values)).aspect];
+  return [withShape(draftOf(values)).aspect];
 }
 
 function withShape(draft) {
@@ -161,17 +165,12 @@ export function toRecipe(draft) {
   return recipe;
 }
 
-/** "Use these settings": everything of a finished picture, its seed fixed. */
-export function useSettings(recipe) {
-  const { seed, ...rest } = recipe;
-  const unsaid = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random" };
-  fill({ ...unsaid, ...rest, count: state.draft?.count ?? 1, seed: String(seed), random_seed: false });
-}
-
 /** The click: settings are frozen here, the queue takes them from here on. */
 export async function generate(values) {
-  const draft = asDraft(values);
+  const draft = draftOf(values);
   clear("form");
+  for (const key of ["offer", "taken", "preset"]) clear(key);
+  hideChanged();
   setSheet("");
   const place = isBusy() ? state.waiting + 1 : 0;
   try {
@@ -232,10 +231,10 @@ async function estimate(draft) {
 /** What the present settings will take, in words. */
 export function estimateWords({ estimate: plan }) {
   if (!plan) return "";
-  const parts = [`${plan.recipe.steps} steps`];
   const each = plan.seconds_per_picture;
-  if (each) parts.push(plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`);
-  return parts.join(" · ");
+  if (!each) return `${plan.recipe.steps} steps`;
+  const time = plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`;
+  return plan.bytes_per_picture ? `${time} · ${memory(plan.bytes_per_picture)}` : time;
 }
 
 function remember(prompt) {

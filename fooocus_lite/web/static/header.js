@@ -1,10 +1,8 @@
 // The top line, the buttons beside Generate, the line under them, and the phone's bar.
 
-import { call } from "./api.js";
 import { button, h, setText, whenThere } from "./dom.js";
 import { estimateWords, isBusy } from "./form.js";
-import { showProblem } from "./notice.js";
-import { queueLength } from "./queue.js";
+import { cancelRows, queueLength } from "./queue.js";
 import { onChange, running, state } from "./store.js";
 import { isAdvancedOpen, setAdvanced, setSheet, themeButton } from "./theme.js";
 
@@ -41,12 +39,15 @@ async function showTop() {
 
 /** Skip this picture. */
 export function skip() {
-  if (running()) call("POST", "/v1/skip").catch((error) => showProblem(error));
+  const now = state.rows.filter((row) => row.state === "running");
+  if (now.length) cancelRows(now, "POST", "/v1/skip");
 }
 
 /** Stop this batch, also one that waits for the worker to be ready. */
 export function stop() {
-  if (isBusy()) call("POST", "/v1/stop").catch((error) => showProblem(error));
+  if (!isBusy()) return;
+  const batch = (running() || state.rows[0])?.batch_id;
+  cancelRows(state.rows.filter((row) => row.batch_id === batch), "POST", "/v1/stop");
 }
 
 async function showRun() {

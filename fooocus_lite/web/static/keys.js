@@ -6,13 +6,14 @@ import { skip, stop } from "./header.js";
 import { isGalleryOpen, removePicture, setGallery } from "./pictures.js";
 import { isZoomed, step, zoom } from "./stage.js";
 import { shown } from "./store.js";
+import { isPopoverOpen } from "./popover.js";
 import { setSheet } from "./theme.js";
 
 const isTyping = (node) => node.matches?.("input, textarea, select, [contenteditable]");
 const isMenuOpen = (node) => node.getAttribute?.("aria-expanded") === "true" && node.getAttribute("role") === "combobox";
 
 function escape(event) {
-  if (isMenuOpen(event.target) || event.target.closest?.("form")) return undefined;
+  if (isMenuOpen(event.target) || isPopoverOpen() || event.target.closest?.("form")) return undefined;
   if (isZoomed()) return zoom();
   if (document.documentElement.dataset.sheet) return setSheet("");
   if (isGalleryOpen()) return setGallery(false);
@@ -23,6 +24,7 @@ function escape(event) {
 
 function pressed(event) {
   const { key, target } = event;
+  if (key !== "Escape" && target.closest?.(".fl-pop")) return; // a panel has keys of its own
   if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     document.getElementById("fl-generate").click();

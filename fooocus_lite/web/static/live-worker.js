@@ -19,6 +19,13 @@ function open() {
   };
 }
 
+/** A stream begins with a snapshot, and a newcomer needs one: it gets the first message of a stream of its own. */
+function greet(port) {
+  const first = new EventSource("/v1/events");
+  first.onmessage = ({ data }) => { first.close(); port.postMessage({ data }); };
+  first.onerror = () => { first.close(); setTimeout(() => { if (ports.has(port) && source) greet(port); }, 1000); };
+}
+
 self.onconnect = ({ ports: [port] }) => {
   ports.add(port);
   port.onmessage = ({ data }) => {
@@ -26,5 +33,6 @@ self.onconnect = ({ ports: [port] }) => {
     ports.delete(port);
     if (ports.size === 0 && source) { source.close(); source = null; }
   };
-  open(); // a stream begins with a snapshot: the newcomer has it at once, the others take it as news and keep their place
+  if (!source) open();
+  else if (source.readyState === EventSource.OPEN) greet(port); // else the snapshot for all is still to come
 };

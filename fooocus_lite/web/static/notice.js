@@ -63,6 +63,16 @@ function actionButton(action) {
   return action.copies ? copyButton(action.words, () => action.copies) : button(action.words, { kind: "small", onclick: action.run });
 }
 
+/** Something to know, with a way back: `lines` below the title, `more` folded away, `extra` elements, `action` a button. */
+export function showNote(title, { key, shape = "info", lines = [], more = [], extra = [], action = null, undo = null, seconds = 0 }) {
+  const say = (words) => h("p", { textContent: words });
+  const back = undo ? button("Undo", { icon: "undo", kind: "small", onclick: () => { clear(key); undo(); } }) : null;
+  const dismiss = button("", { icon: "close", kind: "icon small bare", label: "Dismiss", onclick: () => clear(key) });
+  const rest = more.length ? h("details", {}, h("summary", { textContent: `${more.length} more` }), ...more.map(say)) : null;
+  const text = h("div", {}, h("strong", { textContent: title }), ...lines.map(say), ...extra, rest);
+  put(key, h("div", { className: "fl-notice", role: "status" }, icon(shape), text, h("div", { className: "actions" }, actionButton(action), back, dismiss)), seconds);
+}
+
 /** Something happened that can be taken back for some seconds. */
 export function showUndo(words, undo, seconds = 8) {
   const key = `undo-${Date.now()}`;

@@ -14,11 +14,12 @@ function titleWords() {
   return extra ? ` (${extra})` : "";
 }
 
-/** Cancel one picture: its row says so at once, and takes it back if the program refuses. */
-function cancel(row) {
-  const mark = (cancelling) => change({ rows: state.rows.map((one) => (one.id === row.id ? { ...one, cancelling } : one)) });
+/** Ask for the end of some pictures: their rows say so at once, and take it back if the program refuses. */
+export function cancelRows(rows, method, path) {
+  const ids = new Set(rows.map((row) => row.id));
+  const mark = (cancelling) => change({ rows: state.rows.map((one) => (ids.has(one.id) ? { ...one, cancelling } : one)) });
   mark(true);
-  call("DELETE", `/v1/tasks/${row.id}`).catch((error) => {
+  call(method, path).catch((error) => {
     mark(false);
     showProblem(error, { key: "queue" });
   });
@@ -28,7 +29,7 @@ function makeRow(row) {
   const thumb = h("span", { className: "thumb" });
   const what = h("div", { className: "what", textContent: row.words || "(no words)", title: row.words });
   const how = h("div", { className: "how" });
-  const out = button("", { icon: "close", kind: "icon small bare", label: `Cancel: ${row.words || "no words"}`, title: "Cancel", onclick: () => cancel(row) });
+  const out = button("", { icon: "close", kind: "icon small bare", label: `Cancel: ${row.words || "no words"}`, title: "Cancel", onclick: () => cancelRows([row], "DELETE", `/v1/tasks/${row.id}`) });
   const item = h("li", { dataset: { id: row.id } }, thumb, h("div", {}, what, how), out);
   return { item, how, thumb, out };
 }

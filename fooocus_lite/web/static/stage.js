@@ -2,12 +2,13 @@
 
 import { call, imageUrl } from "./api.js";
 import { button, duration, h, icon, setText, whenThere } from "./dom.js";
-import { fill, useSettings } from "./form.js";
+import { fill } from "./form.js";
 import { keep } from "./memory.js";
 import { drawDetails } from "./details.js";
 import { removePicture } from "./pictures.js";
 import { showProblem } from "./notice.js";
 import { change, onChange, running, shown, state } from "./store.js";
+import { useSettings } from "./taking.js";
 
 const IDEAS = ["a large yellow star left of a small blue circle", "a house by the sea at night", "a green heart, watercolor"];
 const PADDING = 12;
@@ -135,6 +136,7 @@ function showEmpty() {
     icon("star"),
     h("h2", { textContent: "Your picture appears here" }),
     h("p", { textContent: "Press Generate: the words below are ready. Or begin with one of these." }),
+    h("p", { textContent: "A picture dropped here brings its settings along." }),
     h("div", { id: "fl-ideas" }, ...ideas),
   );
 }

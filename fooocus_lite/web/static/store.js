@@ -17,6 +17,7 @@ export const state = {
   trouble: null, // what keeps the program from drawing now
   menu: null,
   draft: null, // the form's values, by field name
+  chosenPreset: null, // the preset that filled the form last
   details: recall("fl.details") === "1",
   sheet: null, // the contact sheet that is open, as /v1/sheets gives it
   visit: null, // a picture of it that is looked at and may be on no page of `pictures` that is here

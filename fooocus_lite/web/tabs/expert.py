@@ -1,6 +1,7 @@
 """What few people change: the walk from noise to picture, how words are read and chosen, the file's format.
 
-How one is called is not part of a recipe: ``static/done.js`` fills its place, and the browser keeps it.
+How one is called and what else a file says are no part of a recipe: ``static/done.js`` and ``static/filetext.js``
+fill their places.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-image_format",
         elem_classes="fl-field",
     )
+    gr.HTML('<div id="fl-filetext"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
     fields = {"sampler": sampler, "sag_scale": sag, "clip_skip": clip_skip, "image_format": image_format}
     return fields | _build_words(defaults, limits)
 

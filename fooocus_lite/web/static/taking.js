@@ -1,0 +1,53 @@
+// A picture's settings into the form: what can be used here, what has to give way, and the way back.
+
+import { differences, formerValues, showChanged } from "./changes.js";
+import { fill, known } from "./form.js";
+import { clear, showNote } from "./notice.js";
+import { state } from "./store.js";
+
+/** What a recipe that does not speak of it means. */
+const UNSAID = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random" };
+
+/** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
+function usable({ seed, preset, model, count, ...rest }) {
+  const said = Object.entries(rest).filter(([, value]) => value !== null);
+  const fields = { ...UNSAID, ...Object.fromEntries(said) };
+  const notes = [];
+  const { models, presets } = state.menu;
+  if (seed === undefined || seed === null) fields.random_seed = true;
+  else Object.assign(fields, { seed: String(seed), random_seed: false });
+  if (presets.some((row) => row.name === preset)) fields.preset = preset;
+  if (models.some((row) => row.name === model && row.available)) fields.model = model;
+  const name = fields.model || state.draft.model || state.estimate?.recipe.model || state.menu.defaults.model;
+  const drawn = models.find((row) => row.name === name);
+  if (drawn && model && !fields.model) notes.push(`${drawn.label} draws it instead.`);
+  if (drawn) fit(fields, drawn, notes);
+  return { fields: known(fields), notes };
+}
+
+/** A size that the model cannot draw becomes its own size of the nearest shape. */
+function fit(fields, model, notes) {
+  const { width, height } = fields;
+  const fits = (side) => side % model.size_multiple === 0 && side >= model.min_size && side <= model.max_size;
+  if (!width || !height || (fits(width) && fits(height)) || !model.sizes.length) return;
+  const distance = (size) => Math.abs(Math.log((size.width / size.height) * (height / width)));
+  const nearest = model.sizes.reduce((best, size) => (distance(size) < distance(best) ? size : best));
+  Object.assign(fields, { width: nearest.width, height: nearest.height });
+  notes.push(`${width}×${height} is nothing ${model.label} can draw; ${nearest.width}×${nearest.height} is nearest in shape.`);
+}
+
+/** Fill the form. `before` is the draft that Undo goes back to. Gives what changed, notes, and the undoing. */
+export function takeSettings(recipe, before = state.draft) {
+  const { fields, notes } = usable(recipe);
+  const found = differences(before, { ...before, ...fields });
+  fill(fields);
+  return { found, notes, undo: () => fill({ ...formerValues(before, found), preset: before.preset }) };
+}
+
+/** "Use these settings": everything of a finished picture, its seed fixed. */
+export function useSettings(recipe) {
+  clear("taken");
+  const { found, notes, undo } = takeSettings(recipe);
+  showChanged(found, undo);
+  if (notes.length) showNote("This picture was drawn otherwise.", { key: "taken", shape: "warn", lines: notes });
+}
