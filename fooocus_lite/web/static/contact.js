@@ -133,7 +133,8 @@ function drawCell(node, cell, row) {
   node.img.hidden = !source;
   node.again.hidden = !["failed", "cancelled"].includes(now);
   setText(node.words, now === "failed" ? cell.error?.problem || "failed" : WORDS[now]);
-  const said = { running: "being drawn", waiting: "waiting" }[now] || now;
+  const said = { running: "being drawn", waiting: "waiting", failed: cell.error?.problem }[now] || now;
+  node.words.title = now === "failed" ? `${cell.error?.problem || ""} ${cell.error?.hint || ""}`.trim() : "";
   node.open.setAttribute("aria-label", now === "finished" ? `Show: ${cell.label}` : `${cell.label}: ${said}`);
   node.open.setAttribute("aria-disabled", String(now !== "finished"));
 }
@@ -184,7 +185,7 @@ function draw() {
   parts.back.hidden = !isSheetBehind();
   document.documentElement.toggleAttribute("data-contact", isShown); // a phone gives it the whole window
   if (!isShown) return;
-  const names = `${sheet.id}\n${sheet.cells.map((cell) => cell.label).join("\n")}`;
+  const names = `${Boolean(state.menu)} ${sheet.id}\n${sheet.cells.map((cell) => cell.label).join("\n")}`;
   if (drawnFor !== names) {
     drawnFor = names;
     cells = sheet.cells.map((_, at) => makeCell(at));
