@@ -100,13 +100,13 @@ def as_pair(value: object, name: str) -> tuple[int, int]:
     """Two whole numbers: a list, ``(1152, 896)``, ``('1152', '896')``, ``1152x896`` or a label that begins so."""
     if isinstance(value, (list, tuple)) and len(value) == 2:
         return as_int(value[0], name), as_int(value[1], name)
-    match = _PAIR.match(value) if isinstance(value, str) else None
+    match = _PAIR.match(value.strip()) if isinstance(value, str) else None
     if match is None:
         raise _wrong(name, value, "a width and a height")
     return int(match.group(1)), int(match.group(2))
 
 
-_PAIR = re.compile(r"\s*[\[(]?\s*['\"]?(\d{1,9})['\"]?\s*[,xX×*]\s*['\"]?(\d{1,9})(?!\d)")
+_PAIR = re.compile(r"[\[(]?\s*['\"]?(\d{1,9})['\"]?\s*[,xX×*]\s*['\"]?(\d{1,9})(?!\d)")
 
 
 def as_names(value: object, name: str) -> list[str]:

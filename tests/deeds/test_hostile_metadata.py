@@ -91,6 +91,7 @@ HOSTILE = {
     "NaN": png_with(text(b"parameters", b'{"metadata_scheme":"fooocus","prompt":"x","guidance_scale":NaN}')),
     "infinity": png_with(text(b"parameters", b'{"metadata_scheme":"fooocus","prompt":"x","guidance_scale":1e999}')),
     "python": png_with(text(b"parameters", b"__import__('os').system('touch pwned')")),
+    "a size of spaces": png_with(text(b"parameters", f.as_json(f.FOOOCUS | {"resolution": " " * 1_000_000}).encode())),
     "pickle": png_with(text(b"parameters", b"\x80\x04\x95\x0e\0\0\0\0\0\0\0\x8c\x05posix\x94.")),
     "half a character": png_with(text(b"parameters", json.dumps(f.FOOOCUS | {"prompt": "\ud800"}).encode())),
     "entities": png_with(text(b"parameters", b'<!DOCTYPE x [<!ENTITY a "&b;">]><x>&a;</x>')),
