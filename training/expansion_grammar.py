@@ -16,7 +16,7 @@ from random import Random
 from training.words import caption, random_spec
 
 #: Words that hold a phrase together; they may come again, and no phrase ends with one.
-GLUE = ("of", "and", "with", "the", "in", "at", "from", "a", "to", "for")
+GLUE = ("of", "in", "the")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ GROUPS: dict[str, Group] = {
         "person": (
             "expressive|thoughtful|attentive gaze", "subtle|candid|honest expression",
             "natural|relaxed|graceful posture",
-            "lifelike|vivid presence", "catchlights in the eyes", "true to life anatomy", "fine|delicate features",
+            "lifelike|vivid presence", "catchlights in the eyes", "faithful|convincing anatomy", "fine|delicate features",
             "authentic|candid moment",
         ),
         "lens": (
@@ -166,7 +166,7 @@ GROUPS: dict[str, Group] = {
         "epic": (
             "epic|legendary|immense scale", "otherworldly|enchanted|mythic atmosphere", "sense of wonder|awe|adventure",
             "cinematic|heroic framing", "volumetric|ethereal light", "imaginative|fantastical design",
-            "larger than life presence", "intricate worldbuilding",
+            "commanding|towering stature", "intricate worldbuilding",
         ),
     }, WONDER),
 }  # fmt: skip

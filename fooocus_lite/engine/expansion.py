@@ -6,6 +6,7 @@ no memory of a graphics card is taken. It is loaded with the first prompt that w
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 import threading
@@ -90,7 +91,7 @@ class Writer:
         config = GenerationConfig(
             do_sample=False, max_new_tokens=MAX_NEW_TOKENS, eos_token_id=self._end, pad_token_id=self._end
         )
-        rule = CuratedWords(self._sentence(words), start=len(ids), seed=seed)
+        rule = CuratedWords(self._sentence(words), start=len(ids), seed=_own_seed(plain, seed))
         with torch.inference_mode():
             written = self._model.generate(
                 input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
@@ -111,6 +112,11 @@ def readable(text: str) -> str:
     """A prompt as a language model reads it: no weights, no names of embeddings, small letters."""
     plain = "".join(piece for piece, _ in parse_weights(text[-READ_CHARS:]))
     return " ".join(_NAMED.sub("", plain).casefold().split())
+
+
+def _own_seed(text: str, seed: int) -> int:
+    """Another prompt is another throw of the dice; with the seed alone, all prompts would get nearly the same words."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{text}".encode()).digest()[:8], "big") >> 1
 
 
 def load_writer(model: str, words: Path) -> Writer:
