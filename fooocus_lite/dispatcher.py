@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fooocus_lite.errors import FooocusError, WorkerDied
+from fooocus_lite.errors import BadValue, FooocusError, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, PromptReady, Started
 from fooocus_lite.images import clear_parts, find_saved, save_image
 from fooocus_lite.library import Library
@@ -26,6 +26,7 @@ from fooocus_lite.plan import Plan, make_plan, resolve, with_expansion
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 from fooocus_lite.store import Store
+from fooocus_lite.style_files import EXPAND_STYLE
 from fooocus_lite.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -120,15 +121,15 @@ class Dispatcher:
         return sum(self._queue.cancel_batch(batch) for batch in {task.batch_id for task in tasks})
 
     def words_for(self, recipe: Recipe) -> str:
-        """What the style `Expand prompt` adds to a recipe, whichever worker is free to say it.
+        """What the style `Expand prompt` adds to a recipe's first picture, whether it is chosen or not.
 
         Raises:
             FooocusError: why there are no words.
         """
-        library = self._library()
-        plan = make_plan(recipe, library, recipe.seed or 0)
+        wish = recipe.model_copy(update={"styles": (EXPAND_STYLE.name,), "expansion": None})
+        plan = make_plan(wish, self._library(), 0)
         if plan.expansion is None:
-            return recipe.expansion or ""
+            raise BadValue("There is nothing to expand.", "Write a prompt first.", field="prompt")
         lane = next((lane for lane in self._lanes if lane.task is None), self._lanes[0])
         return lane.runner.expand(plan.expansion)
 

@@ -95,8 +95,7 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
                 if source != "fooocus" and (is_saved or path.name not in fooocus_names.STYLE_FILES):
                     continue
             found[known] = replace(style, name=known)
-    chance = {RANDOM_STYLE.name: RANDOM_STYLE} if found else {}
-    return {EXPAND_STYLE.name: EXPAND_STYLE, **chance, **found}
+    return {style.name: style for style in (EXPAND_STYLE, RANDOM_STYLE)} | found if found else {}
 
 
 def _style(row: Any, where: str, path: Path, source: Source, problems: list[str]) -> Style | None:

@@ -147,7 +147,8 @@ GROUPS: dict[str, Group] = {
         "person": (
             "expressive|thoughtful|attentive gaze", "subtle|candid|honest expression",
             "natural|relaxed|graceful posture",
-            "lifelike|vivid presence", "catchlights in the eyes", "faithful|convincing anatomy", "fine|delicate features",
+            "lifelike|vivid presence", "catchlights in the eyes", "faithful|convincing anatomy",
+            "fine|delicate features",
             "authentic|candid moment",
         ),
         "lens": (
