@@ -73,7 +73,8 @@ class Writer:
     """
 
     def __init__(self, model: Any, tokenizer: Any, vocabulary: Vocabulary, folder: Path) -> None:
-        self._model, self._tokenizer, self._vocabulary = model, tokenizer, vocabulary
+        self.model, self.tokenizer = model, tokenizer
+        self._vocabulary = vocabulary
         comma = self._encode(",")
         if len(comma) != 1 or tokenizer.eos_token_id is None:
             raise damaged(folder, "its tokenizer has no comma or no end", "expansion model")
@@ -93,7 +94,7 @@ class Writer:
         )
         rule = CuratedWords(self._sentence(words), start=len(ids), seed=_own_seed(plain, seed))
         with torch.inference_mode():
-            written = self._model.generate(
+            written = self.model.generate(
                 input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
                 generation_config=config, logits_processor=LogitsProcessorList([rule]),
             )  # fmt: skip
@@ -105,7 +106,7 @@ class Writer:
         return Sentence(words, self._vocabulary.glue, comma=self._comma, end=self._end)
 
     def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False))
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
 
 
 def readable(text: str) -> str:
