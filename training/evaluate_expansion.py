@@ -1,6 +1,6 @@
 """Measures the expansion model of a folder: the table in its README.
 
-    python -m training.evaluate_expansion
+python -m training.evaluate_expansion
 """
 
 from __future__ import annotations

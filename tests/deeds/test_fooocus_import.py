@@ -115,7 +115,10 @@ def test_own_favourites_stay_first(fooocus: Path, settings: Settings) -> None:
     (settings.data_dir / "choices.json").write_text(json.dumps({"favourites": ["Ours"], "preset": "starter"}))
     import_fooocus(fooocus, settings)
     library = load_library(settings)
-    assert library.favourites == ("Ours", "Expand prompt", "Fooocus Sharp", "SAI Anime") and library.default_preset == "starter"
+    assert (
+        library.favourites == ("Ours", "Expand prompt", "Fooocus Sharp", "SAI Anime")
+        and library.default_preset == "starter"
+    )
 
 
 def test_a_folder_without_fooocus(tmp_path: Path, settings: Settings) -> None:

@@ -95,7 +95,9 @@ def test_words_suit_the_subject() -> None:
         assert set(VOCABULARY.words_for(text)) <= set(VOCABULARY.general)
     assert land | weather | hour <= set(VOCABULARY.words_for("a wide valley"))
     assert hour.isdisjoint(set(VOCABULARY.words_for("a wide valley at night")) - land - weather)
-    assert "breeze" not in VOCABULARY.words_for("rainy mountains") and "vista" in VOCABULARY.words_for("rainy mountains")
+    assert "breeze" not in VOCABULARY.words_for("rainy mountains") and "vista" in VOCABULARY.words_for(
+        "rainy mountains"
+    )
 
 
 def test_no_word_names_what_the_starter_would_draw() -> None:

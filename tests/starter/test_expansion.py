@@ -15,7 +15,9 @@ pytestmark = needs_starter
 
 @lru_cache
 def expanded(prompt: str, seed: int) -> Picture:
-    plan = make_plan(parse_recipe({"prompt": prompt, "preset": "starter", "styles": ["Expand prompt"]}), library(), seed)
+    plan = make_plan(
+        parse_recipe({"prompt": prompt, "preset": "starter", "styles": ["Expand prompt"]}), library(), seed
+    )
     assert plan.expansion is not None
     return drawn(plan)
 

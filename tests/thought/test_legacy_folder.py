@@ -185,7 +185,9 @@ def test_names_of_fooocus_without_its_files(library: Library) -> None:
             library.find_style(name)
     assert library.find_style("fooocus-v2").kind == "expand"
     names, warnings = library.known_styles(["Fooocus V2", "dots", "SAI Anime", "nope"])
-    assert names == ("Expand prompt", "Dots") and len(warnings) == 2 and all(warning.endswith(".") for warning in warnings)
+    assert (
+        names == ("Expand prompt", "Dots") and len(warnings) == 2 and all(warning.endswith(".") for warning in warnings)
+    )
 
 
 def test_own_style_names_without_capitals_are_shown_as_fooocus_would(root: Path, load: Load) -> None:
