@@ -36,7 +36,7 @@ def library(tmp_path: Path) -> Library:
 def test_words_start_a_worker_and_problems_stay_what_they_are(runner: LocalRunner) -> None:
     assert runner.pid is None
     assert runner.expand(wish("a fox")) == "words 3"
-    with pytest.raises(FooocusError, match="is missing. Put it back.") as caught:
+    with pytest.raises(FooocusError, match=r"is missing\. Put it back\.") as caught:
         runner.expand(wish("wordless"))
     assert caught.value.code == "missing_model"
 
