@@ -268,7 +268,7 @@ def run_settings(options: argparse.Namespace) -> int:
         return 0
     width = max(len(str(value)) for _, value, _ in rows)
     for row, value, source in rows:
-        print(f"{row.name:<13} {'' if value is None else value!s:<{width}}  {source}")
+        print(f"{row.name:<15} {'' if value is None else value!s:<{width}}  {source}")
     return 0
 
 

@@ -12,20 +12,21 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fooocus_lite.errors import FooocusError, WorkerDied
-from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, Started
+from fooocus_lite.errors import BadValue, FooocusError, WorkerDied
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, PromptReady, Started
 from fooocus_lite.images import clear_parts, find_saved, save_image
 from fooocus_lite.library import Library
 from fooocus_lite.picture_text import describe_picture
-from fooocus_lite.plan import Plan, make_plan, resolve
+from fooocus_lite.plan import Plan, make_plan, resolve, with_expansion
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 from fooocus_lite.store import Store
+from fooocus_lite.style_files import EXPAND_STYLE
 from fooocus_lite.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,19 @@ class Dispatcher:
         """Cancel what is being drawn and what is left of its batch; how many tasks that were."""
         tasks = self._drawn_now() or self._queue.waiting(limit=1)
         return sum(self._queue.cancel_batch(batch) for batch in {task.batch_id for task in tasks})
+
+    def words_for(self, recipe: Recipe) -> str:
+        """What the style `Expand prompt` adds to a recipe's first picture, whether it is chosen or not.
+
+        Raises:
+            FooocusError: why there are no words.
+        """
+        wish = recipe.model_copy(update={"styles": (EXPAND_STYLE.name,), "expansion": None})
+        plan = make_plan(wish, self._library(), 0)
+        if plan.expansion is None:
+            raise BadValue("There is nothing to expand.", "Write a prompt first.", field="prompt")
+        lane = next((lane for lane in self._lanes if lane.task is None), self._lanes[0])
+        return lane.runner.expand(plan.expansion)
 
     def workers(self) -> list[dict[str, Any]]:
         """Each worker's name, state, task, and what its engine says about its device and memory."""
@@ -217,10 +231,20 @@ class Dispatcher:
                     self._end(task, _internal("the engine finished without a picture"))
                 case Failed() | Cancelled():
                     self._end(task, event)
+                case PromptReady():
+                    job = self._decide_words(job, event)
+                    self._note(task, event)
                 case Started():
                     pass  # the claim said so already, in the same breath as the row
                 case _:
                     self._note(task, event)
+
+    def _decide_words(self, job: _Job, event: PromptReady) -> _Job:
+        """The job with the words that the engine chose, in its row too: drawn again, it is the same picture."""
+        recipe, plan = with_expansion(job.recipe, job.plan, event)
+        if recipe is not job.recipe:
+            self._persist(lambda: self._queue.settle(job.task.id, recipe))
+        return replace(job, recipe=recipe, plan=plan)
 
     def _measure(self, lane: _Lane, job: _Job, seconds: float, peak_bytes: int | None) -> None:
         if job.plan.model.name not in lane.warm:  # the first one loads the model

@@ -78,11 +78,16 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class PromptReady(Event):
-    """The words as they were really encoded."""
+    """The words as they were really encoded.
+
+    Attributes:
+        expansion: What a language model added to them; empty when it could not; ``None`` when nobody asked it.
+    """
 
     kind: ClassVar[str] = "prompt_ready"
     texts: tuple[str, ...] = ()
     negative_texts: tuple[str, ...] = ()
+    expansion: str | None = None
     warnings: tuple[str, ...] = ()
 
 

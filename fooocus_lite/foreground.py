@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fooocus_lite.errors import UnknownName
-from fooocus_lite.events import Event, Finished, ImageReady
+from fooocus_lite.events import Event, Finished, ImageReady, PromptReady
 from fooocus_lite.images import save_image
 from fooocus_lite.library import Library
 from fooocus_lite.picture_text import PictureInfo, describe_picture, read_picture
-from fooocus_lite.plan import Plan, batch_notes, expand, make_plan
+from fooocus_lite.plan import Plan, batch_notes, expand, make_plan, with_expansion
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 
@@ -62,7 +62,7 @@ def make_replay(path: Path, library: Library) -> Job:
         if _has_words(info) and (plan.texts, plan.negative_texts) != (info.texts, info.negative_texts):
             notes.append("A style or word list has changed since this picture was made; its words of then are used.")
     if _has_words(info):
-        plan = dataclasses.replace(plan, texts=info.texts, negative_texts=info.negative_texts)
+        plan = dataclasses.replace(plan, texts=info.texts, negative_texts=info.negative_texts, expansion=None)
     return Job(recipe, plan, (*notes, *plan.warnings))
 
 
@@ -81,11 +81,14 @@ def draw(
     """
     for job in jobs:
         image: ImageReady | None = None
+        recipe, plan = job.recipe, job.plan
         for event in runner.run(job.plan, lambda: False):
+            if isinstance(event, PromptReady):
+                recipe, plan = with_expansion(recipe, plan, event)
             if isinstance(event, ImageReady):
                 image = event
             if isinstance(event, Finished) and image is not None:
-                info = describe_picture(job.recipe, job.plan, image.facts)
+                info = describe_picture(recipe, plan, image.facts)
                 name = secrets.token_hex(6)
                 saved = save_image(
                     image, info, task_id=name, output_dir=output_dir, by_day=by_day, a1111_text=a1111_text

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from fooocus_lite import library_files as files
 from fooocus_lite.choices import a1111_text, default_preset, read_choices
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
+from fooocus_lite.expansion import expansion_model
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
@@ -60,6 +61,7 @@ class Library:
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
         a1111_text: Whether pictures also hold the text that other programs read.
+        expansion_model: What `fooocus_lite.expansion.expansion_model` says.
     """
 
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
@@ -72,6 +74,7 @@ class Library:
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
     a1111_text: bool = True
+    expansion_model: tuple[str, str] = ("", "")
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
 
@@ -122,8 +125,6 @@ class Library:
     def _unknown_style(self, name: str) -> tuple[str, str]:
         """(problem, hint) of a style that is not here; the hint is empty where a near name may help."""
         normal, problem = normal_name(name), f"There is no style {name[:60]!r}"
-        if normal in STYLE_ALIASES:
-            return f"{problem}: in Fooocus it lengthens the prompt, which is not done here.", "Leave it out."
         is_fooocus = normal.startswith(STYLE_PREFIXES) and not self._has_fooocus_styles
         return f"{problem}.", FROM_FOOOCUS if is_fooocus else ""
 
@@ -141,7 +142,7 @@ class Library:
         dice = random.Random(seed)
         picked: list[str] = []
         for style in styles:
-            if style.kind == "text":
+            if style.kind != "random":
                 picked.append(style.name)
             elif rest:
                 picked.append(rest.pop(dice.randrange(len(rest))).name)
@@ -282,8 +283,9 @@ class LiveLibrary:
 
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
+    # expansion: chosen by the seed when it is open, and only where its style is.
     # clip_skip: pictures from before it existed lack it, and were drawn with what their family says.
-    nobodys = ("preset", "seed", "clip_skip")
+    nobodys = ("preset", "seed", "clip_skip", "expansion")
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
@@ -307,6 +309,7 @@ def load_library(settings: Settings) -> Library:
         word_lists=read_word_lists(settings, problems),
         loras=read_loras(settings),
         embeddings=read_embeddings(settings),
+        expansion_model=expansion_model(settings),
         settings=settings,
         signature=seen,
     )

@@ -17,7 +17,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.picture_file import read_picture_file
 from fooocus_lite.plan import Plan
 from fooocus_lite.prompts import MAX_TEXTS
-from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe, parse_recipe
+from fooocus_lite.recipe import MAX_EXPANSION_CHARS, MAX_PROMPT_CHARS, Recipe, parse_recipe
 from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json, printable
 
 Fact = str | int | float | bool
@@ -140,5 +140,5 @@ def _parse_object(text: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-# Two prompts and the texts made of them, each character as \\uXXXX\\uXXXX.
-assert MAX_TEXT_BYTES > 12 * (2 * MAX_PROMPT_CHARS + MAX_WORDS_CHARS)
+# Two prompts, the words of an expansion and the texts made of them, each character as \\uXXXX\\uXXXX.
+assert MAX_TEXT_BYTES > 12 * (2 * MAX_PROMPT_CHARS + MAX_EXPANSION_CHARS + MAX_WORDS_CHARS)

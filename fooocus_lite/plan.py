@@ -5,17 +5,20 @@ The types live here with the function that makes them, `make_plan`; the engine i
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.events import PromptReady
+from fooocus_lite.expansion import Expansion, with_words
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS, find_sampler
-from fooocus_lite.style_files import Style
+from fooocus_lite.style_files import EXPAND_STYLE, Style
 from fooocus_lite.textual_inversion import named_embeddings
 from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording
 
@@ -60,6 +63,7 @@ class Plan:
         clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
         loras: Those of this picture only, in the order named.
         embeddings: (name as in the texts, absolute path) of each textual inversion.
+        expansion: Words that the engine must choose first; they become one more wanted text.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
 
@@ -77,6 +81,7 @@ class Plan:
     clip_skip: int
     loras: tuple[LoraRef, ...] = ()
     embeddings: tuple[tuple[str, str], ...] = ()
+    expansion: Expansion | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -85,6 +90,7 @@ def plan_from_dict(data: dict[str, Any]) -> Plan:
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
     values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
+    values["expansion"] = Expansion(**data["expansion"]) if data["expansion"] is not None else None
     values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
     return Plan(**values)
 
@@ -126,6 +132,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     texts, negative_texts = make_texts(
         wording.lines, wording.negative_lines, [(style.prompt, style.negative_prompt) for style in styles]
     )
+    expansion, texts = _expansion(full, library, styles, wording.lines, texts)
     embeddings, unknown = _embeddings(texts + negative_texts, library)
     return Plan(
         texts=texts,
@@ -142,6 +149,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         clip_skip=_decided(full.clip_skip),
         loras=wording.loras,
         embeddings=embeddings,
+        expansion=expansion,
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
@@ -258,6 +266,26 @@ def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[s
     return tuple((name, path) for name, path in found if path is not None), warnings
 
 
+def _expansion(
+    full: Recipe, library: Library, styles: list[Style], lines: tuple[str, ...], texts: tuple[str, ...]
+) -> tuple[Expansion | None, tuple[str, ...]]:
+    """The wish for words, if they are open; else the texts with those that the recipe names. Nothing is no subject."""
+    if not lines or all(style.kind != "expand" for style in styles):
+        return None, texts
+    if full.expansion is not None:
+        return None, with_words(texts, lines[0], full.expansion)
+    model, words = library.expansion_model
+    return Expansion(lines[0], _decided(full.seed), model, words), texts
+
+
+def with_expansion(recipe: Recipe, plan: Plan, event: PromptReady) -> tuple[Recipe, Plan]:
+    """Recipe and plan with the words that the engine chose, so that they can be drawn again without choosing."""
+    if event.expansion is None:
+        return recipe, plan
+    decided = dataclasses.replace(plan, texts=event.texts, expansion=None)
+    return recipe.model_copy(update={"expansion": event.expansion}), decided
+
+
 def _model_ref(entry: CatalogEntry) -> ModelRef:
     return ModelRef(
         name=entry.name,
@@ -288,7 +316,10 @@ def _warnings(
     chosen = list(full.styles or ())
     for name in (style.name for style in styles if chosen.count(style.name) > 1):
         yield f"The style {name} was chosen more than once and is applied once."
-    strange = [s.name for s in styles if entry.style_categories and s.category not in entry.style_categories]
+    if full.expansion and all(style.kind != "expand" for style in styles):
+        yield f"The words of the expansion are used only with the style {EXPAND_STYLE.name}."
+    texts_only = [style for style in styles if style.kind == "text"]
+    strange = [s.name for s in texts_only if entry.style_categories and s.category not in entry.style_categories]
     if strange:
         yield f"The model {entry.name} has not learned the style {', '.join(strange)}; it may show little of it."
     if not any(texts):

@@ -16,6 +16,7 @@ MAX_SEED = 2**63 - 1
 MAX_STEPS = 200
 MAX_COUNT = 100
 MAX_PROMPT_CHARS = 20_000
+MAX_EXPANSION_CHARS = 2_000
 MAX_SIDE = 4096
 MAX_INDEX = 2**31 - 1
 MAX_CLIP_SKIP = 12
@@ -33,6 +34,9 @@ class Recipe(BaseModel):
     prompt: Text = Field(default="", description="What the picture shows.")
     negative_prompt: Text | None = Field(default=None, description="What it must not show.")
     styles: tuple[Name, ...] | None = Field(default=None, max_length=30, description="Style names, applied in order.")
+    expansion: Annotated[str, StringConstraints(max_length=MAX_EXPANSION_CHARS)] | None = Field(
+        default=None, description="Words that the style Expand prompt adds; none = it chooses by the seed."
+    )
     preset: Name | None = Field(default=None, description="Preset whose values fill the fields you leave out.")
     model: Name | None = Field(default=None, description="Model name as `GET /v1/menu` lists it.")
     width: int | None = Field(default=None, ge=1, le=MAX_SIDE, description="Pixels.")
@@ -56,7 +60,7 @@ class Recipe(BaseModel):
     )
     image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
 
-    @field_validator("prompt", "negative_prompt")
+    @field_validator("prompt", "negative_prompt", "expansion")
     @classmethod
     def _without_nul(cls, text: str | None) -> str | None:
         # A NUL ends the string in C libraries, PNG text and SQLite tools; lone surrogates cannot be UTF-8.

@@ -17,10 +17,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any, BinaryIO, Protocol, cast
 
-from fooocus_lite.errors import WorkerDied
+from fooocus_lite.errors import FooocusError, WorkerDied
 from fooocus_lite.events import TERMINAL, Cancelled, Event
+from fooocus_lite.expansion import Expansion
 from fooocus_lite.plan import Plan
 from fooocus_lite.wire import Message, read_frame, send_frame
 
@@ -30,6 +32,8 @@ END_S = 5.0
 LAST_WORDS = 3
 #: What a worker tells of a run before it draws, while it may load for minutes without hearing a stop.
 _BEFORE_DRAWING = frozenset({"started"})
+#: Most time for the words of an expansion: the first ones wait until torch and the language model are loaded.
+WORDS_S = 180.0
 #: Looks at a flag, some 20 ns each, before a computing thread goes to sleep: enough to reach the next loop awake.
 SPIN_COUNT = 5000
 
@@ -51,6 +55,14 @@ class Runner(Protocol):
 
         Raises:
             WorkerDied: it ended without one.
+        """
+        ...
+
+    def expand(self, wish: Expansion) -> str:
+        """Words to add to a prompt, also while `run` draws in another thread.
+
+        Raises:
+            FooocusError: why there are none.
         """
         ...
 
@@ -136,6 +148,10 @@ class LocalRunner:
             logger.warning("The worker said nothing for %.0f s and is replaced", self._load_timeout_s)
             child.kill()
 
+    def expand(self, wish: Expansion) -> str:
+        """See `Runner.expand`."""
+        return self._ensure_child().expand(next(self._numbers), wish)
+
     def close(self) -> None:
         """End the child."""
         with self._lock:
@@ -160,6 +176,7 @@ class _Child:
         self.about: dict[str, Any] = {}
         self.heard_at = time.monotonic()
         self._inbox: queue.SimpleQueue[tuple[int, Event] | None] = queue.SimpleQueue()
+        self._words: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._send_lock = threading.Lock()
         self._broken = False
@@ -199,6 +216,30 @@ class _Child:
             raise self._obituary()
         return answer[1] if answer[0] == number else None
 
+    def expand(self, number: int, wish: Expansion) -> str:
+        """The words that the child chooses.
+
+        Raises:
+            FooocusError: why there are none.
+            WorkerDied: it ended before it answered.
+        """
+        answers = self._words[number] = queue.SimpleQueue()
+        try:
+            self.send(("expand", number, asdict(wish)))
+            answer = answers.get(timeout=0 if self._broken else WORDS_S)
+        except queue.Empty:
+            if self._broken:
+                raise self._obituary() from None
+            raise FooocusError("The words for the prompt take too long.", "Try again in a moment.") from None
+        finally:
+            del self._words[number]
+        if answer is None:
+            raise self._obituary()
+        if "problem" in answer:
+            told = answer["problem"]
+            raise FooocusError(told["problem"], told["hint"], code=told["code"])
+        return str(answer["words"])
+
     def kill(self) -> None:
         self._broken = True
         self.process.kill()
@@ -225,11 +266,16 @@ class _Child:
             if message is None:
                 self._broken = True
                 self._inbox.put(None)
+                for answers in list(self._words.values()):
+                    answers.put(None)
                 return
             self.heard_at = time.monotonic()
             kind, number, value = message
             if kind == "about":
                 self.about = value
+            elif kind == "words":
+                if number in self._words:  # else nobody waits for them any more
+                    self._words[number].put(value)
             else:
                 self._inbox.put((number, value))
 

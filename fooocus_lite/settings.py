@@ -76,6 +76,14 @@ SETTINGS: dict[str, Setting] = {
             "Your Fooocus folder; its styles, presets and word lists are used in place.",
             "a folder",
         ),
+        Setting(
+            "expansion_model",
+            "text",
+            "",
+            "Language model behind the style Expand prompt; empty: the one that ships.",
+            "a folder, or the name of a model on the Hugging Face hub that is on this disk",
+            pattern=".*",
+        ),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
@@ -124,6 +132,7 @@ class Settings:
     output_dir: Path
     models_dir: Path
     legacy_folder: Path | None
+    expansion_model: str
     host: str
     port: int
     open_browser: bool

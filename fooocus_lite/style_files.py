@@ -25,7 +25,7 @@ class Style:
         negative_prompt: Joined to the person's.
         category: The file it stands in, in words.
         source: Who wrote it.
-        kind: "random" stands for another style, which the seed picks.
+        kind: "random" stands for another style, which the seed picks; "expand" lets a language model add words.
         path: The file it stands in.
     """
 
@@ -34,12 +34,14 @@ class Style:
     negative_prompt: str = ""
     category: str = ""
     source: Source = "shipped"
-    kind: Literal["text", "random"] = "text"
+    kind: Literal["text", "random", "expand"] = "text"
     path: Path | None = field(default=None, repr=False, compare=False)
 
 
 #: Stands among the styles whenever there are others to pick from.
 RANDOM_STYLE = Style("Random style", "", category="Chance", kind="random")
+#: Not words of its own: a language model adds some that suit the prompt.
+EXPAND_STYLE = Style("Expand prompt", "", category="Chance", kind="expand")
 
 
 #: Where the program itself saves a person's styles, under the names that they typed.
@@ -76,15 +78,15 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     folder takes the place of what was saved from the page.
     """
     found: dict[str, Style] = {}
-    names: dict[str, str] = {normal_name(RANDOM_STYLE.name): RANDOM_STYLE.name}
+    names: dict[str, str] = {normal_name(style.name): style.name for style in (EXPAND_STYLE, RANDOM_STYLE)}
     for path, source in style_paths(settings):
         for where, row in read_rows(path, settings.root, "styles", problems):
             style = _style(row, where, path, source, problems)
             if style is None:
                 continue
             known = names.setdefault(normal_name(style.name), style.name)
-            if known == RANDOM_STYLE.name:
-                problems.append(f"{where} has the name of the style that stands for any other; it is left out.")
+            if known in (EXPAND_STYLE.name, RANDOM_STYLE.name):
+                problems.append(f"{where} is called {known}, which is a style of the program; it is left out.")
                 continue
             earlier = found.get(known)
             if earlier is not None and earlier.source == source:
@@ -93,7 +95,7 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
                 if source != "fooocus" and (is_saved or path.name not in fooocus_names.STYLE_FILES):
                     continue
             found[known] = replace(style, name=known)
-    return {RANDOM_STYLE.name: RANDOM_STYLE, **found} if found else {}
+    return {style.name: style for style in (EXPAND_STYLE, RANDOM_STYLE)} | found if found else {}
 
 
 def _style(row: Any, where: str, path: Path, source: Source, problems: list[str]) -> Style | None:

@@ -155,6 +155,11 @@ class TaskQueue:
         with self._database.write() as transaction:
             return self._end_in(transaction, task_id, event)
 
+    def settle(self, task_id: str, recipe: Recipe) -> None:
+        """Keep what was still open in a task's recipe and has been decided now."""
+        with self._database.write() as transaction:
+            transaction.execute("UPDATE tasks SET recipe = ? WHERE id = ?", (to_json(recipe), task_id))
+
     def put_back(self, task_id: str, reason: Failed | None) -> None:
         """After its worker died: back to its old place once; the second time it fails with ``reason``.
 

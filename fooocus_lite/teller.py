@@ -19,6 +19,7 @@ def plan_text(job: Job, *, as_json: bool) -> str:
     lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
+    lines += ["  expanded: with words that the seed chooses"] if plan.expansion else []
     lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
     return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 
@@ -39,7 +40,7 @@ class Teller:
         """Print what a person wants to know of one event."""
         match event:
             case PromptReady():
-                self.note(*event.warnings)
+                self.note(*event.warnings, *([f"expanded: {event.expansion}"] if event.expansion else []))
             case Progress() if sys.stderr.isatty():
                 text = f"picture {self.saved + 1} of {self.pictures}, step {event.step} of {event.steps}"
                 print(f"\r  {text:<60}", end="", file=sys.stderr)

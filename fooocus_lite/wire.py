@@ -15,7 +15,8 @@ from fooocus_lite.events import Event, event_from_dict
 from fooocus_lite.plan import Plan, plan_from_dict
 
 #: (kind, number of the run, value). To the worker: ``engine`` with its name and options, ``warm_up`` with a plan
-#: or None, ``run`` with a plan, ``stop``. Back: ``event`` with an event, ``about`` with a dict.
+#: or None, ``run`` with a plan, ``stop``, ``expand`` with what an `Expansion` says. Back: ``event`` with an event,
+#: ``about`` with a dict, ``words`` with the words or the problem.
 Message = tuple[str, int, Any]
 _HEADER = struct.Struct(">II")  # bytes of JSON, bytes of picture
 _WITH_PLAN = ("warm_up", "run")

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Event, Failed
+from fooocus_lite.expansion import Expansion
 from fooocus_lite.plan import Plan
 from fooocus_lite.wire import Message, read_frame, send_frame
 
@@ -29,6 +30,8 @@ class Engine(Protocol):
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]: ...
 
+    def expand(self, wish: Expansion) -> str: ...
+
 
 class Worker:
     """The child's side of the conversation."""
@@ -36,7 +39,10 @@ class Worker:
     def __init__(self, orders: BinaryIO, answers: BinaryIO) -> None:
         self._orders = orders
         self._answers = answers
+        self._send_lock = threading.Lock()
+        self._load_lock = threading.Lock()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._wishes: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stopped_run = 0
         self._engine: Engine | None = None
         first = read_frame(orders)
@@ -45,6 +51,7 @@ class Worker:
     def serve(self) -> None:
         """Work until the server is gone."""
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
+        threading.Thread(target=self._answer_wishes, name="words", daemon=True).start()
         while True:
             kind, number, plan = self._inbox.get()
             if kind == "warm_up":
@@ -58,9 +65,19 @@ class Worker:
                 if message[0] == "stop":
                     self._stopped_run = max(self._stopped_run, message[1])
                 else:
-                    self._inbox.put(message)
+                    (self._wishes if message[0] == "expand" else self._inbox).put(message)
         finally:
             os._exit(0)  # the server closed the pipe or died; the main thread may be deep inside a kernel
+
+    def _answer_wishes(self) -> None:
+        """Words for prompts, in a thread of their own: nobody waits for a picture to be done."""
+        while True:
+            _, number, value = self._wishes.get()
+            try:
+                answer = {"words": self._load().expand(Expansion(**value))}
+            except Exception as exc:  # noqa: BLE001 - the process border, as in `_run`
+                answer = {"problem": _failed(exc).to_dict()}
+            self._send("words", number, answer)
 
     def _warm_up(self, plan: Plan | None) -> None:
         try:
@@ -75,24 +92,30 @@ class Worker:
     def _run(self, number: int, plan: Plan) -> None:
         try:
             for event in self._load().run(plan, lambda: self._stopped_run >= number):
-                send_frame(self._answers, ("event", number, event))
-        except BrokenPipeError:
-            os._exit(0)
+                self._send("event", number, event)
         except Exception as exc:  # noqa: BLE001 - the process border: an engine that cannot even start
-            send_frame(self._answers, ("event", number, _failed(exc)))
+            self._send("event", number, _failed(exc))
         self._tell_about()
 
     def _load(self) -> Engine:
-        if self._engine is None:
-            module, _, attribute = self._wanted["name"].partition(":")
-            self._engine = getattr(importlib.import_module(module), attribute)(**self._wanted["options"])
-            self._tell_about()  # at once: the page names the device while the first picture forms
+        with self._load_lock:
+            if self._engine is None:
+                module, _, attribute = self._wanted["name"].partition(":")
+                self._engine = getattr(importlib.import_module(module), attribute)(**self._wanted["options"])
+                self._tell_about()  # at once: the page names the device while the first picture forms
         return cast(Engine, self._engine)
 
     def _tell_about(self) -> None:
         describe = getattr(self._engine, "describe", None)
         about = describe() if describe is not None else {}
-        send_frame(self._answers, ("about", 0, about))
+        self._send("about", 0, about)
+
+    def _send(self, kind: str, number: int, value: Any) -> None:
+        try:
+            with self._send_lock:
+                send_frame(self._answers, (kind, number, value))
+        except BrokenPipeError:
+            os._exit(0)
 
 
 def _failed(exc: Exception) -> Failed:

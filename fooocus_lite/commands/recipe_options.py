@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 RECIPE_OPTIONS = {
     "preset": ("NAME", "preset that fills what you leave out"),
     "negative": ("TEXT", "what the picture must not show"),
+    "expansion": ("TEXT", "words that the style Expand prompt adds, instead of those that the seed chooses"),
     "model": ("NAME", "model"),
     "seed": ("N", "seed of the first picture; random when left out"),
     "count": ("N", "how many pictures"),

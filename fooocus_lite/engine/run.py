@@ -19,6 +19,7 @@ import torch
 
 from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.denoise import Step, Stopped, denoise
+from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
 from fooocus_lite.engine.family import Family, load_family
 from fooocus_lite.engine.guidance import guided
@@ -27,7 +28,7 @@ from fooocus_lite.engine.preview import OnItsWay, Previews
 from fooocus_lite.engine.samplers import make_schedule
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady, Started
-from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.plan import Expansion, ModelRef, Plan
 from fooocus_lite.registry import SAMPLERS
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Engine:
         self.progress_pause_s = 1 / progress_fps
         self._machine: devices.Machine | None = None
         self._loaded: tuple[ModelRef, Family] | None = None
+        self._expander = Expander()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -94,6 +96,10 @@ class Engine:
         log.info("warming up with model %s", plan.model.name)
         for _ in self.run(dataclasses.replace(plan, steps=2), lambda: False):
             pass
+
+    def expand(self, wish: Expansion) -> str:
+        """Words to add to a prompt, also while a picture is drawn; see `Expander.words`."""
+        return self._expander.words(wish)
 
     def describe(self) -> dict[str, Any]:
         """The device, its name and memory in bytes, and the number format; or the ``problem`` with them."""
@@ -204,12 +210,15 @@ class _Drawing:
         devices.reset_peak_memory(machine.device)
         family = engine.family(plan.model)
         self._stop_if_asked()
+        plan, expansion, trouble = self._with_words(plan)
         encoded = family.encode(plan)
-        warnings = plan.warnings + encoded.warnings
+        warnings = plan.warnings + trouble + encoded.warnings
         if plan.sag_scale and family.sag_layer is None:
             warnings += (f"The model {plan.model.name} has no self-attention guidance; its scale does nothing.",)
         log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
-        self._emit(PromptReady(texts=plan.texts, negative_texts=plan.negative_texts, warnings=warnings))
+        self._emit(PromptReady(
+            texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
+        ))  # fmt: skip
         noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
         schedule = make_schedule(
             SAMPLERS[plan.sampler], family.scheduler_config, plan.steps, device=machine.device, noise=noise
@@ -227,6 +236,18 @@ class _Drawing:
         self._emit(ImageReady(
             width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
         ))  # fmt: skip
+
+    def _with_words(self, plan: Plan) -> tuple[Plan, str | None, tuple[str, ...]]:
+        """The plan with the words it wishes for, those words, and what went wrong: then it is drawn without."""
+        wish = plan.expansion
+        if wish is None:
+            return plan, None, ()
+        try:
+            words = self._engine.expand(wish)
+        except FooocusError as exc:
+            log.warning("prompt not expanded: %s", exc)
+            return plan, "", (f"The prompt was not expanded. {exc}",)
+        return dataclasses.replace(plan, texts=wish.added_to(plan.texts, words)), words, ()
 
     def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:
         times = [time.monotonic()]

@@ -63,6 +63,7 @@ def read(data: Mapping[str, Any]) -> Found:
         found.negative_prompt = as_text(values["negative_prompt"], "negative_prompt")
     if "styles" in values:
         found.styles = as_names(values["styles"], "styles")
+    found.expansion = as_text(values.get("prompt_expansion", ""), "prompt_expansion")
     if "resolution" in values:
         found.width, found.height = as_pair(values["resolution"], "resolution")
     found.seed = optional_int(values, "seed")

@@ -20,6 +20,7 @@ class Found:
     Attributes:
         words: The prompt with styles applied, where the program keeps both.
         negative_words: Likewise.
+        expansion: The prompt with what a language model added to it.
         sampler: The program's name for it, such as ``DPM++ 2M`` or ``k_euler``.
         schedule: Likewise, such as ``Karras``; may also be a part of ``sampler``.
         model: Name or file, with or without folder and ending.
@@ -33,6 +34,7 @@ class Found:
     negative_prompt: str | None = None
     words: str = ""
     negative_words: str = ""
+    expansion: str = ""
     styles: list[str] | None = None
     width: int | None = None
     height: int | None = None

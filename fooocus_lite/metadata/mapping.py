@@ -11,7 +11,7 @@ from fooocus_lite.errors import UnknownName
 from fooocus_lite.fooocus_names import bare_name
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
-from fooocus_lite.metadata.styles import styles_in
+from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
 from fooocus_lite.registry import SAMPLERS
@@ -73,6 +73,7 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     if styles is None:
         styles = styles_in(found, library, warnings) if found.words else []
     values["styles"] = styles[:MAX_STYLES]
+    values["expansion"] = added_words(found) if EXPANSION in styles else None
     warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
     if found.model:
         values["model"] = bare_name(found.model)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.prompts import PLACEHOLDER
-from fooocus_lite.recipe import shown
+from fooocus_lite.recipe import MAX_EXPANSION_CHARS, shown
 
 #: What Fooocus calls its prompt expansion, which it lists among the styles.
 EXPANSION = "Fooocus V2"
@@ -29,9 +29,19 @@ def styles_in(found: Found, library: Library | None, warnings: list[str]) -> lis
     left = left.strip(" ,\n")
     if left and main and left.startswith(main):
         names.insert(0, EXPANSION)
+        found.expansion = left
     elif left:
         warnings.append(f"Words that a style added and that no style here adds are left out: {shown(left)}.")
     return names
+
+
+def added_words(found: Found) -> str | None:
+    """What an expanded prompt has behind the person's first line; ``None`` where that cannot be told."""
+    lines = [line.strip(" ,.") for line in found.prompt.split("\n") if line.strip(" ,.")]
+    if not lines or not found.expansion.startswith(lines[0]):
+        return None
+    words = found.expansion[len(lines[0]) :].strip(" ,\n")
+    return words if words and len(words) <= MAX_EXPANSION_CHARS else None
 
 
 def _matching(found: Found, library: Library, main: str) -> Iterator[tuple[str, str]]:

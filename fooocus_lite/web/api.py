@@ -71,6 +71,7 @@ def make_router(parts: Parts) -> APIRouter:
     router = APIRouter(prefix="/v1")
     live = Live(parts.queue, parts.log, parts.dispatcher)
     _add_menu(router, parts)
+    _add_expansion(router, parts)
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_files(router, parts)
@@ -119,6 +120,19 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         return s.PlanOut(
             recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings
         )
+
+
+def _add_expansion(router: APIRouter, parts: Parts) -> None:
+    @router.post(
+        "/expand", tags=["choices"], summary="The words that Expand prompt adds",
+        responses=s.problems(400, 403, 409, 413, 422),
+    )  # fmt: skip
+    def expand_prompt(recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)]) -> s.Expansion:
+        """Words for the recipe's first picture, with or without that style; an open seed is taken as 0.
+
+        Also while pictures are drawn. Put them into `expansion` to have exactly these.
+        """
+        return s.Expansion(expansion=parts.dispatcher.words_for(recipe))
 
 
 def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:

@@ -19,7 +19,9 @@ class StyleRow(_Row):
     name: str = Field(examples=["Watercolor"])
     category: str = Field(description="The file it stands in, in words.")
     source: Source = Field(description="`own` can be changed and deleted.")
-    kind: Literal["text", "random"] = Field(description="A random one stands for another, which the seed picks.")
+    kind: Literal["text", "random", "expand"] = Field(
+        description="`random` stands for another, which the seed picks; `expand` lets a language model add words."
+    )
     has_negative: bool = Field(description="It also says what the picture must not show.")
     favourite: bool
 

@@ -94,6 +94,12 @@ class PlanOut(BaseModel):
     warnings: list[str] = Field(default_factory=list)
 
 
+class Expansion(BaseModel):
+    """Words behind a person's own."""
+
+    expansion: str = Field(description="Phrases between commas.", examples=["balanced light, richly detailed"])
+
+
 class LoraOut(BaseModel):
     """A LoRA that a picture was made with, apart from those that its prompt names."""
 

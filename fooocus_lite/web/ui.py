@@ -157,6 +157,16 @@ def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
             )
             fields["random_seed"] = gr.Checkbox(True, label="Random", elem_id="fl-random", elem_classes="fl-field")
     _place("fl-run")
+    with gr.Row(elem_id="fl-expansionbox"):  # expand.js shows it with its style
+        fields["expansion"] = gr.Textbox(
+            "",
+            label="Expansion",
+            placeholder="chosen for each picture",
+            max_lines=3,
+            elem_id="fl-expansion",
+            elem_classes="fl-field",
+        )
+        _place("fl-expand")
     _place("fl-warning")
     return generate
 

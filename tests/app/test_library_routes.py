@@ -172,3 +172,13 @@ def test_other_websites_and_endless_bodies_are_refused(server: Server, method: s
     assert status == 403
     status, _, _ = ask(server.address, method, path, b"x" * (MAX_BODY_BYTES + 1))
     assert status == 413
+
+
+def test_words_for_a_prompt_can_be_had_before_it_is_drawn(server: Server) -> None:
+    wish = {"prompt": "a red circle", "seed": 5}
+    status, answer = server.post("/v1/expand", wish)
+    assert status == 200 and answer["expansion"]
+    assert server.post("/v1/expand", wish | {"expansion": "mine"}) == (200, answer), "always those of the seed"
+    assert server.post("/v1/expand", wish | {"seed": 6})[1] != answer
+    status, problem = server.post("/v1/expand", {"prompt": ""})
+    assert (status, problem["field"], problem["hint"]) == (422, "prompt", "Write a prompt first.")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.errors import MissingModel
 from fooocus_lite.events import (
     Cancelled,
     Event,
@@ -26,7 +27,7 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
-from fooocus_lite.plan import Plan
+from fooocus_lite.plan import Expansion, Plan
 
 FACTS = {"device": "imaginary", "dtype": "fp32", "seconds": 0.01, "peak_memory_bytes": 7_000_000}
 
@@ -49,6 +50,13 @@ class FakeEngine:
     def warm_up(self, plan: Plan) -> None:
         self.warmed = plan.model.name
 
+    def expand(self, wish: Expansion) -> str:
+        if wish.text.startswith("wordless"):
+            raise MissingModel("The expansion model is missing.", "Put it back.")
+        if wish.text.startswith("leave"):
+            os._exit(3)
+        return f"words {wish.seed}"
+
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
         yield Started(device=self.device)
         word, _, rest = plan.texts[0].partition(" ")
@@ -57,7 +65,11 @@ class FakeEngine:
         if should_stop():
             yield Cancelled()
             return
-        yield PromptReady(texts=plan.texts, negative_texts=plan.negative_texts, warnings=plan.warnings)
+        texts, words = plan.texts, None
+        if plan.expansion is not None:
+            words = self.expand(plan.expansion)
+            texts = plan.expansion.added_to(texts, words)
+        yield PromptReady(texts=texts, negative_texts=plan.negative_texts, expansion=words, warnings=plan.warnings)
         for step in range(1, plan.steps + 1):
             if step == 1:
                 yield from self._obey(word, rest, should_stop)

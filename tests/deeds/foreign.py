@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from fooocus_lite.library import CatalogEntry, Library, Style
 from fooocus_lite.metadata import ReadPicture, read_stream
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.style_files import EXPAND_STYLE
 
 EXIF_FOLDER, USER_COMMENT, MAKER_NOTE, SOFTWARE, MAKE, MODEL = 0x8769, 0x9286, 0x927C, 0x0131, 0x010F, 0x0110
 SIZE = (48, 32)
@@ -171,6 +172,7 @@ def model(name: str) -> CatalogEntry:
 LIBRARY = Library(
     models={name: model(name) for name in ("sd_xl_base_1.0", "foxXL")},
     styles={
+        EXPAND_STYLE.name: EXPAND_STYLE,
         "SAI Anime": Style("SAI Anime", "anime artwork {prompt} . vivid", "photo, dull"),
         "Plain": Style("Plain", "", "neg style"),
     },

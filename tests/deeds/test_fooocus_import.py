@@ -44,17 +44,17 @@ def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: P
     assert [name for name, style in library.styles.items() if style.source == "own"] == fooocus_like.NAMES
     assert library.find_style("SAI Anime").prompt == "cel shaded {prompt}", "as in Fooocus, its own files count"
     assert {"default", "anime", "fooocus-initial"} <= set(library.presets)
-    assert library.favourites == ("Fooocus Sharp", "SAI Anime")
+    assert library.favourites == ("Expand prompt", "Fooocus Sharp", "SAI Anime")
     assert (settings.data_dir / "wildcards" / "deep" / "metal.txt").read_text() == "tin\n"
     assert report.done == [
         "6 styles.",
         "3 presets.",
         "2 lists of words for wildcards.",
-        "2 favourites.",
+        "3 favourites.",
     ]
     left = "\n".join(report.left)
     assert "The language xx (1 sentences)" in left and "models/checkpoints" in left
-    assert "'Fooocus V2'" in left, "it was moved to the top too, and is not here"
+    assert "'Fooocus V2'" not in left, "it was moved to the top too, and has another name here"
 
 
 def test_pictures_are_in_the_history_once_and_stay_where_they_lie(fooocus: Path, settings: Settings) -> None:
@@ -115,7 +115,10 @@ def test_own_favourites_stay_first(fooocus: Path, settings: Settings) -> None:
     (settings.data_dir / "choices.json").write_text(json.dumps({"favourites": ["Ours"], "preset": "starter"}))
     import_fooocus(fooocus, settings)
     library = load_library(settings)
-    assert library.favourites == ("Ours", "Fooocus Sharp", "SAI Anime") and library.default_preset == "starter"
+    assert (
+        library.favourites == ("Ours", "Expand prompt", "Fooocus Sharp", "SAI Anime")
+        and library.default_preset == "starter"
+    )
 
 
 def test_a_folder_without_fooocus(tmp_path: Path, settings: Settings) -> None:

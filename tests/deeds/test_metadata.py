@@ -35,8 +35,9 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert "sharpness '2.0'" in said(found)
     assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
     expected = () if found.scheme == "fooocus" else ("Plain",)
-    assert recipe.styles == expected, "the second scheme names no styles: they are found by their words"
-    assert "'Fooocus V2': in Fooocus it lengthens the prompt" in said(found)
+    assert recipe.styles == ("Expand prompt", *expected), "the second scheme names no styles: found by their words"
+    assert recipe.expansion == "cinematic", "exactly what was added then"
+    assert "Fooocus V2" not in said(found)
     assert ("'Fooocus Enhance'" in said(found)) == (found.scheme == "fooocus")
     assert recipe.clip_skip == 2
 
@@ -94,6 +95,7 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
     found = read_text(json.dumps(log), LIBRARY)
     recipe = found.recipe
     assert (recipe.styles, recipe.width, recipe.steps, recipe.model) == (("SAI Anime",), 1024, 60, "foxXL")
+    assert recipe.expansion is None, "the style that adds words was not chosen"
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.5>"]
     assert found.warnings[-1].endswith("refiner_model 'ref.safetensors', refiner_switch '0.7'.")
 

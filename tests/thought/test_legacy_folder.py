@@ -21,7 +21,7 @@ from fooocus_lite.library_json import read_rows
 from fooocus_lite.plan import expand, make_plan, resolve
 from fooocus_lite.recipe import Recipe, parse_recipe
 from fooocus_lite.settings import Settings, load_settings
-from fooocus_lite.style_files import RANDOM_STYLE, read_styles
+from fooocus_lite.style_files import EXPAND_STYLE, RANDOM_STYLE, Style, read_styles
 from tests import fooocus_like
 from tests.thought.test_fooocus_presets import FACTS
 
@@ -44,7 +44,7 @@ def test_styles_of_a_fooocus_folder_stand_in_its_order_under_its_names(legacy: S
     library = load_library(legacy)
     theirs = [name for name, style in library.styles.items() if style.source == "fooocus"]
     assert theirs == fooocus_like.NAMES
-    assert list(library.styles)[:4] == ["Random style", "Washes", "Dots", "plain-addition"]
+    assert list(library.styles)[:5] == ["Expand prompt", "Random style", "Washes", "Dots", "plain-addition"]
     assert library.find_style("dots").prompt == "their {prompt}", "it takes the place of a shipped one"
     assert library.find_style("sai_anime").prompt == "cel shaded {prompt}", "Fooocus's own come last and count"
     assert library.styles["SAI Anime"].category == "Fooocus: sai"
@@ -64,8 +64,8 @@ def test_its_presets_fall_back_to_its_configuration(legacy: Settings) -> None:
     assert library.presets["initial"].recipe.guidance_scale == 5.0, "config.txt is stronger than default.json"
     assert anime.kept["default_cfg_scale"] == 6.0
     assert anime.needs[0].older == ()
-    assert library.presets["default"].recipe.styles == ("Fooocus Enhance", "Fooocus Sharp")
-    assert any("'Fooocus V2'" in warning and "lengthens" in warning for warning in library.presets["default"].warnings)
+    assert library.presets["default"].recipe.styles == ("Expand prompt", "Fooocus Enhance", "Fooocus Sharp")
+    assert not any("'Fooocus V2'" in warning for warning in library.presets["default"].warnings)
 
 
 def test_a_preset_without_its_model_says_what_it_needs_and_where_it_is(legacy: Settings) -> None:
@@ -183,10 +183,11 @@ def test_names_of_fooocus_without_its_files(library: Library) -> None:
     for name in ("SAI Anime", "sai-anime", "Fooocus Sharp"):
         with pytest.raises(UnknownName, match="set legacy_folder to your Fooocus folder, or run import-fooocus"):
             library.find_style(name)
-    with pytest.raises(UnknownName, match="it lengthens the prompt"):
-        library.find_style("Fooocus V2")
+    assert library.find_style("fooocus-v2").kind == "expand"
     names, warnings = library.known_styles(["Fooocus V2", "dots", "SAI Anime", "nope"])
-    assert names == ("Dots",) and len(warnings) == 3 and all(warning.endswith(".") for warning in warnings)
+    assert (
+        names == ("Expand prompt", "Dots") and len(warnings) == 2 and all(warning.endswith(".") for warning in warnings)
+    )
 
 
 def test_own_style_names_without_capitals_are_shown_as_fooocus_would(root: Path, load: Load) -> None:
@@ -204,7 +205,7 @@ def test_own_style_names_without_capitals_are_shown_as_fooocus_would(root: Path,
 @pytest.mark.parametrize("seed", [0, 1, 42, 12345, 2**63 - 1])
 def test_a_random_style_is_the_one_that_fooocus_would_pick_from_the_same_list(library: Library, seed: int) -> None:
     """Observed: Fooocus asks ``random.Random(seed).choice`` over its styles in reading order."""
-    names = [name for name in library.styles if name != RANDOM_STYLE.name]
+    names = [name for name in library.styles if library.styles[name].kind == "text"]
     full = resolve(parse_recipe({"prompt": "a cat", "styles": ["random-style"], "seed": seed}), library, 0)
     assert full.styles == (random.Random(seed).choice(names),)
 
@@ -232,11 +233,12 @@ def test_random_styles_pick_nothing_twice_and_only_what_the_model_has_learned(li
     assert picked == {("Stripes",)}
 
 
-def test_no_style_may_take_the_name(root: Path, load: Load) -> None:
-    (root / "styles" / "bad.json").write_text('[{"name": "random style", "prompt": "x"}]')
+@pytest.mark.parametrize("style", [RANDOM_STYLE, EXPAND_STYLE], ids=lambda style: style.kind)
+def test_no_style_may_take_the_name(root: Path, load: Load, style: Style) -> None:
+    (root / "styles" / "bad.json").write_text(json.dumps([{"name": style.name.lower(), "prompt": "x"}]))
     library = load()
-    assert library.styles[RANDOM_STYLE.name].kind == "random"
-    assert "stands for any other" in library.problems[0]
+    assert library.styles[style.name].kind == style.kind
+    assert f"is called {style.name}, which is a style of the program" in library.problems[0]
 
 
 # What was chosen once and for all

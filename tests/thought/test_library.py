@@ -27,7 +27,7 @@ SDXL_SIZES = [
 
 
 def test_everything_is_found_in_file_order(library: Library) -> None:
-    assert list(library.styles) == ["Random style", "Washes", "Dots", "plain-addition"]
+    assert list(library.styles) == ["Expand prompt", "Random style", "Washes", "Dots", "plain-addition"]
     assert list(library.presets) == ["plain", "wide"]
     assert list(library.models) == ["tiny", "big"]
     assert library.problems == ()
@@ -44,7 +44,7 @@ def test_names_are_found_however_they_are_written(library: Library, name: str) -
     "find, name, field, hint",
     [
         ("find_style", "Washed", "styles", "Did you mean Washes?"),
-        ("find_style", "zzz", "styles", "Choose one of: Random style, Washes, Dots, plain-addition."),
+        ("find_style", "zzz", "styles", "Choose one of: Expand prompt, Random style, Washes, Dots, plain-addition."),
         ("find_preset", "wied", "preset", "wide"),
         ("find_model", "", "model", "tiny, big"),
         pytest.param("find_model", "\x00" * 500, "model", "tiny, big", id="long"),
@@ -171,7 +171,7 @@ def test_own_files_take_the_place_of_shipped_ones(root: Path, load: Load) -> Non
     (root / "data" / "catalog.json").write_text('[{"name": "m", "family": "sdxl", "path": "m", "native_size": 512}]')
     library = load()
     assert (library.find_style("Dots").prompt, library.find_style("dots").source) == ("my {prompt}", "own")
-    assert list(library.styles) == ["Random style", "Washes", "Dots", "plain-addition", "New"]
+    assert list(library.styles) == ["Expand prompt", "Random style", "Washes", "Dots", "plain-addition", "New"]
     assert (library.presets["wide"].label, library.presets["wide"].source) == ("Mine", "own")
     assert list(library.models) == ["tiny", "big", "m"]
     assert library.problems == ()
@@ -234,7 +234,7 @@ def test_an_empty_root_loads_and_says_so(tmp_path: Path) -> None:
 
 def test_the_menu_is_json_and_complete(library: Library) -> None:
     menu = json.loads(json.dumps(library.menu()))
-    assert menu["styles"][1] == {
+    assert menu["styles"][2] == {
         "name": "Washes",
         "category": "Some styles",
         "source": "shipped",
@@ -261,6 +261,7 @@ def test_styles_a_model_has_learned_come_first(root: Path, settings: Settings) -
     models[0]["styles"] = ["Zebra"]
     (root / "models" / "catalog.json").write_text(json.dumps(models))
     assert list(load_library(settings).styles) == [
+        "Expand prompt",
         "Random style",
         "Stripes",
         "Washes",

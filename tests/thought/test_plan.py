@@ -296,7 +296,8 @@ def test_a_style_chosen_twice_is_applied_once(library: Library) -> None:
 
 def test_a_resolved_recipe_is_complete_and_outlives_its_preset(library: Library, root: Path) -> None:
     full = resolve(parse_recipe({"prompt": "a cat", "preset": "WIDE"}), library, 5)
-    assert full.preset == "wide" and None not in full.model_dump().values()
+    assert full.preset == "wide"
+    assert [name for name, value in full.model_dump().items() if value is None] == ["expansion"], "chosen by the seed"
     (root / "presets" / "wide.json").unlink()
     assert make_plan(full, library.refreshed(), 0) == make_plan(full, library, 0)
     older = full.model_copy(update={"clip_skip": None})  # of a picture from before the field existed

@@ -13,7 +13,7 @@ const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
   "seed", "steps", "sampler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
-  "wildcard_order", "index",
+  "wildcard_order", "index", "expansion",
 ];
 let names = [];
 let pending = {}; // values on their way into the widgets
@@ -160,9 +160,16 @@ export function toRecipe(draft) {
   }
   recipe.negative_prompt = draft.negative_prompt || "";
   recipe.styles = draft.styles || [];
+  if (!expands(draft)) delete recipe.expansion;
   if (draft.random_seed) delete recipe.seed;
   else if (recipe.seed !== undefined) recipe.seed = String(recipe.seed).trim(); // text: longer than a JS number may be
   return recipe;
+}
+
+/** Is the style chosen that lets a language model add words? */
+export function expands(draft) {
+  const chosen = new Set(draft?.styles || []);
+  return Boolean(state.menu?.styles.some((row) => row.kind === "expand" && chosen.has(row.name)));
 }
 
 /** The click: settings are frozen here, the queue takes them from here on. */

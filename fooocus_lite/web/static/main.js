@@ -2,6 +2,7 @@
 
 import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
+import { showExpansion } from "./expand.js";
 import { showFileText } from "./filetext.js";
 import { followSeed, showFailure } from "./form.js";
 import { showFrame } from "./header.js";
@@ -42,6 +43,7 @@ showQueue().then(showPictures);
 showStyles();
 showContact();
 showPresets();
+showExpansion();
 showDone();
 showFileText();
 keepTab();

@@ -10,7 +10,7 @@ import { pickPictures, readText } from "./reading.js";
 import { state } from "./store.js";
 
 /** What a preset should not bring along unless a person says so. */
-const PERSONAL = ["prompt", "seed", "count", "image_format", "wildcard_order"];
+const PERSONAL = ["prompt", "seed", "count", "image_format", "wildcard_order", "expansion"];
 let panel = null;
 
 const current = () => presetRow(state.draft?.preset);

@@ -6,7 +6,7 @@ import { clear, showNote } from "./notice.js";
 import { state } from "./store.js";
 
 /** What a recipe that does not speak of it means. */
-const UNSAID = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random" };
+const UNSAID = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random", expansion: "" };
 
 /** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
 function usable({ seed, preset, model, count, ...rest }) {
