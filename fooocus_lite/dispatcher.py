@@ -263,7 +263,7 @@ class Dispatcher:
             both = self._library().a1111_text
             saved = save_image(image, info, task_id=job.task.id, output_dir=self._output_dir, a1111_text=both)
             if self._finish(job.task, saved, finished, image.facts):
-                drawn = f"{saved.width}×{saved.height}, {job.plan.sampler} {job.plan.steps} steps"
+                drawn = f"{saved.width}×{saved.height}, {job.plan.sampler} {job.plan.scheduler} {job.plan.steps} steps"
                 logger.info("task %s done: %s, %.1f s", job.task.id, drawn, finished.seconds)
         except FooocusError as exc:
             self._end(job.task, _failed(exc))

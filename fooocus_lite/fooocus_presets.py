@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, bare_name, file_name, parse_size
-from fooocus_lite.recipe import MAX_COUNT, Recipe, parse_recipe, shown
-from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.sampler_names import nearest_sampler
+from fooocus_lite.recipe import MAX_COUNT, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.registry import SCHEDULERS
+from fooocus_lite.sampler_names import find_pair
 
 Lora = tuple[bool, str, float]
 NO_FILE = "None"
@@ -152,12 +152,16 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
     if "default_aspect_ratio" in said:
         wanted["width"], wanted["height"] = values["default_aspect_ratio"]
     if said & {"default_sampler", "default_scheduler"}:
-        sampler, is_exact = nearest_sampler(values["default_sampler"], values["default_scheduler"])
-        wanted["sampler"] = sampler
-        if not is_exact:
-            there = f"{values['default_sampler']} with the schedule {values['default_scheduler']}"
-            warnings.append(f"{there} is not here; {SAMPLERS[sampler].label} comes nearest and is used.")
+        pair = find_pair(values["default_sampler"], values["default_scheduler"])
+        wanted |= {"sampler": pair.sampler, "scheduler": pair.scheduler}
+        warnings += pair.notes
     wanted |= _steps(preset, warnings)
+    most = SCHEDULERS[wanted["scheduler"]].max_steps if "scheduler" in wanted else MAX_STEPS
+    if wanted.get("steps", 0) > most:
+        warnings.append(
+            f"{SCHEDULERS[wanted['scheduler']].label} has {most} steps; they are taken, not {wanted['steps']}."
+        )
+        wanted["steps"] = most
     warnings += _left_out(preset)
     return _checked(wanted, warnings), tuple(warnings)
 

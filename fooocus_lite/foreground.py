@@ -39,7 +39,7 @@ def make_jobs(recipe: Recipe, library: Library) -> list[Job]:
     pictures = expand(recipe, library, secrets.randbelow(2**32))
     plans = [make_plan(one, library, one.seed or 0) for one in pictures]
     jobs = [Job(one, plan, plan.warnings) for one, plan in zip(pictures, plans, strict=True)]
-    notes = dict.fromkeys((*jobs[0].notes, *batch_notes(pictures, library)))
+    notes = dict.fromkeys((*jobs[0].notes, *batch_notes(pictures, library, recipe)))
     return [dataclasses.replace(jobs[0], notes=tuple(notes)), *jobs[1:]]
 
 

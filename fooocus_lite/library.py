@@ -36,7 +36,8 @@ from fooocus_lite.prompt_files import (
 )
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import find_sampler
+from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import Style, read_styles
 
@@ -284,8 +285,9 @@ class LiveLibrary:
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
     # expansion: chosen by the seed when it is open, and only where its style is.
-    # clip_skip: pictures from before it existed lack it, and were drawn with what their family says.
-    nobodys = ("preset", "seed", "clip_skip", "expansion")
+    # clip_skip and scheduler: pictures from before they existed lack them, and were drawn with what their family says,
+    # and with the sampler's usual one.
+    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion")
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
@@ -354,7 +356,8 @@ def _unknown_names(library: Library, preset: Preset) -> list[str]:
     found: list[str] = []
     checks: list[tuple[Callable[[str], object], str]] = [(library.find_style, name) for name in recipe.styles or ()]
     checks += [(library.find_model, recipe.model)] if recipe.model is not None else []
-    checks += [(find_sampler, recipe.sampler)] if recipe.sampler is not None else []
+    sampler = recipe.sampler or next(iter(SAMPLERS))
+    checks += [(lambda name: find_pair(name, recipe.scheduler), sampler)]
     for find, name in checks:
         try:
             find(name)

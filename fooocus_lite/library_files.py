@@ -15,7 +15,7 @@ from fooocus_lite.library_json import called, read_rows, sentence
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
-from fooocus_lite.registry import FAMILIES
+from fooocus_lite.registry import FAMILIES, Noise
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import style_paths
 
@@ -32,6 +32,7 @@ class CatalogEntry:
         aspect_sizes: (width, height) pairs to offer.
         available: The weights are on this disk.
         style_categories: Style files that the model can show; empty means all.
+        noise: How it was trained to take noise away; says which samplers and schedules go with it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class CatalogEntry:
     available: bool
     description: str = ""
     style_categories: tuple[str, ...] = ()
+    noise: Noise = "table"
 
     @property
     def allowed_sides(self) -> str:
@@ -76,6 +78,7 @@ class _CatalogRow(BaseModel):
     size_multiple: int | None = Field(default=None, ge=1, le=MAX_SIDE)
     aspect_sizes: list[Annotated[list[int], Field(min_length=2, max_length=2)]] | None = None
     styles: list[str] = []
+    noise: Noise | None = None
     defaults: dict[str, Any] = {}
 
 
@@ -116,6 +119,7 @@ def _entry(row: _CatalogRow, settings: Settings) -> CatalogEntry:
         available=is_model(path),
         description=row.description,
         style_categories=tuple(row.styles),
+        noise=row.noise or FAMILIES[row.family].noise,
     )
     for side in {side for size in (*sizes, (row.native_size, row.native_size)) for side in size}:
         if not entry.fits(side):

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.recipe import Recipe, describe_range
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import AUTO, FORMER_SAMPLERS, SAMPLERS, SCHEDULERS, Sampler, Scheduler
 
 if TYPE_CHECKING:
     from fooocus_lite.library import Library
     from fooocus_lite.preset_files import Preset
     from fooocus_lite.style_files import Style
+
+
+_OF_SAMPLERS = ("scheduler", "calls", "min_steps")
+_USUAL = Scheduler("Auto", "the one that the sampler is usually taken with", schedule="", paper="")
 
 
 def make_menu(library: Library) -> dict[str, Any]:
@@ -23,7 +27,15 @@ def make_menu(library: Library) -> dict[str, Any]:
         "presets": [preset_row(preset, library) for preset in library.presets.values()],
         "models": [_model_row(entry) for entry in library.models.values()],
         "wildcards": list(library.word_lists),
-        "samplers": [{"id": key, "label": row.label, "min_steps": row.min_steps} for key, row in SAMPLERS.items()],
+        "samplers": [
+            _row(key, row) | {name: getattr(row, name) for name in _OF_SAMPLERS} for key, row in SAMPLERS.items()
+        ],
+        "schedulers": [
+            _row(key, row) | {"max_steps": row.max_steps} for key, row in ((AUTO, _USUAL), *SCHEDULERS.items())
+        ],
+        "former_samplers": {
+            name: {"sampler": sampler, "scheduler": scheduler} for name, (sampler, scheduler) in FORMER_SAMPLERS.items()
+        },
         "image_formats": ["png", "jpeg", "webp"],
         "limits": _limits(),
         "defaults": library.filled(Recipe()).set_fields() if library.models else {},
@@ -31,6 +43,10 @@ def make_menu(library: Library) -> dict[str, Any]:
         "a1111_text": library.a1111_text,
         "problems": list(library.problems),
     }
+
+
+def _row(key: str, row: Sampler | Scheduler) -> dict[str, Any]:
+    return {"id": key, "label": row.label, "good_for": row.good_for}
 
 
 def style_row(style: Style, library: Library) -> dict[str, Any]:

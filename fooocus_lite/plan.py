@@ -17,7 +17,8 @@ from fooocus_lite.expansion import Expansion, with_words
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
-from fooocus_lite.registry import SAMPLERS, find_sampler
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
+from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
 from fooocus_lite.textual_inversion import named_embeddings
 from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording
@@ -58,6 +59,7 @@ class Plan:
         negative_texts: Likewise for the unwanted.
         seed: Of this one picture, 0 … 2^63 − 1.
         sampler: Key of `fooocus_lite.registry.SAMPLERS`.
+        scheduler: Key of `fooocus_lite.registry.SCHEDULERS`.
         guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
         sag_scale: Self-attention guidance; 0 runs no degraded pass.
         clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
@@ -74,6 +76,7 @@ class Plan:
     height: int
     steps: int
     sampler: str
+    scheduler: str
     guidance_scale: float
     sag_scale: float
     model: ModelRef
@@ -142,6 +145,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         height=_decided(full.height),
         steps=_decided(full.steps),
         sampler=_decided(full.sampler),
+        scheduler=_decided(full.scheduler),
         guidance_scale=_decided(full.guidance_scale),
         sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
@@ -181,12 +185,12 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     """
     filled = library.filled(recipe)
     entry = library.find_model(filled.model or "")
-    sampler = find_sampler(_decided(filled.sampler))
+    pair = find_pair(_decided(filled.sampler), filled.scheduler, noise=entry.noise)
     _check_size(_decided(filled.width), "width", entry)
     _check_size(_decided(filled.height), "height", entry)
-    _check_steps(_decided(filled.steps), sampler)
+    _check_walk(_decided(filled.steps), pair, entry)
     first = seed if filled.seed is None else filled.seed
-    names = {"sampler": sampler, "model": entry.name, "count": 1}
+    names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
         one = (first + place) % (MAX_SEED + 1)
@@ -214,16 +218,18 @@ def _places(recipe: Recipe, filled: Recipe) -> list[tuple[str, int]]:
     return places
 
 
-def batch_notes(pictures: Sequence[Recipe], library: Library) -> tuple[str, ...]:
+def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | None = None) -> tuple[str, ...]:
     """What a person should read before a batch is drawn: of the first picture of each of its first prompts.
 
     Args:
         pictures: What `expand` gave.
         library: The same.
+        wish: What it was given; of it, the names that the nearest of ours was taken for are told.
     """
     drawn = Counter(picture.prompt for picture in pictures)
     firsts = {picture.prompt: picture for picture in reversed(pictures)}
-    notes: list[str] = []
+    filled = None if wish is None else library.filled(wish)
+    notes = [] if filled is None else [*find_pair(_decided(filled.sampler), filled.scheduler).notes]
     for prompt in list(drawn)[:MAX_NOTED_PROMPTS]:
         notes += make_plan(firsts[prompt], library, 0).warnings
         combinations = count_combinations(prompt, firsts[prompt].negative_prompt or "")
@@ -249,11 +255,17 @@ def _bad_side(problem: str, name: str, entry: CatalogEntry) -> BadValue:
     return BadValue(problem, f"Allowed for {entry.name}: {entry.allowed_sides}.", field=name)
 
 
-def _check_steps(steps: int, sampler: str) -> None:
-    row = SAMPLERS[sampler]
-    if not row.min_steps <= steps <= MAX_STEPS:
-        allowed = f"Allowed for {row.label}: {row.min_steps} to {MAX_STEPS}."
-        raise BadValue(f"steps cannot be {steps}.", allowed, field="steps")
+def _check_walk(steps: int, pair: Pair, entry: CatalogEntry) -> None:
+    """Whether sampler, schedule, model and steps go together."""
+    sampler, scheduler = SAMPLERS[pair.sampler], SCHEDULERS[pair.scheduler]
+    for field, row, rows in (("sampler", sampler, SAMPLERS), ("scheduler", scheduler, SCHEDULERS)):
+        if entry.noise not in row.noise:
+            others = ", ".join(key for key, other in rows.items() if entry.noise in other.noise)
+            problem = f"The {field} {row.label} is not made for how the model {entry.name} was trained."
+            raise BadValue(problem, f"Choose one of: {others}.", field=field)
+    for row, least, most in ((scheduler, 1, scheduler.max_steps), (sampler, sampler.min_steps, MAX_STEPS)):
+        if not least <= steps <= most:
+            raise BadValue(f"steps cannot be {steps}.", f"Allowed for {row.label}: {least} to {most}.", field="steps")
 
 
 def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:

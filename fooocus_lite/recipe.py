@@ -51,6 +51,9 @@ class Recipe(BaseModel):
     )
     steps: int | None = Field(default=None, ge=1, le=MAX_STEPS, description="Denoising steps.")
     sampler: Name | None = Field(default=None, description="Sampler id as `GET /v1/menu` lists it.")
+    scheduler: Name | None = Field(
+        default=None, description="Schedule id likewise: where the steps are; auto, or none = the sampler's usual one."
+    )
     guidance_scale: float | None = Field(
         default=None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 = off."
     )
@@ -79,8 +82,13 @@ class Recipe(BaseModel):
         return value
 
     def over(self, other: Recipe) -> Recipe:
-        """This recipe's own fields on top of ``other``'s; a field left ``None`` counts as not set."""
+        """This recipe's own fields on top of ``other``'s; a field left ``None`` counts as not set.
+
+        A schedule belongs to its sampler: another sampler without one does not walk along the other's.
+        """
         mine = {name: value for name in self.model_fields_set if (value := getattr(self, name)) is not None}
+        if "sampler" in mine:
+            mine.setdefault("scheduler", "auto")
         return other.model_copy(update=mine)
 
     def set_fields(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from fooocus_lite.events import State
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.registry import SAMPLERS
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
@@ -71,11 +72,17 @@ class PastPicture:
 
 
 def work_of(recipe: Recipe) -> int:
-    """How much drawing a recipe asks for: pixels × steps × passes; 0 while that is open."""
+    """How much drawing a recipe asks for: pixels × calls of the sampler × passes; 0 while that is open."""
     if recipe.width is None or recipe.height is None or recipe.steps is None:
         return 0
     passes = 1 + ((recipe.guidance_scale or 1.0) > 1.0) + ((recipe.sag_scale or 0.0) > 0.0)
-    return recipe.width * recipe.height * recipe.steps * passes
+    return recipe.width * recipe.height * model_calls(recipe.sampler or "", recipe.steps) * passes
+
+
+def model_calls(sampler: str, steps: int) -> int:
+    """How often a sampler asks the model in so many steps; a sampler that is not known once a step."""
+    row = SAMPLERS.get(sampler)
+    return steps if row is None else row.calls * (steps - 1) + 1
 
 
 def to_json(recipe: Recipe) -> str:

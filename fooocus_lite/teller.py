@@ -16,7 +16,8 @@ def plan_text(job: Job, *, as_json: bool) -> str:
     if as_json:
         said = {"recipe": job.recipe.set_fields(), "notes": list(job.notes)}
         return json.dumps(asdict(plan) | said, ensure_ascii=False)
-    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {plan.sampler} {plan.steps} steps"]
+    walk = f"{plan.sampler} {plan.scheduler} {plan.steps} steps"
+    lines = [f"{plan.width}×{plan.height}, seed {plan.seed}, {plan.model.name}, {walk}"]
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
     lines += ["  expanded: with words that the seed chooses"] if plan.expansion else []

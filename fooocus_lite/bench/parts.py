@@ -49,7 +49,13 @@ class Bench:
         """The recipe of the plan, as a program would send it."""
         plan = self.plan
         values = {"prompt": plan.texts[0], "styles": [], "model": plan.model.name, "steps": plan.steps}
-        values |= {"width": plan.width, "height": plan.height, "sampler": plan.sampler, "seed": plan.seed}
+        values |= {
+            "width": plan.width,
+            "height": plan.height,
+            "sampler": plan.sampler,
+            "scheduler": plan.scheduler,
+            "seed": plan.seed,
+        }
         return values | {"guidance_scale": plan.guidance_scale} | changes
 
 

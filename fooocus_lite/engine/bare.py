@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import diffusers
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,11 +24,19 @@ from fooocus_lite.engine.guidance import guided, joined
 from fooocus_lite.engine.moment import Moment, NoiseSource
 from fooocus_lite.engine.preview import OnItsWay, to_pixels
 from fooocus_lite.engine.run import Engine
-from fooocus_lite.engine.samplers import make_schedule
-from fooocus_lite.engine.steppers import scheduler_class
+from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.plan import Plan, plan_from_dict
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
+#: Our sampler → the scheduler of diffusers that walks so, and its options. Another sampler is measured beside Euler.
+_THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
+    "euler": ("EulerDiscreteScheduler", {"timestep_spacing": "linspace"}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": (
+        "DPMSolverMultistepScheduler",
+        {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
+    ),
+}
 _READS = ("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten.nonzero")
 
 
@@ -60,9 +69,8 @@ class Bare:
 
     def _walk(self, encoded: Encoded, seed: int, steps: int) -> tuple[Tensor, Tensor | None]:
         """(latents, last estimate of x0) after ``steps`` steps, with diffusers' scheduler as it comes."""
-        row = SAMPLERS[self.plan.sampler]
-        kind: Any = scheduler_class(row.scheduler)
-        scheduler: Any = kind.from_config(dict(self.family.scheduler_config), **row.config)
+        name, options = _THEIRS.get(self.plan.sampler, _THEIRS["euler"])
+        scheduler: Any = getattr(diffusers, name).from_config(dict(self.family.scheduler_config), **options)
         scheduler.set_timesteps(self.plan.steps)
         generator = torch.Generator("cpu").manual_seed(seed)
         shape = self.family.latent_shape(self.plan)
@@ -86,16 +94,17 @@ class Bare:
         plan, machine = self.plan, self.machine
         encoded = self.family.encode(plan)
         noise = NoiseSource(plan.seed, self.family.latent_shape(plan), machine.device)
-        schedule = make_schedule(
-            SAMPLERS[plan.sampler], self.family.scheduler_config, plan.steps, device=machine.device, noise=noise
-        )
+        path = make_path(
+            SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], self.family.scheduler_config, plan.steps,
+            device=machine.device, noise=noise,
+        )  # fmt: skip
         scales = {"guidance_scale": plan.guidance_scale, "sag_scale": plan.sag_scale}
         with guided(
             self.family.forward, encoded.cond, encoded.uncond, **scales, sag_layer=self.family.sag_layer
         ) as predict:
-            latents = noise.draw() * schedule.init_noise_sigma
+            latents = noise.draw() * path.init_noise_sigma
             with _Reads() as reads:
-                denoise(predict, schedule, latents)
+                denoise(predict, path, latents)
         return reads.count
 
     def encoder_runs(self, *, device: str, dtype: str) -> int:

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor
 
-from fooocus_lite.engine.moment import Moment
-from fooocus_lite.engine.samplers import Schedule
+from fooocus_lite.engine.moment import Moment, Predict, Step
+from fooocus_lite.engine.samplers import Path
 
-#: Guided model output at one moment: (B, C, h, w) model input -> (B, C, h, w).
-Predict = Callable[[Tensor, Moment], Tensor]
 #: Applied to the latents after every step; inpainting pins pixels here.
 Constraint = Callable[[Tensor, Moment], Tensor]
+#: Sees every step and may raise `Stopped`; it cannot change the result.
+Observer = Callable[[Step], None]
 
 
 class Stopped(Exception):
     """Raised by an observer at a step boundary to end the walk."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What an observer sees when a step is done.
-
-    Attributes:
-        moment: Where the step began.
-        model_input: (B, C, h, w), what the model saw there.
-        prediction: (B, C, h, w), the guided output.
-    """
-
-    moment: Moment
-    model_input: Tensor
-    prediction: Tensor
-
-    def denoised(self) -> Tensor:
-        """(B, C, h, w): the estimate of x0, what previews show. Computed when asked for."""
-        return self.moment.denoised(self.model_input, self.prediction)
-
-
-#: Sees every step and may raise `Stopped`; it cannot change the result.
-Observer = Callable[[Step], None]
 
 
 def leave_alone(latents: Tensor, moment: Moment) -> Tensor:
@@ -56,26 +32,25 @@ def ignore(step: Step) -> None:
 
 def denoise(
     predict: Predict,
-    schedule: Schedule,
+    path: Path,
     latents: Tensor,
     *,
     constrain: Constraint = leave_alone,
     observe: Observer = ignore,
 ) -> Tensor:
-    """Walk ``latents`` from noise to picture along ``schedule``.
+    """Walk ``latents`` from noise to picture along ``path``.
 
     Args:
         predict: Guided model output at one moment.
-        latents: (B, C, h, w) float32, noise already scaled by ``schedule.init_noise_sigma``.
+        latents: (B, C, h, w) float32, noise already scaled by ``path.init_noise_sigma``.
         constrain: Applied after every step.
         observe: Sees every step; may raise `Stopped`.
 
     Returns:
         (B, C, h, w) float32 latents, ready to decode.
     """
-    for moment in schedule.moments:
-        model_input = schedule.scale_model_input(latents, moment)
-        prediction = predict(model_input, moment)
-        latents = constrain(schedule.step(prediction, moment, latents), moment)
-        observe(Step(moment, model_input, prediction))
+    for index in range(len(path.spans)):
+        latents, seen = path.step(predict, latents, index)
+        latents = constrain(latents, seen.moment)
+        observe(seen)
     return latents

@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fooocus_lite.engine.attention import AttentionMass, recorded_attention
-from fooocus_lite.engine.denoise import Predict
-from fooocus_lite.engine.moment import Moment
+from fooocus_lite.engine.moment import Moment, Predict
 
 _BLUR_SIZE = 9  # latents; arXiv:2210.00939, section 5.1
 _BLUR_SIGMA = 1.0

@@ -18,18 +18,18 @@ from typing import Any
 import torch
 
 from fooocus_lite.engine import device as devices
-from fooocus_lite.engine.denoise import Step, Stopped, denoise
+from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
 from fooocus_lite.engine.family import Family, load_family
 from fooocus_lite.engine.guidance import guided
-from fooocus_lite.engine.moment import NoiseSource
+from fooocus_lite.engine.moment import NoiseSource, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
-from fooocus_lite.engine.samplers import make_schedule
+from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady, Started
 from fooocus_lite.plan import Expansion, ModelRef, Plan
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 log = logging.getLogger(__name__)
 
@@ -199,8 +199,8 @@ class _Drawing:
         if isinstance(outcome, Finished):  # after the event: nobody waits for a line of the log
             plan = self._plan
             log.info(
-                "picture done: %d×%d, %s %d steps, %.1f s",
-                plan.width, plan.height, plan.sampler, plan.steps, outcome.seconds,
+                "picture done: %d×%d, %s %s %d steps, %.1f s",
+                plan.width, plan.height, plan.sampler, plan.scheduler, plan.steps, outcome.seconds,
             )  # fmt: skip
 
     def _draw(self, started: float) -> None:
@@ -220,16 +220,17 @@ class _Drawing:
             texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
         ))  # fmt: skip
         noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
-        schedule = make_schedule(
-            SAMPLERS[plan.sampler], family.scheduler_config, plan.steps, device=machine.device, noise=noise
-        )
+        path = make_path(
+            SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
+            device=machine.device, noise=noise,
+        )  # fmt: skip
         with guided(
             family.forward, encoded.cond, encoded.uncond,
             guidance_scale=plan.guidance_scale, sag_scale=plan.sag_scale, sag_layer=family.sag_layer,
         ) as predict:  # fmt: skip
-            latents = noise.draw() * schedule.init_noise_sigma
-            observe = self._observer(len(schedule.moments), engine.previews(family))
-            latents = denoise(predict, schedule, latents, observe=observe)
+            latents = noise.draw() * path.init_noise_sigma
+            observe = self._observer(len(path.spans), engine.previews(family))
+            latents = denoise(predict, path, latents, observe=observe)
         self._stop_if_asked()
         pixels = family.decode(latents).contiguous().cpu()
         facts = self._facts(machine, time.monotonic() - started)

@@ -1,155 +1,112 @@
-"""From a sampler's row in the registry to a `Schedule`: where the steps are and how one is taken.
-
-The methods are diffusers' scheduler classes. What they get wrong, or do in a way that makes the host wait for
-the device, is put right here and nowhere else; each place says what and why.
-"""
+"""From rows of the registry to a `Path`: where the steps are, how one is taken, and what the model sees there."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Any, Protocol, cast
+import importlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fooocus_lite.engine.moment import Moment, NoiseSource
-from fooocus_lite.engine.steppers import SIGMA_SPACE, STEPPERS, scheduler_class
-from fooocus_lite.registry import Sampler
-
-# What the model was trained with. Everything else in a model's scheduler_config.json is some sampler's taste:
-# SDXL's own file says timestep_spacing "leading", from which Euler's Karras range would start at 8.4, not 14.6.
-_NOISE_PROCESS = (
-    "num_train_timesteps",
-    "beta_start",
-    "beta_end",
-    "beta_schedule",
-    "trained_betas",
-    "prediction_type",
-    "rescale_betas_zero_snr",
-)
+from fooocus_lite.engine import schedules
+from fooocus_lite.engine.levels import CLEAN, Level, NoiseLevels, read_levels
+from fooocus_lite.engine.moment import Moment, NoiseSource, Predict, Step
+from fooocus_lite.engine.noisy_solvers import restart, restart_spans
+from fooocus_lite.engine.walk import Rehearsal, Solver, Span, Walk
+from fooocus_lite.errors import BadValue
+from fooocus_lite.registry import Sampler, Scheduler
 
 
-class DiffusersScheduler(Protocol):
-    """The part of a diffusers scheduler that we use."""
+class Path(Walk):
+    """A walk with a model at its side, for `fooocus_lite.engine.denoise.denoise` to go along. Used once.
 
-    timesteps: Tensor
-    sigmas: Tensor
-    alphas_cumprod: Tensor
-    config: Any
-    init_noise_sigma: Any
-    host_clock: list[float]
+    Attributes:
+        moments: Of each step those at which it asks the model; the first is where the step begins.
+    """
 
-    def set_timesteps(self, num_inference_steps: int) -> None: ...
-    def set_begin_index(self, begin_index: int) -> None: ...
-    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, **extra: Any) -> Any: ...
-    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
-
-
-class Schedule:
-    """The points of one walk and the method that goes from one to the next. Used once."""
-
-    def __init__(self, kind: str, scheduler: DiffusersScheduler, noise: NoiseSource, device: torch.device) -> None:
-        self._scheduler = scheduler
-        self._noise = noise
-        self._stepper = STEPPERS.get(kind)
-        self._host_timesteps = scheduler.timesteps
-        self._extra = _noise_arguments(scheduler)
-        on_device = scheduler.timesteps.to(device)
-        prediction = str(scheduler.config.prediction_type)
+    def __init__(self, solver: Solver, walk: Rehearsal, *, noise: NoiseSource, device: torch.device) -> None:
+        super().__init__(walk.spans, walk.levels, keeps_ratio=walk.keeps_ratio)
+        self._solver, self._noise = solver, noise
+        asked = walk.calls(solver)
+        times = torch.tensor([level.timestep for step in asked for level in step], dtype=torch.float32)
+        clock = iter(times.to(device))
         self.moments = tuple(
-            Moment(i, on_device[i], alpha, sigma, prediction) for i, (alpha, sigma) in enumerate(_levels(scheduler))
+            tuple(self._moment(index, level, next(clock)) for level in step) for index, step in enumerate(asked)
         )
-        #: Standard deviation of the first latents.
-        self.init_noise_sigma = float(scheduler.init_noise_sigma)
+        self._calls: Iterator[Moment] = iter(())
+        self._predict: Predict | None = None
+        self._seen: Step | None = None
 
-    def scale_model_input(self, latents: Tensor, moment: Moment) -> Tensor:
-        """What the model wants to see: (B, C, h, w) with variance preserved, whatever the sampler keeps."""
-        if self._stepper in SIGMA_SPACE:
-            return latents * moment.alpha
-        if self._stepper is not None:
-            return latents
-        return self._scheduler.scale_model_input(latents, self._host_timesteps[moment.index])
+    def _moment(self, index: int, level: Level, timestep: Tensor) -> Moment:
+        seen = self.as_seen(level)
+        return Moment(index, timestep, seen.alpha, seen.sigma, self.levels.prediction_type)
 
-    def step(self, prediction: Tensor, moment: Moment, latents: Tensor) -> Tensor:
-        """The latents at the next point, (B, C, h, w)."""
-        if self._stepper is not None:
-            there = self.moments[moment.index + 1] if moment.index + 1 < len(self.moments) else None
-            return self._stepper(self._scheduler, moment, there, prediction, latents, self._noise)
-        extra: dict[str, Any] = {}
-        if self._extra == "variance_noise":
-            extra["variance_noise"] = self._noise.draw()
-        elif self._extra == "generator":
-            extra["generator"] = self._noise.generator
-        return self._scheduler.step(prediction, self._host_timesteps[moment.index], latents, **extra).prev_sample
+    @property
+    def init_noise_sigma(self) -> float:
+        """Standard deviation of the first latents: the noise's, or in a model's own scale, that of all it sees."""
+        return self.spans[0][0].sigma if self.keeps_ratio else 1.0
+
+    def step(self, predict: Predict, latents: Tensor, index: int) -> tuple[Tensor, Step]:
+        """(the latents after step ``index``, (B, C, h, w); what the model saw and said at its beginning)."""
+        self._predict, self._calls, self._seen = predict, iter(self.moments[index]), None
+        latents = self._solver(latents, index, self)
+        if self._seen is None:
+            raise RuntimeError("the solver took a step without asking the model")
+        return latents, self._seen
+
+    def _ask(self, latents: Tensor, level: Level) -> Tensor:
+        moment = next(self._calls)
+        model_input = latents if level.alpha == moment.alpha else latents * (moment.alpha / level.alpha)
+        if self._predict is None:
+            raise RuntimeError("a solver asks the model only within its step")
+        prediction = self._predict(model_input, moment)
+        self._seen = self._seen or Step(moment, model_input, prediction)
+        return moment.denoised(model_input, prediction)
+
+    def noise(self) -> Tensor:
+        """Fresh standard normal noise, (B, C, h, w), from each picture's own seed."""
+        return self._noise.draw()
 
 
-def make_schedule(
+def make_path(
     sampler: Sampler,
+    scheduler: Scheduler,
     model_config: Mapping[str, Any],
     steps: int,
     *,
     device: torch.device,
     noise: NoiseSource,
-) -> Schedule:
-    """The walk that ``sampler`` takes in ``steps`` steps for a model trained as ``model_config`` says.
+) -> Path:
+    """The way that ``sampler`` goes in ``steps`` steps, placed by ``scheduler``, for a model trained as its file says.
 
     Args:
         model_config: The model's ``scheduler_config.json``.
         noise: Where stochastic samplers draw from.
+
+    Raises:
+        BadValue: the model was trained in a way that the sampler or the schedule is not made for.
     """
-    scheduler = _make_scheduler(sampler, model_config, steps)
-    scheduler.set_timesteps(steps)
-    if sampler.config.get("use_karras_sigmas"):
-        # diffusers rounds to whole timesteps, so the model would be told another noise level than the one it sees.
-        scheduler.timesteps = _exact_timesteps(scheduler)
-    if hasattr(scheduler, "set_begin_index"):
-        # Otherwise the first step searches the timesteps with nonzero() and .item().
-        scheduler.set_begin_index(0)
-    # LCM's boundary condition is a function of the clock; read here, because reading a tensor later would wait.
-    scheduler.host_clock = scheduler.timesteps.tolist()
-    return Schedule(sampler.scheduler, scheduler, noise, device)
+    levels = read_levels(model_config)
+    for field, row in (("sampler", sampler), ("scheduler", scheduler)):
+        if levels.kind not in row.noise:
+            raise BadValue(f"{row.label} is not made for how this model was trained.", "Choose another.", field=field)
+    solver = find_solver(sampler)
+    walk = Rehearsal(make_spans(solver, scheduler, levels, steps), levels, keeps_ratio=sampler.space == "ratio")
+    return Path(solver, walk, noise=noise, device=device)
 
 
-def _make_scheduler(sampler: Sampler, model_config: Mapping[str, Any], steps: int) -> DiffusersScheduler:
-    kind = scheduler_class(sampler.scheduler)
-    config = {key: model_config[key] for key in _NOISE_PROCESS if key in model_config} | dict(sampler.config)
-    if sampler.scheduler == "LCMScheduler":
-        config.setdefault("original_inference_steps", _lcm_grid(steps))
-    known = inspect.signature(kind.__init__).parameters
-    return cast(DiffusersScheduler, kind(**{key: value for key, value in config.items() if key in known}))
+def find_solver(sampler: Sampler) -> Solver:
+    """The function that the row names."""
+    module, _, name = sampler.solver.partition(":")
+    solver: Solver = getattr(importlib.import_module(f"fooocus_lite.engine.{module}"), name)
+    return solver
 
 
-def _lcm_grid(steps: int) -> int:
-    """How many points LCM's training grid must have: 50 as published, a finer divisor of 1000 for more steps."""
-    return next(grid for grid in (50, 100, 200, 500, 1000) if grid >= steps)
-
-
-def _noise_arguments(scheduler: DiffusersScheduler) -> str | None:
-    """How a diffusers step takes its noise: the SDE solvers as a tensor, older ones as a generator."""
-    known = inspect.signature(scheduler.step).parameters
-    if "variance_noise" in known and str(getattr(scheduler.config, "algorithm_type", "")).startswith("sde-"):
-        return "variance_noise"
-    return "generator" if "generator" in known and "variance_noise" not in known else None
-
-
-def _levels(scheduler: DiffusersScheduler) -> list[tuple[float, float]]:
-    """(alpha, sigma) at every timestep."""
-    steps = len(scheduler.timesteps)
-    sigmas = getattr(scheduler, "sigmas", None)
-    if sigmas is None:  # LCM: the sampler walks on the training grid itself
-        kept = scheduler.alphas_cumprod[scheduler.timesteps.long()].double()
-        ratios = ((1 - kept) / kept).sqrt()
-    else:
-        ratios = sigmas[:steps].double()
-    return [((1 + r * r) ** -0.5, r * (1 + r * r) ** -0.5) for r in ratios.tolist()]
-
-
-def _exact_timesteps(scheduler: DiffusersScheduler) -> Tensor:
-    """(steps,) float32: where the training noise levels, interpolated in log sigma, meet the schedule's."""
-    kept = scheduler.alphas_cumprod.double().numpy()
-    log_table = 0.5 * (np.log1p(-kept) - np.log(kept))
-    log_sigmas = np.log(scheduler.sigmas[:-1].double().numpy())
-    positions = np.interp(log_sigmas, log_table, np.arange(len(log_table)))
-    return torch.from_numpy(positions.astype(np.float32))
+def make_spans(solver: Solver, scheduler: Scheduler, levels: NoiseLevels, steps: int) -> Sequence[Span]:
+    """From where to where each of ``steps`` steps goes."""
+    schedule: schedules.Schedule = getattr(schedules, scheduler.schedule)
+    if solver is restart:
+        return restart_spans(schedule, levels, steps)
+    return list(itertools.pairwise([*schedule(levels, steps), CLEAN]))

@@ -14,8 +14,7 @@ from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
-from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.sampler_names import nearest_sampler
+from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
 MAX_STYLES = 30
@@ -68,7 +67,7 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     values: dict[str, Any] = {"prompt": found.prompt, "negative_prompt": found.negative_prompt}
     values |= _numbers(found, warnings) | _size(found, size, warnings)
     if found.sampler:
-        values["sampler"] = _sampler(found.sampler, found.schedule or "", warnings)
+        values |= _pair(found.sampler, found.schedule or "", warnings)
     styles = found.styles
     if styles is None:
         styles = styles_in(found, library, warnings) if found.words else []
@@ -130,16 +129,17 @@ def _known(name: str, rows: Iterable[str]) -> str | None:
     return next((row for row in rows if row == name or normal_name(row) == wanted), None)
 
 
-def _sampler(name: str, schedule: str, warnings: list[str]) -> str | None:
+def _pair(name: str, schedule: str, warnings: list[str]) -> dict[str, str]:
+    """Sampler and schedule as fields of a recipe; nothing where nobody can tell."""
     written = f"{shown(name)} with the schedule {shown(schedule)}" if schedule else shown(name)
     try:
-        ours, is_exact = nearest_sampler(name, schedule)
+        pair = find_pair(name, schedule, guesses=True)
     except UnknownName:
         warnings.append(f"The sampler {written} is not known here; the sampler is left open.")
-        return None
-    if not is_exact:
-        warnings.append(f"The sampler {written} has no exact counterpart here; {SAMPLERS[ours].label} is the nearest.")
-    return ours
+        return {}
+    if pair.replaced:
+        warnings.append(f"The sampler {written} has no exact counterpart here; {pair.label} is the nearest.")
+    return {"sampler": pair.sampler, "scheduler": pair.scheduler}
 
 
 def _loras(found: Found) -> tuple[LoraUse, ...]:

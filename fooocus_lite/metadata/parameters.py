@@ -8,7 +8,7 @@ from typing import Any
 from fooocus_lite.metadata import a1111
 from fooocus_lite.picture_text import PictureInfo
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 
 def to_parameters(info: PictureInfo) -> str:
@@ -36,6 +36,7 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
     pairs: dict[str, Any] = {
         "Steps": recipe.steps or 0,
         "Sampler": SAMPLERS[recipe.sampler].label if recipe.sampler in SAMPLERS else recipe.sampler,
+        "Schedule type": SCHEDULERS[recipe.scheduler].label if recipe.scheduler in SCHEDULERS else recipe.scheduler,
         "CFG scale": recipe.guidance_scale,
         "SAG scale": recipe.sag_scale or None,
         "Clip skip": recipe.clip_skip,

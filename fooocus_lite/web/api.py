@@ -94,7 +94,7 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         responses={200: {"model": Menu}},
     )
     def menu() -> dict[str, Any]:
-        """Styles, presets, models with their sizes, samplers, and the range of every field."""
+        """Styles, presets, models with their sizes, samplers, schedules, and the range of every field."""
         library = parts.library()
         answer = library.menu()
         for preset in answer["presets"]:
@@ -109,7 +109,7 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         full = expand(recipe, library, 0)
         seconds = parts.dispatcher.seconds_per_picture(full[0])
-        warnings = list(batch_notes(full, library))
+        warnings = list(batch_notes(full, library, recipe))
         alike = sum(one.prompt == full[0].prompt for one in full)
         written: dict[str, Any] = {"seed": recipe.seed, "prompt": recipe.prompt or full[0].prompt, "count": alike}
         if recipe.seed is None:  # then nobody knows yet what a random style will be

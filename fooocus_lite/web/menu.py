@@ -87,7 +87,26 @@ class SamplerRow(_Row):
 
     id: str
     label: str
+    good_for: str
+    scheduler: str = Field(description="Its usual schedule: what `auto` means with it.")
+    calls: int = Field(description="How often a step asks the model; the last step asks once.")
     min_steps: int
+
+
+class SchedulerRow(_Row):
+    """A schedule, by the id that a Recipe's `scheduler` takes."""
+
+    id: str
+    label: str
+    good_for: str
+    max_steps: int
+
+
+class SamplerPair(_Row):
+    """What a sampler of earlier versions is called now."""
+
+    sampler: str
+    scheduler: str
 
 
 class Limit(_Row):
@@ -109,6 +128,8 @@ class Menu(_Row):
     models: list[ModelRow]
     wildcards: list[str] = Field(description="Word lists, by the name that stands between double underscores.")
     samplers: list[SamplerRow]
+    schedulers: list[SchedulerRow]
+    former_samplers: dict[str, SamplerPair] = Field(description="Ids that pictures and presets may still say.")
     image_formats: list[str]
     limits: dict[str, Limit] = Field(description="By field of Recipe.")
     defaults: dict[str, Any] = Field(description="What an empty Recipe becomes.")

@@ -212,7 +212,8 @@ def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Butto
     fill.click(fn=None, inputs=every, outputs=every, js=call("filled"))
     fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen", "presets"))
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
-    fields["sampler"].input(fn=None, inputs=every, outputs=[fields["steps"]], js=call("samplerChosen"))
+    walk = [fields["steps"], fields["scheduler"]]
+    fields["sampler"].input(fn=None, inputs=every, outputs=walk, js=call("samplerChosen"))
     for side in ("width", "height"):
         fields[side].input(fn=None, inputs=every, outputs=[fields["aspect"]], js=call("sizeTyped"))
     gr.on([field.change for field in every], fn=None, inputs=every, js=call("changed"))

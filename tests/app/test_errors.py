@@ -14,6 +14,7 @@ BAD_RECIPES: list[tuple[dict[str, Any], str]] = [
     ({"styles": ["Watercolour with foam"]}, "styles"),
     ({"preset": "nope"}, "preset"),
     ({"sampler": "nope"}, "sampler"),
+    ({"scheduler": "nope"}, "scheduler"),
     ({"model": "nope"}, "model"),
     ({"cfg": 7}, "cfg"),
     ({"\ud800": 1}, "?"),  # half a character cannot be said back

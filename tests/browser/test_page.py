@@ -96,8 +96,28 @@ def test_fewest_steps_follow_the_sampler(person: Person) -> None:
     person.set_steps(1)
     person.open_advanced("Expert")
     sampler.click()
-    person.page.get_by_role("option", name="DPM++ 2M Karras", exact=True).click()
+    person.page.get_by_role("option", name="DPM++ 2M", exact=True).click()
     expect(steps).to_have_value("2")
+
+
+def test_the_schedule_auto_says_what_it_is(person: Person) -> None:
+    person.page.evaluate("localStorage.setItem('fl.draft', JSON.stringify({sampler: 'dpmpp_2m_sde_karras'}))")
+    person.page.reload()  # with what was kept before sampler and schedule were chosen apart
+    person.wait_until_alive()
+    person.open_advanced("Expert")
+    sampler = person.page.get_by_role("combobox", name="Sampler")
+    schedule = person.page.get_by_role("combobox", name="Scheduler")
+    expect(sampler).to_have_value("DPM++ 2M SDE")
+    expect(schedule).to_have_value("Karras")
+    sampler.click()
+    person.page.get_by_role("option", name="Euler", exact=True).click()
+    expect(person.page.get_by_text("Auto is Normal.")).to_be_visible()
+    schedule.click()
+    person.page.get_by_role("option", name="EDM", exact=True).click()
+    person.generate("a red circle")
+    expect(person.alert).to_contain_text("The scheduler EDM is not made for how the model starter was trained.")
+    person.alert.get_by_role("button", name="Show the field").click()
+    expect(schedule).to_be_focused()
 
 
 def test_alt_s_stops_the_batch(person: Person) -> None:

@@ -27,7 +27,7 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     recipe = found.recipe
     assert (recipe.prompt, recipe.negative_prompt) == ("red cat\nsecond line", "blurry")
     assert (recipe.width, recipe.height, recipe.seed, recipe.steps) == (1152, 896, 12345, 30)
-    assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde_karras")
+    assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde")
     assert recipe.model == "juggernautXL_v8Rundiffusion"
     assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
     assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one or add it." in said(found)
@@ -74,7 +74,7 @@ def test_fooocus_in_every_container(name: str) -> None:
     assert found.recipe == Recipe(
         prompt="a fox\nin snow", negative_prompt="fog", styles=("SAI Anime",), clip_skip=2,
         model="bluePencilXL_v050", width=1344, height=768, seed=8123456789012345678, steps=30,
-        sampler="dpmpp_2m_sde_karras", guidance_scale=5.5,
+        sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=5.5,
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
@@ -184,8 +184,8 @@ def test_a1111_in_every_container(name: str) -> None:
     assert found.scheme == "a1111"
     assert found.recipe == Recipe(
         prompt="a fox, (in snow:1.2) <lora:ink:0.7>\nsecond line, with a comma", negative_prompt="fog,\nmud", styles=(),
-        model="sd_xl_base_1.0", width=832, height=1216, seed=1234567890, steps=25, sampler="dpmpp_2m_karras",
-        guidance_scale=6.5,
+        model="sd_xl_base_1.0", width=832, height=1216, seed=1234567890, steps=25, sampler="dpmpp_2m",
+        scheduler="karras", guidance_scale=6.5,
     )  # fmt: skip
     assert found.loras == (), "the prompt names it"
     assert found.warnings == (
@@ -196,7 +196,7 @@ def test_a1111_in_every_container(name: str) -> None:
 def test_forge_and_its_schedule_apart() -> None:
     found = read(f.png(parameters=f.FORGE))
     recipe = found.recipe
-    assert (recipe.sampler, recipe.model, recipe.negative_prompt) == ("dpmpp_2m_sde_karras", "foxXL", "")
+    assert (recipe.sampler, recipe.model, recipe.negative_prompt) == ("dpmpp_2m_sde", "foxXL", "")
     assert "distilled cfg scale '3.5'" in said(found) and "module 1" in said(found)
     assert "hashes" not in said(found)
 
@@ -257,7 +257,7 @@ def test_invokeai_new() -> None:
     assert found.scheme == "invokeai"
     assert found.recipe == Recipe(
         prompt="a fox", negative_prompt="fog", styles=(), model="Juggernaut XL v9", width=1024, height=768, seed=4242,
-        steps=28, sampler="dpmpp_2m_sde_karras", guidance_scale=7.5,
+        steps=28, sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=7.5,
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.75>"]
     assert "There is no setting here for: vae 'sdxl-vae-fp16-fix'." in found.warnings

@@ -25,7 +25,7 @@ def test_comfyui_graph_is_followed_back() -> None:
     assert found.scheme == "comfyui"
     assert found.recipe == Recipe(
         prompt="a fox\nin snow", negative_prompt="fog", styles=(), model="sd_xl_base_1.0", width=1152, height=896,
-        seed=156680208700286, steps=20, sampler="dpmpp_2m_karras", guidance_scale=8.0,
+        seed=156680208700286, steps=20, sampler="dpmpp_2m", scheduler="karras", guidance_scale=8.0,
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
 

@@ -17,16 +17,13 @@ from fooocus_lite.engine.attention import column_mass, recorded_attention
 from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.guidance import Condition, degrade, guided, joined, map_size, unet_forward
 from fooocus_lite.engine.moment import Moment, NoiseSource
-from fooocus_lite.engine.samplers import make_schedule
-from fooocus_lite.registry import Sampler
+from fooocus_lite.engine.samplers import make_path
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from tests.engine.tiny_sdxl import SCHEDULER, make_unet, make_vae
 
 CPU = torch.device("cpu")
-DDIM = Sampler(
-    label="DDIM",
-    scheduler="DDIMScheduler",
-    config={"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "leading", "steps_offset": 1},
-)
+# set_alpha_to_one: diffusers' last step ends at no noise, as every one of ours.
+DDIM = {"clip_sample": False, "set_alpha_to_one": True, "timestep_spacing": "leading", "steps_offset": 1}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +92,7 @@ def test_self_attention_guidance_is_that_of_diffusers(
     config = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")} | {"prediction_type": kind}
     torch.manual_seed(3)
     pipe = StableDiffusionSAGPipeline(
-        unet=sd15_unet, vae=make_vae("kl", 4).eval(), scheduler=DDIMScheduler(**config, **DDIM.config),
+        unet=sd15_unet, vae=make_vae("kl", 4).eval(), scheduler=DDIMScheduler(**config, **DDIM),
         text_encoder=None, tokenizer=None, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipe.set_progress_bar_config(disable=True)
@@ -117,7 +114,9 @@ def test_self_attention_guidance_is_that_of_diffusers(
 
 
 def ddim_schedule(config: dict[str, Any]) -> Any:
-    return make_schedule(DDIM, config, 5, device=CPU, noise=NoiseSource(0, (1, 4, 1, 1), CPU))
+    row = SAMPLERS["ddim"]
+    noise = NoiseSource(0, (1, 4, 1, 1), CPU)
+    return make_path(row, SCHEDULERS[row.scheduler], config, 5, device=CPU, noise=noise)
 
 
 def test_a_term_that_weighs_nothing_is_not_computed(sdxl_unet: Any) -> None:

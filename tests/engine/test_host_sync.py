@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fooocus_lite.engine.denoise import Step, denoise
+from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.guidance import Condition, guided, unet_forward
-from fooocus_lite.engine.moment import NoiseSource
-from fooocus_lite.engine.samplers import make_schedule
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.engine.moment import NoiseSource, Step
+from fooocus_lite.engine.samplers import make_path
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from tests.engine.tiny_sdxl import SCHEDULER, make_unet
 
 META = torch.device("meta")
@@ -60,15 +60,17 @@ def traffic(sampler: str, *, kind: str = "epsilon", spoil: Any = None) -> HostTr
     unet = make_unet().to(META)
     shape = (1, 4, 16, 16)
     noise = NoiseSource(0, shape, META)
-    schedule = make_schedule(SAMPLERS[sampler], SCHEDULER | {"prediction_type": kind}, 6, device=META, noise=noise)
+    row, config = SAMPLERS[sampler], SCHEDULER | {"prediction_type": kind}
+    steps = 20 if sampler == "restart" else 5  # with fewer it never goes back
+    path = make_path(row, SCHEDULERS[row.scheduler], config, steps, device=META, noise=noise)
     layer = unet.mid_block.attentions[0].transformer_blocks[0].attn1
     with torch.inference_mode(), guided(
         unet_forward(unet, torch.float32), condition(32), condition(16),
         guidance_scale=4, sag_scale=0.5, sag_layer=layer,
     ) as predict:  # fmt: skip
-        latents = noise.draw() * schedule.init_noise_sigma
+        latents = noise.draw() * path.init_noise_sigma
         with HostTraffic() as seen:
-            denoise(predict, schedule, latents, observe=spoil or (lambda step: None))
+            denoise(predict, path, latents, observe=spoil or (lambda step: None))
     return seen
 
 

@@ -98,6 +98,7 @@ def make_plan(folder: Path, **changes: Any) -> Plan:
     """A plan for a small picture; any field can be changed."""
     values: dict[str, Any] = {
         "texts": ("a red circle",), "negative_texts": ("",), "seed": 7, "width": 128, "height": 128, "steps": 4,
-        "sampler": "euler", "guidance_scale": 3.0, "sag_scale": 0.0, "image_format": "png", "clip_skip": 2,
+        "sampler": "euler", "scheduler": "normal", "guidance_scale": 3.0, "sag_scale": 0.0, "image_format": "png",
+        "clip_skip": 2,
     }  # fmt: skip
     return Plan(**(values | {"model": model_ref(folder)} | changes))

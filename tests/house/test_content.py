@@ -14,7 +14,8 @@ from fooocus_lite.library import Library, load_library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import FAMILIES, SAMPLERS, find_sampler
+from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
+from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
 from fooocus_lite.style_files import Style
 from tests.house.code import ROOT
@@ -143,9 +144,23 @@ def test_every_size_on_offer_can_be_drawn(name: str) -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_row(name: str) -> None:
     row = SAMPLERS[name]
-    assert re.fullmatch(r"[a-z0-9_]+", name) and row.label and row.paper
-    assert row.scheduler.endswith("Scheduler") and row.min_steps >= 1
-    assert {find_sampler(written) for written in (name, row.label, row.label.upper(), *row.aliases)} == {name}
+    assert re.fullmatch(r"[a-z0-9_]+", name) and row.label and row.paper and row.good_for
+    assert row.min_steps >= max(1, row.calls) and row.scheduler in SCHEDULERS
+    assert set(row.noise) & set(SCHEDULERS[row.scheduler].noise), "its usual schedule goes with it"
+    assert {find_pair(written).sampler for written in (name, row.label, row.label.upper(), *row.aliases)} == {name}
+    module, _, function = row.solver.partition(":")
+    assert f"def {function}(" in (ROOT / "fooocus_lite" / "engine" / f"{module}.py").read_text(encoding="utf-8")
+    assert f"| `{name}` |" in (ROOT / "docs" / "samplers.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_scheduler_row(name: str) -> None:
+    row = SCHEDULERS[name]
+    assert re.fullmatch(r"[a-z0-9_]+", name) and row.label and row.paper and row.good_for
+    written = (name, row.label, row.label.upper(), *row.aliases)
+    assert {find_pair("euler", one).scheduler for one in written} == {name}
+    assert f"def {row.schedule}(" in (ROOT / "fooocus_lite" / "engine" / "schedules.py").read_text(encoding="utf-8")
+    assert f"| `{name}` |" in (ROOT / "docs" / "samplers.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -157,4 +172,4 @@ def test_family_row(name: str) -> None:
     filled = Recipe(**row.defaults)
     open_fields = {field for field in Recipe.model_fields if getattr(filled, field) is None}
     assert open_fields == {"styles", "preset", "model", "seed"}, "a family's defaults fill everything else"
-    assert find_sampler(filled.sampler or "") and filled.width and filled.width % row.size_multiple == 0
+    assert find_pair(filled.sampler or "", filled.scheduler) and filled.width and filled.width % row.size_multiple == 0

@@ -21,8 +21,9 @@ from fooocus_lite.fooocus_names import (
 )
 from fooocus_lite.fooocus_presets import KEYS, FooocusPreset, Need, needs_of, read_fooocus_preset, recipe_of
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.sampler_names import nearest_sampler
+from fooocus_lite.registry import FORMER_SAMPLERS, SAMPLERS
+from fooocus_lite.registry import SCHEDULERS as OUR_SCHEDULERS
+from fooocus_lite.sampler_names import find_pair
 from tests.thought.facts import FACTS
 
 PRESETS = list(FACTS["preset_to_settings"])
@@ -103,7 +104,8 @@ def test_what_the_default_preset_draws_here() -> None:
         "width": 1152,
         "height": 896,
         "steps": 30,
-        "sampler": "dpmpp_2m_sde_karras",
+        "sampler": "dpmpp_2m_sde",
+        "scheduler": "karras",
         "guidance_scale": 4.0,
     }
     assert "prompt" not in recipe.model_fields_set, "an empty one must not clear the person's"
@@ -224,25 +226,74 @@ def test_the_tables_are_fooocus_s() -> None:
     assert set(STYLE_FILES) == FACTS["style_files"].keys()
 
 
-@pytest.mark.parametrize("schedule", FACTS["schedulers"])
+NOT_HERE = {"heunpp2": "heun", "dpm_fast": "dpmpp_2m", "dpm_adaptive": "dpmpp_2m"}
+OTHERWISE_CALLED = {"uni_pc_bh2": "uni_pc"}
+
+
 @pytest.mark.parametrize("sampler", FACTS["samplers"])
-def test_every_sampler_has_a_nearest_one(sampler: str, schedule: str) -> None:
-    key, is_exact = nearest_sampler(sampler, schedule)
-    assert key in SAMPLERS
-    assert not is_exact or bool(SAMPLERS[key].config.get("use_karras_sigmas")) == (schedule == "karras")
+def test_every_id_of_fooocus_is_a_sampler_here_or_the_nearest_with_a_notice(sampler: str) -> None:
+    pair = find_pair(sampler, "karras")
+    here = NOT_HERE.get(sampler, OTHERWISE_CALLED.get(sampler, sampler.removesuffix("_gpu")))
+    assert (pair.sampler, pair.scheduler) == (here, "karras")
+    label = SAMPLERS[here].label
+    notice = (f"{sampler} is not here; {label} comes nearest and is used.",) if sampler in NOT_HERE else ()
+    assert pair.notes == notice
 
 
-def test_exact_samplers_are_said_to_be() -> None:
-    assert nearest_sampler("dpmpp_2m_sde_gpu", "karras") == ("dpmpp_2m_sde_karras", True)
-    assert nearest_sampler("dpmpp_2m", "karras") == ("dpmpp_2m_karras", True)
-    assert nearest_sampler("euler", "karras") == ("euler", False)
-    assert nearest_sampler("lcm", "lcm") == ("lcm", True)
-    assert nearest_sampler("restart", "karras") == ("dpmpp_2m_karras", False)
-    assert nearest_sampler("dpm_2_ancestral", "normal") == ("euler_ancestral", False)
-    assert nearest_sampler("dpmpp_3m_sde_gpu", "karras") == ("dpmpp_2m_sde_karras", False)
-    assert nearest_sampler("DPM++ 2M Karras", "") == nearest_sampler("dpmpp_2m_k", "") == ("dpmpp_2m_karras", True)
+@pytest.mark.parametrize("schedule", FACTS["schedulers"])
+def test_every_schedule_of_fooocus_is_here(schedule: str) -> None:
+    pair = find_pair("euler", schedule)
+    assert (pair.scheduler, pair.notes) == ({"edm_playground_v2.5": "edm"}.get(schedule, schedule), ())
+
+
+@pytest.mark.parametrize(
+    ("written", "schedule", "sampler", "scheduler"),
+    [
+        ("DPM++ 2M Karras", None, "dpmpp_2m", "karras"),
+        ("DPM++ 2M", "SGM Uniform", "dpmpp_2m", "sgm_uniform"),
+        ("DPM++ 2M", "Automatic", "dpmpp_2m", "karras"),
+        ("DPM++ 3M SDE Exponential", None, "dpmpp_3m_sde", "exponential"),
+        ("DPM++ 2M Karras", "Exponential", "dpmpp_2m", "exponential"),
+        ("DPM++ 2S a Karras", "", "dpmpp_2s_ancestral", "karras"),
+        ("Euler a", "Beta", "euler_ancestral", "beta"),
+        ("dpmpp_2m_k", None, "dpmpp_2m", "karras"),
+        ("dpmpp_2m_sde_gpu", "auto", "dpmpp_2m_sde", "karras"),
+        ("k_dpm_2_a", None, "dpm_2_ancestral", "karras"),
+        ("kdpm_2", None, "dpm_2", "karras"),
+        ("sample_dpmpp_sde", None, "dpmpp_sde", "karras"),
+        ("Restart", "uniform", "restart", "normal"),
+        ("UniPC", None, "uni_pc", "whole_uniform"),
+        ("LCM", None, "lcm", "lcm"),
+        ("ddim", "Align Your Steps", "ddim", "align_your_steps"),
+        *((former, None, *pair) for former, pair in FORMER_SAMPLERS.items()),
+    ],
+)
+def test_names_of_other_programs_and_earlier_versions(
+    written: str, schedule: str | None, sampler: str, scheduler: str
+) -> None:
+    pair = find_pair(written, schedule)
+    assert (pair.sampler, pair.scheduler, pair.notes) == (sampler, scheduler, ())
+    assert find_pair(pair.sampler, pair.scheduler) == pair, "our own names mean themselves"
+
+
+def test_what_nobody_knows_is_said() -> None:
+    with pytest.raises(UnknownName, match="There is no sampler 'nope'") as caught:
+        find_pair("nope", "karras", guesses=True)
+    assert caught.value.field == "sampler"
+    with pytest.raises(UnknownName, match="There is no scheduler 'nope'") as caught:
+        find_pair("euler", "nope")
+    assert caught.value.field == "scheduler" and "karras" in (caught.value.hint or "")
     with pytest.raises(UnknownName):
-        nearest_sampler("nope", "karras")
+        find_pair("my_own_sde", "karras")
+    guess = find_pair("my_own_sde", "nope", guesses=True)
+    assert (guess.sampler, guess.scheduler, len(guess.replaced)) == ("dpmpp_2m_sde", "karras", 2)
+
+
+def test_turbo_has_no_more_steps_than_it_knows() -> None:
+    said = {"default_sampler": "euler_ancestral", "default_scheduler": "turbo", "default_performance": "Speed"}
+    recipe, warnings = recipe_of(read_fooocus_preset(said))
+    most = OUR_SCHEDULERS["turbo"].max_steps
+    assert recipe.steps == most and f"Turbo has {most} steps; they are taken, not 30." in warnings
 
 
 @pytest.mark.parametrize("label", FACTS["aspect_labels"])

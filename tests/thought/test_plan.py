@@ -17,7 +17,7 @@ from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library import Library
 from fooocus_lite.plan import MAX_BATCH, batch_notes, expand, make_plan, parse_wish, resolve
 from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe, parse_recipe
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import FORMER_SAMPLERS, SAMPLERS, SCHEDULERS
 from fooocus_lite.wording import LoraRef
 
 LORA = "models/loras/sub/ink.safetensors"
@@ -38,7 +38,8 @@ WISHES = st.fixed_dictionaries(
         "wildcard_order": st.sampled_from(["random", "ordered"]),
         "count": st.integers(1, 5),
         "steps": st.integers(1, 200),
-        "sampler": st.sampled_from([*SAMPLERS, "Euler a", "nope"]),
+        "sampler": st.sampled_from([*SAMPLERS, *FORMER_SAMPLERS, "Euler a", "heunpp2", "nope"]),
+        "scheduler": st.sampled_from([*SCHEDULERS, "auto", "Karras", "nope"]),
         "guidance_scale": st.floats(1, 30),
         "image_format": st.sampled_from(["png", "jpeg", "webp"]),
     },
@@ -90,6 +91,45 @@ def test_a_style_alone_is_enough(library: Library) -> None:
     assert plan(library, styles=["washes"]).texts == ("washes, wet",)
 
 
+def test_a_schedule_belongs_to_its_sampler(library: Library, root: Path, load: Callable[[], Library]) -> None:
+    def walk(**wish: Any) -> tuple[str, str]:
+        made = plan(load(), preset="beta", **wish)
+        return made.sampler, made.scheduler
+
+    preset = {"recipe": {"model": "tiny", "sampler": "dpmpp_2m", "scheduler": "beta"}}
+    (root / "presets" / "beta.json").write_text(json.dumps(preset))
+    assert walk() == ("dpmpp_2m", "beta")
+    assert walk(scheduler="exponential") == ("dpmpp_2m", "exponential")
+    assert walk(scheduler="auto") == ("dpmpp_2m", "karras")
+    assert walk(sampler="euler") == ("euler", "normal")  # and not along the preset's schedule
+    assert walk(sampler="uni_pc", scheduler="Karras") == ("uni_pc", "karras")
+    assert plan(library, sampler="dpmpp_2m_sde_gpu", scheduler="karras").sampler == "dpmpp_2m_sde"
+
+
+def test_the_nearest_sampler_is_taken_with_a_notice(library: Library) -> None:
+    wish = parse_recipe({"sampler": "heunpp2", "scheduler": "kl_optimal"})
+    batch = expand(wish, library, 0)
+    assert (batch[0].sampler, batch[0].scheduler) == ("heun", "karras")
+    assert batch_notes(batch, library, wish)[:2] == (
+        "heunpp2 is not here; Heun comes nearest and is used.",
+        "The schedule kl_optimal is not here; Karras comes nearest and is used.",
+    )
+
+
+def test_models_say_how_they_were_trained(library: Library) -> None:
+    models = {"tiny": dataclasses.replace(library.models["tiny"], noise="flow")}
+    flow = dataclasses.replace(library, models=models)
+    assert plan(flow, sampler="dpmpp_2m").scheduler == "simple", "its usual one, Karras, is for others"
+    assert plan(flow, sampler="uni_pc", scheduler="beta").scheduler == "beta"
+    for wish, field in (
+        ({"sampler": "euler_a"}, "sampler"),
+        ({"sampler": "euler", "scheduler": "karras"}, "scheduler"),
+    ):
+        with pytest.raises(BadValue, match="not made for how the model tiny was trained") as caught:
+            plan(flow, **wish)
+        assert caught.value.field == field
+
+
 @pytest.mark.parametrize(
     "wish, problem, hint",
     [
@@ -99,6 +139,15 @@ def test_a_style_alone_is_enough(library: Library) -> None:
         ({"width": 32}, "width cannot be 32.", "Allowed for tiny: multiples of 32 from 64 to 256."),
         ({"width": 128, "model": "big"}, "width cannot be 128.", "Allowed for big: multiples of 8 from 512 to 2048."),
         ({"steps": 1, "sampler": "uni_pc"}, "steps cannot be 1.", "Allowed for UniPC: 2 to 200."),
+        ({"steps": 3, "sampler": "lms"}, "steps cannot be 3.", "Allowed for LMS: 4 to 200."),
+        ({"steps": 2, "sampler": "dpmpp_3m_sde_gpu"}, "steps cannot be 2.", "Allowed for DPM++ 3M SDE: 3 to 200."),
+        ({"steps": 11, "scheduler": "turbo"}, "steps cannot be 11.", "Allowed for Turbo: 1 to 10."),
+        (
+            {"scheduler": "edm_playground_v2.5"},
+            "The scheduler EDM is not made for how the model tiny was trained.",
+            "Choose one of: normal, karras, exponential, sgm_uniform, whole_uniform, simple, ddim_uniform, beta, "
+            "align_your_steps, turbo, lcm, tcd.",
+        ),
     ],
 )
 def test_what_model_or_sampler_cannot_do(library: Library, wish: dict[str, Any], problem: str, hint: str) -> None:
@@ -126,7 +175,7 @@ def test_a_size_that_no_model_can_do_hears_the_models_range(library: Library, wi
     assert parse_wish({"width": 64}, library) == Recipe(width=64)
 
 
-@pytest.mark.parametrize("field", ["preset", "model", "sampler", "styles"])
+@pytest.mark.parametrize("field", ["preset", "model", "sampler", "scheduler", "styles"])
 def test_unknown_names(library: Library, field: str) -> None:
     with pytest.raises(UnknownName) as caught:
         plan(library, **{field: ["nope"] if field == "styles" else "nope"})
@@ -286,7 +335,7 @@ def test_combinations_without_end_are_not_written_out(library: Library) -> None:
 def test_a_resolved_recipe_writes_names_as_the_library_does(library: Library) -> None:
     wish = {"preset": "Wide", "model": "TINY", "sampler": "DPM++ 2M Karras", "styles": ["WASHES", "plain addition"]}
     full = resolve(parse_recipe(wish), library, 5)
-    assert (full.preset, full.model, full.sampler) == ("wide", "tiny", "dpmpp_2m_karras")
+    assert (full.preset, full.model, full.sampler, full.scheduler) == ("wide", "tiny", "dpmpp_2m", "karras")
     assert full.styles == ("Washes", "plain-addition")
 
 
@@ -302,6 +351,9 @@ def test_a_resolved_recipe_is_complete_and_outlives_its_preset(library: Library,
     assert make_plan(full, library.refreshed(), 0) == make_plan(full, library, 0)
     older = full.model_copy(update={"clip_skip": None})  # of a picture from before the field existed
     assert make_plan(older, library.refreshed(), 0) == make_plan(full, library, 0)
+    older = full.model_copy(update={"sampler": "dpmpp_2m_sde_karras", "scheduler": None})  # likewise
+    made = make_plan(older, library.refreshed(), 0)
+    assert (made.sampler, made.scheduler) == ("dpmpp_2m_sde", "karras")
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,6 +11,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],
   [["sampler"], "sampler", ({ sampler }) => nameIn("samplers", "id", sampler)],
+  [["scheduler"], "scheduler", ({ scheduler }) => nameIn("schedulers", "id", scheduler)],
   [["guidance_scale"], "guidance", ({ guidance_scale: scale }) => scale],
   [["sag_scale"], "self-attention guidance", ({ sag_scale: scale }) => scale],
   [["clip_skip"], "CLIP skip", ({ clip_skip: layer }) => layer],

@@ -1,6 +1,7 @@
 // Everything about one picture: enough to make it again.
 
 import { button, copyButton, h } from "./dom.js";
+import { samplerWords } from "./samplers.js";
 import { state } from "./store.js";
 
 const ROWS = [
@@ -10,7 +11,7 @@ const ROWS = [
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],
   ["Steps", (recipe) => recipe.steps],
-  ["Sampler", (recipe) => state.menu?.samplers.find((row) => row.id === recipe.sampler)?.label || recipe.sampler],
+  ["Sampler", samplerWords],
   ["Guidance", (recipe) => recipe.guidance_scale],
   ["Attention guidance", (recipe) => recipe.sag_scale || ""],
   ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],

@@ -5,6 +5,7 @@ import { duration, memory, ordinal } from "./dom.js";
 import { hideChanged } from "./changes.js";
 import { keep, recall } from "./memory.js";
 import { clear, markBad, showProblem } from "./notice.js";
+import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
 import { openTab, setAdvanced, setSheet } from "./theme.js";
 
@@ -12,7 +13,7 @@ const DRAFT = "fl.draft";
 const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
-  "seed", "steps", "sampler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
+  "seed", "steps", "sampler", "scheduler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
   "wildcard_order", "index", "expansion",
 ];
 let names = [];
@@ -31,7 +32,7 @@ const read = (key, fallback) => {
 export async function start(fieldNames, values) {
   names = fieldNames;
   const menu = await call("GET", "/v1/menu").catch(() => null);
-  const draft = { ...draftOf(values), ...known(read(DRAFT, menu ? defaultsOf(menu) : {})) };
+  const draft = paired({ ...draftOf(values), ...known(read(DRAFT, menu ? defaultsOf(menu) : {})) }, menu);
   if (menu) forget(draft, menu);
   change({ menu, draft, chosenPreset: draft.preset });
   estimate(draft);
@@ -52,24 +53,21 @@ function withChoices(name, value, menu) {
   return rows ? { __type__: "update", choices: rows, value } : value;
 }
 
-/** What Gradio puts into the widgets for a draft: values, choices, and how few steps the sampler takes. */
+/** What Gradio puts into the widgets for a draft: values, choices, the fewest steps, the usual schedule. */
 export function widgets(draft) {
   change({ chosenPreset: draft.preset });
-  const whole = withShape(draft);
-  const values = names.map((name) => (name === "steps" ? stepsFor(whole) : whole[name]));
+  const whole = withShape(paired(draft));
+  const updates = { steps: stepsFor, scheduler: scheduleFor };
+  const values = names.map((name) => updates[name]?.(whole) ?? whole[name]);
   if (isOffered) return values;
   isOffered = true;
   return values.map((value, at) => withChoices(names[at], value, state.menu));
 }
 
-function stepsFor({ sampler, steps }) {
-  const least = state.menu?.samplers.find((row) => row.id === sampler)?.min_steps ?? 1;
-  return { __type__: "update", minimum: least, value: Math.max(least, steps) };
-}
-
-/** Another sampler may need more steps. */
+/** Another sampler may need more steps, and "auto" is another schedule. */
 export function samplerChosen(values) {
-  return [stepsFor(draftOf(values))];
+  const draft = draftOf(values);
+  return [stepsFor(draft), scheduleFor(draft)];
 }
 
 function showBrokenFiles(problems) {
@@ -100,7 +98,7 @@ export function changed(values) {
 
 /** Put values into the widgets: a draft's fields, by name. */
 export function fill(fields) {
-  pending = { ...pending, ...known(fields) };
+  pending = { ...pending, ...known(paired(fields)) };
   document.getElementById("fl-fill")?.click();
 }
 

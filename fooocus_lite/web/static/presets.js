@@ -4,6 +4,7 @@ import { differences, formerValues, showChanged } from "./changes.js";
 import { h } from "./dom.js";
 import { draftOf, fill, known, presetRow, widgets } from "./form.js";
 import { clear, showNote } from "./notice.js";
+import { paired } from "./samplers.js";
 import { state } from "./store.js";
 
 /** What a preset leaves as it is unless it speaks of it: words, luck, how many, and where they go. */
@@ -14,7 +15,7 @@ function valuesOf({ recipe, values }) {
   const filled = { ...values };
   for (const name of YOURS) if (recipe[name] === undefined || recipe[name] === "") delete filled[name];
   if (filled.seed !== undefined) Object.assign(filled, { seed: String(filled.seed), random_seed: false });
-  return known(filled);
+  return known(paired(filled));
 }
 
 let last = { asked: "", answer: null };

@@ -3,15 +3,18 @@
 import { differences, formerValues, showChanged } from "./changes.js";
 import { fill, known } from "./form.js";
 import { clear, showNote } from "./notice.js";
+import { paired } from "./samplers.js";
 import { state } from "./store.js";
 
 /** What a recipe that does not speak of it means. */
-const UNSAID = { negative_prompt: "", styles: [], index: 0, wildcard_order: "random", expansion: "" };
+const UNSAID = {
+  negative_prompt: "", styles: [], index: 0, wildcard_order: "random", expansion: "", scheduler: "auto",
+};
 
 /** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
 function usable({ seed, preset, model, count, ...rest }) {
   const said = Object.entries(rest).filter(([, value]) => value !== null);
-  const fields = { ...UNSAID, ...Object.fromEntries(said) };
+  const fields = paired({ ...UNSAID, ...Object.fromEntries(said) });
   const notes = [];
   const { models, presets } = state.menu;
   if (seed === undefined || seed === null) fields.random_seed = true;

@@ -30,6 +30,14 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-sampler",
         elem_classes="fl-field",
     )
+    scheduler = gr.Dropdown(
+        [(row["label"], row["id"]) for row in menu["schedulers"]],
+        value=defaults.get("scheduler"),
+        label="Scheduler",
+        info=usual_schedule(menu),
+        elem_id="fl-scheduler",
+        elem_classes="fl-field",
+    )
     sag = slider(
         menu, "sag_scale", step=0.05, label="Self-attention guidance", info="Firmer shapes, half as fast; 0 is off."
     )
@@ -48,8 +56,22 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_classes="fl-field",
     )
     gr.HTML('<div id="fl-filetext"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
-    fields = {"sampler": sampler, "sag_scale": sag, "clip_skip": clip_skip, "image_format": image_format}
+    fields = {
+        "sampler": sampler,
+        "scheduler": scheduler,
+        "sag_scale": sag,
+        "clip_skip": clip_skip,
+        "image_format": image_format,
+    }
     return fields | _build_words(defaults, limits)
+
+
+def usual_schedule(menu: dict[str, Any]) -> str:
+    """What "auto" is with the sampler that the form begins with; ``static/samplers.js`` says it of any other."""
+    labels = {row["id"]: row["label"] for row in menu["schedulers"]}
+    usual = {row["id"]: row["scheduler"] for row in menu["samplers"]}
+    sampler = menu["defaults"].get("sampler")
+    return f"Auto is {labels[usual[sampler]]}." if sampler in usual else ""
 
 
 def _build_words(defaults: dict[str, Any], limits: dict[str, Any]) -> dict[str, Any]:
