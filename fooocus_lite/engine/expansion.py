@@ -146,9 +146,10 @@ def load_writer(model: str, words: Path) -> Writer:
     disable_progress_bar()  # it would draw into the log
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        loaded, report = AutoModelForCausalLM.from_pretrained(
+        pair: Any = AutoModelForCausalLM.from_pretrained(  # with its loading info, which its type does not say
             str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
+        loaded, report = pair
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as exc:  # a foreign folder: whatever these two raise is about its files
         raise damaged(folder, f"it cannot be loaded ({type(exc).__name__})", "expansion model") from exc
