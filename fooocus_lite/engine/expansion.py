@@ -144,9 +144,10 @@ def load_writer(model: str, words: Path) -> Writer:
     for path in _weights(folder):
         check_length(path, "expansion model")
     disable_progress_bar()  # it would draw into the log
+    causal: Any = AutoModelForCausalLM  # its types do not know the second value
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        loaded, report = AutoModelForCausalLM.from_pretrained(
+        loaded, report = causal.from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
