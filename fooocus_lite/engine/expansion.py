@@ -144,12 +144,12 @@ def load_writer(model: str, words: Path) -> Writer:
     for path in _weights(folder):
         check_length(path, "expansion model")
     disable_progress_bar()  # it would draw into the log
+    causal: Any = AutoModelForCausalLM  # its types do not know the second value
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        pair: Any = AutoModelForCausalLM.from_pretrained(  # with its loading info, which its type does not say
+        loaded, report = causal.from_pretrained(
             str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
-        loaded, report = pair
         tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
     except Exception as exc:  # a foreign folder: whatever these two raise is about its files
         raise damaged(folder, f"it cannot be loaded ({type(exc).__name__})", "expansion model") from exc
