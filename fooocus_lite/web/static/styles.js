@@ -56,7 +56,7 @@ function star(name, isDear) {
     try {
       const menu = mark(await call("GET", "/v1/menu"));
       await call("PUT", "/v1/favourites", { styles: menu.favourites });
-      change({ menu });
+      if (unsaved === 1) change({ menu }); // a later click is not undone for a moment
     } catch (error) {
       change({ menu: before });
       showProblem(error);
