@@ -106,6 +106,7 @@ def test_a_favourite_stays_one(stylist: Person, come: Callable[..., Person], qui
     stylist.page.get_by_role("button", name="Favourite: Oil Painting").click()
     stylist.page.get_by_role("button", name="Favourite: Neon").first.click()
     expect(group(stylist, "Favourites").locator(".name")).to_have_text(["Neon", "Oil Painting"])
+    until(lambda: quiet_server.get("/v1/menu")[1]["favourites"] == ["Neon", "Oil Painting"], "both to be saved")
     stylist.page.reload()
     stylist.wait_until_alive()
     expect(group(stylist, "Favourites").locator(".name")).to_have_text(["Neon", "Oil Painting"])

@@ -38,20 +38,30 @@ function toggle(name) {
 }
 
 let saving = Promise.resolve();
+let unsaved = 0;
+
+window.addEventListener("pagehide", () => { // a reload right after the click must not lose it
+  if (!unsaved) return;
+  const body = JSON.stringify({ styles: state.menu.favourites });
+  fetch("/v1/favourites", { method: "PUT", keepalive: true, headers: { "Content-Type": "application/json" }, body });
+});
 
 /** One after the other, and each on top of what is there now: another tab may have changed the list. */
 function star(name, isDear) {
   const mark = (menu) => ({ ...menu, favourites: isDear ? [name, ...menu.favourites.filter((one) => one !== name)] : menu.favourites.filter((one) => one !== name) });
   const before = state.menu;
   change({ menu: mark(state.menu) });
+  unsaved += 1;
   saving = saving.then(async () => {
     try {
       const menu = mark(await call("GET", "/v1/menu"));
       await call("PUT", "/v1/favourites", { styles: menu.favourites });
-      change({ menu });
+      if (unsaved === 1) change({ menu }); // a later click is not undone for a moment
     } catch (error) {
       change({ menu: before });
       showProblem(error);
+    } finally {
+      unsaved -= 1;
     }
   });
 }
