@@ -21,7 +21,7 @@ from fooocus_lite.metadata.parameters import to_parameters
 from fooocus_lite.picture_text import PictureInfo, to_text
 from fooocus_lite.png import encode_png
 from fooocus_lite.recipe import MAX_SEED, Recipe
-from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.untrusted import MAX_TEXT_BYTES
 from tests.deeds import foreign as f
 
@@ -250,6 +250,7 @@ RECIPES = st.builds(
     seed=st.integers(0, MAX_SEED),
     steps=st.integers(1, 200),
     sampler=st.sampled_from(sorted(SAMPLERS)),
+    scheduler=st.sampled_from(sorted(SCHEDULERS)),
     guidance_scale=st.floats(1, 30),
     sag_scale=st.just(0.0) | st.floats(0.01, 5),
 )
