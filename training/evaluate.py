@@ -99,7 +99,7 @@ class Sampling:
 
     sampler: str = "dpmpp_2m_karras"
     steps: int = 20
-    guidance_scale: float = 4.0
+    guidance_scale: float = 3.0
     batch: int = 25
     fast: bool = False
 
@@ -205,7 +205,7 @@ def main() -> None:
         __doc__ or "",
         weights={"type": Path, "default": STARTER}, out={"type": Path, "help": "folder for contact sheets"},
         sampler={"choices": sorted(SAMPLERS), "default": "dpmpp_2m_karras"}, steps={"type": int, "default": 20},
-        guidance_scale={"type": float, "default": 4.0}, share={"type": float, "default": 1.0},
+        guidance_scale={"type": float, "default": 3.0}, share={"type": float, "default": 1.0},
         batch={"type": int, "default": 25}, fast={"action": "store_true", "help": "compute in bfloat16"},
         drawn={"action": "store_true"}, only={"default": "", "help": "only titles that match this expression"},
     )  # fmt: skip
