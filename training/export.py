@@ -32,12 +32,22 @@ def fit_preview(folder: Path, scaling_factor: float) -> dict[str, list]:
     return {"matrix": rounded[:-1], "bias": rounded[-1]}
 
 
-def load_trainee(config: Config, work: Path, vocabulary: int) -> Trainee:
-    """U-Net and text encoders with the averaged weights of the checkpoint; untrained if there is none."""
+def load_trainee(config: Config, work: Path, vocabulary: int, mean_with: Path | None = None) -> Trainee:
+    """U-Net and text encoders with the averaged weights of the checkpoint; untrained if there is none.
+
+    ``mean_with`` is the checkpoint that the run was started from: the mean of both keeps what the first knew and
+    has what the second learned (arXiv:2109.01903, section 4).
+    """
     torch.manual_seed(config.seed)
     model = Trainee(config, vocabulary)
     if (work / "unet.pt").exists():
         model.load_average(work / "unet.pt")
+    if mean_with is not None:
+        first = Trainee(config, vocabulary)
+        first.load_average(mean_with)
+        with torch.no_grad():
+            for own, other in zip(model.parameters(), first.parameters(), strict=True):
+                own.add_(other).div_(2)
     return model.eval()
 
 
@@ -49,10 +59,10 @@ def load_autoencoder(config: Config, work: Path, scaling_factor: float) -> Autoe
     return vae.eval()
 
 
-def make_pipeline(config: Config, work: Path) -> StableDiffusionXLPipeline:
+def make_pipeline(config: Config, work: Path, mean_with: Path | None = None) -> StableDiffusionXLPipeline:
     """The whole model as diffusers' SDXL pipeline, float32."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    model = load_trainee(config, work, len(tokenizer))
+    model = load_trainee(config, work, len(tokenizer), mean_with)
     return StableDiffusionXLPipeline(
         vae=load_autoencoder(config, work, find_scaling_factor(work / "latents")),
         text_encoder=model.text_encoder, text_encoder_2=model.text_encoder_2,
@@ -62,9 +72,9 @@ def make_pipeline(config: Config, work: Path) -> StableDiffusionXLPipeline:
     )  # fmt: skip
 
 
-def export(config: Config, work: Path, target: Path) -> None:
+def export(config: Config, work: Path, target: Path, mean_with: Path | None = None) -> None:
     """Replaces the model folders in ``target``; its README stays."""
-    pipeline = make_pipeline(config, work).to(torch.float16)
+    pipeline = make_pipeline(config, work, mean_with).to(torch.float16)
     fresh = target / ".fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
@@ -82,9 +92,13 @@ def export(config: Config, work: Path, target: Path) -> None:
 
 def main() -> None:
     """The command line."""
-    args, config = parse(__doc__ or "", target={"type": Path, "default": STARTER})
+    args, config = parse(
+        __doc__ or "",
+        target={"type": Path, "default": STARTER},
+        mean_with={"type": Path, "help": "checkpoint that the run was started from: export the mean of both"},
+    )
     args.target.mkdir(parents=True, exist_ok=True)
-    export(config, args.work, args.target)
+    export(config, args.work, args.target, args.mean_with)
     size_mb = sum(path.stat().st_size for path in args.target.rglob("*") if path.is_file()) / 1e6
     print(f"{args.target}: {size_mb:.1f} MB")
 
