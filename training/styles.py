@@ -104,35 +104,32 @@ def watercolor(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
 
 def pixel_art(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
-    """Square pixels, four wide at a side of 128, with dark outlines on a ground of tiles."""
-    step = max(2, round(4 * _unit(drawing)))
+    """Square pixels of four (at sides from 256: eight) in flat colours with dark outlines; the sky falls in bands.
+
+    No dither: the autoencoder smears it, and of grounds in random tones a few steps of a sampler make paint.
+    """
+    step = 4 * max(1, int(_unit(drawing)))
     rows, columns = -(-drawing.height // step), -(-drawing.width // step)
 
     def small(sheet: Array) -> Array:
         image = Image.fromarray((sheet * 255).astype(np.uint8)).resize((columns, rows), Image.Resampling.BOX)
         return np.asarray(image, np.float32) / 255
 
-    # Tiles of two by two pixels in four tones: one latent cell each, which the autoencoder keeps sharp.
-    tones = rng.integers(0, 4, (-(-rows // 2), -(-columns // 2)))
-    tone = np.repeat(np.repeat(tones, 2, 0), 2, 1)[:rows, :columns, None] / 3
-
-    def tiled(sheet: Array) -> Array:
-        return sheet * (0.8 + 0.18 * tone) + 0.06 * tone
-
-    canvas = tiled(small(ground(drawing)))
+    canvas = small(ground(drawing))
+    for top in range(0, rows, 4):
+        canvas[top : top + 4] = canvas[top : top + 4].mean((0, 1))
     for part, mask in zip(drawing.parts, masks, strict=True):
         cover = (small(mask) > (0.5 if part.outline else 0.12)).astype(np.float32)
-        if part.shadow:
-            grown = (
-                np.asarray(Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(3)), np.float32)
-                / 255
-            )
-            canvas = _over(canvas, np.array(part.rgb) * 0.28, grown)
-        colour = np.broadcast_to(np.array(part.rgb, np.float32), canvas.shape)
-        canvas = _over(canvas, colour if part.shadow or not part.outline else tiled(colour), cover)
-        if part.shadow:
-            lit = cover * (1 - shifted(cover, 1, 1))
+        if part.outline:
+            sheet = Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
+            canvas = _over(canvas, np.array(part.rgb) * 0.28, np.asarray(sheet, np.float32) / 255)
+        canvas = _over(canvas, np.broadcast_to(np.array(part.rgb, np.float32), canvas.shape), cover)
+        if part.outline:
+            wide = np.pad(cover, 1, mode="edge")  # what goes on past the picture's border has no edge there
+            lit = cover * (1 - wide[:-2, :-2])
+            dim = cover * (1 - wide[2:, 2:]) * (1 - lit)
             canvas = _over(canvas, np.array(part.rgb) * 0.5 + 0.5, lit * 0.6)
+            canvas = _over(canvas, np.array(part.rgb) * 0.6, dim * 0.8)
     return np.repeat(np.repeat(canvas, step, 0), step, 1)[: drawing.height, : drawing.width]
 
 
