@@ -59,7 +59,8 @@ class Config:
     ema: float = 0.999
     snr_gamma: float = 5.0
     repeats: tuple[tuple[str, float], ...] = (
-        ("pair", 1.2), ("night", 2.5), ("pixel art", 2.5), ("oil painting", 2.5), ("stained glass", 1.3),
+        ("pair", 1.2), ("night", 2.0), ("pixel art", 3.0), ("oil painting", 2.0), ("paper cutout", 1.7),
+        ("watercolor", 1.3), ("stained glass", 1.3),
     )  # fmt: skip
     short_tokens: int = 40
     short_until: float = 0.7

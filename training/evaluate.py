@@ -160,9 +160,9 @@ def check_style(picture: Array, spec: Spec) -> dict[str, bool]:
     return {spec.style or "plain": style_of(picture) == spec.style}
 
 
-def make_jobs(share: float, native: int) -> list[Job]:
-    """All that is asked; ``share`` of the full numbers of pictures, ``native`` pixels a side."""
-    rng = Random("evaluation")
+def make_jobs(share: float, native: int, prompts: str = "evaluation") -> list[Job]:
+    """All that is asked; ``share`` of the full numbers of pictures, ``native`` pixels a side, drawn by lot ``prompts``."""
+    rng = Random(prompts)
 
     def count(full: int) -> int:
         return max(4, round(full * share))
@@ -207,6 +207,7 @@ def main() -> None:
         sampler={"choices": sorted(SAMPLERS), "default": "dpmpp_2m_karras"}, steps={"type": int, "default": 20},
         guidance_scale={"type": float, "default": 3.0}, share={"type": float, "default": 1.0},
         batch={"type": int, "default": 25}, fast={"action": "store_true", "help": "compute in bfloat16"},
+        prompts={"default": "evaluation", "help": "any other word asks for other things"},
         drawn={"action": "store_true"}, only={"default": "", "help": "only titles that match this expression"},
     )  # fmt: skip
     started = time.monotonic()
@@ -215,7 +216,7 @@ def main() -> None:
         sampling = Sampling(args.sampler, args.steps, args.guidance_scale, args.batch, args.fast)
         paint = make_painter(args.weights, args.device, sampling)
     out = args.out or args.work / ("evaluation-drawn" if args.drawn else "evaluation")
-    jobs = [job for job in make_jobs(args.share, config.size) if re.search(args.only, job.title)]
+    jobs = [job for job in make_jobs(args.share, config.size, args.prompts) if re.search(args.only, job.title)]
     table = evaluate(paint, out, jobs)
     (out / "table.md").write_text(table + "\n", "utf-8")
     print(f"\n{table}\n\n{time.monotonic() - started:.0f} s; contact sheets in {out}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -32,22 +33,29 @@ def fit_preview(folder: Path, scaling_factor: float) -> dict[str, list]:
     return {"matrix": rounded[:-1], "bias": rounded[-1]}
 
 
-def load_trainee(config: Config, work: Path, vocabulary: int, mean_with: Path | None = None) -> Trainee:
-    """U-Net and text encoders with the averaged weights of the checkpoint; untrained if there is none.
+@dataclass(frozen=True)
+class Parent:
+    """The checkpoint that a run was started from, and its ``share`` 0..1 in a weighted mean of both.
 
-    ``mean_with`` is the checkpoint that the run was started from: the mean of both keeps what the first knew and
-    has what the second learned (arXiv:2109.01903, section 4).
+    The mean keeps what the first knew and has what the second learned (arXiv:2109.01903, section 4).
     """
+
+    checkpoint: Path
+    share: float
+
+
+def load_trainee(config: Config, work: Path, vocabulary: int, mean_with: Parent | None = None) -> Trainee:
+    """U-Net and text encoders with the averaged weights of the checkpoint; untrained if there is none."""
     torch.manual_seed(config.seed)
     model = Trainee(config, vocabulary)
     if (work / "unet.pt").exists():
         model.load_average(work / "unet.pt")
     if mean_with is not None:
         first = Trainee(config, vocabulary)
-        first.load_average(mean_with)
+        first.load_average(mean_with.checkpoint)
         with torch.no_grad():
             for own, other in zip(model.parameters(), first.parameters(), strict=True):
-                own.add_(other).div_(2)
+                own.lerp_(other, mean_with.share)
     return model.eval()
 
 
@@ -59,7 +67,7 @@ def load_autoencoder(config: Config, work: Path, scaling_factor: float) -> Autoe
     return vae.eval()
 
 
-def make_pipeline(config: Config, work: Path, mean_with: Path | None = None) -> StableDiffusionXLPipeline:
+def make_pipeline(config: Config, work: Path, mean_with: Parent | None = None) -> StableDiffusionXLPipeline:
     """The whole model as diffusers' SDXL pipeline, float32."""
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     model = load_trainee(config, work, len(tokenizer), mean_with)
@@ -72,7 +80,7 @@ def make_pipeline(config: Config, work: Path, mean_with: Path | None = None) -> 
     )  # fmt: skip
 
 
-def export(config: Config, work: Path, target: Path, mean_with: Path | None = None) -> None:
+def export(config: Config, work: Path, target: Path, mean_with: Parent | None = None) -> None:
     """Replaces the model folders in ``target``; its README stays."""
     pipeline = make_pipeline(config, work, mean_with).to(torch.float16)
     fresh = target / ".fresh"
@@ -96,9 +104,11 @@ def main() -> None:
         __doc__ or "",
         target={"type": Path, "default": STARTER},
         mean_with={"type": Path, "help": "checkpoint that the run was started from: export the mean of both"},
+        share={"type": float, "default": 0.5, "help": "0..1, how much of that mean it is"},
     )
     args.target.mkdir(parents=True, exist_ok=True)
-    export(config, args.work, args.target, args.mean_with)
+    parent = Parent(args.mean_with, args.share) if args.mean_with else None
+    export(config, args.work, args.target, parent)
     size_mb = sum(path.stat().st_size for path in args.target.rglob("*") if path.is_file()) / 1e6
     print(f"{args.target}: {size_mb:.1f} MB")
 

@@ -137,11 +137,11 @@ def drawn_examples(count: int, seed: str) -> tuple[list[Array], list[int]]:
 
 def main() -> None:
     """Fits the classifier and prints how it does on other drawn pictures."""
-    pictures, labels = drawn_examples(110, "fit")
+    pictures, labels = drawn_examples(400, "fit")
     COEFFICIENTS.write_text(
         json.dumps(fit(pictures + through_autoencoder(pictures[::2]), labels + labels[::2])) + "\n", "utf-8"
     )
-    pictures, labels = drawn_examples(15, "test")
+    pictures, labels = drawn_examples(60, "test")
     pictures, labels = pictures + through_autoencoder(pictures[::2]), labels + labels[::2]
     right = [style_of(picture) == LABELS[label] for picture, label in zip(pictures, labels, strict=True)]
     print(f"{100 * np.mean(right):.1f} % of {len(right)} pictures, a third of them through the autoencoder")
