@@ -161,7 +161,7 @@ def check_style(picture: Array, spec: Spec) -> dict[str, bool]:
 
 
 def make_jobs(share: float, native: int, prompts: str = "evaluation") -> list[Job]:
-    """All that is asked; ``share`` of the full numbers of pictures, ``native`` pixels a side, drawn by lot ``prompts``."""
+    """All that is asked: ``share`` of the full numbers, ``native`` pixels a side; ``prompts`` seeds it."""
     rng = Random(prompts)
 
     def count(full: int) -> int:
