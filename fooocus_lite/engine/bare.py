@@ -98,10 +98,8 @@ class Bare:
             SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], self.family.scheduler_config, plan.steps,
             device=machine.device, noise=noise,
         )  # fmt: skip
-        scales = {"guidance_scale": plan.guidance_scale, "sag_scale": plan.sag_scale}
-        with guided(
-            self.family.forward, encoded.cond, encoded.uncond, **scales, sag_layer=self.family.sag_layer
-        ) as predict:
+        family = self.family
+        with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
             latents = noise.draw() * path.init_noise_sigma
             with _Reads() as reads:
                 denoise(predict, path, latents)
