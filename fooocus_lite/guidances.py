@@ -75,50 +75,38 @@ class Knob:
         label: What it is called.
         info: One plain sentence.
         step: Smallest change.
-        text_name: What the line of settings in a picture's text calls it.
     """
 
     label: str
     info: str
     step: float
-    text_name: str
 
 
 KNOBS: dict[str, Knob] = {
     "guidance_rescale": Knob(
-        "Rescale", "Takes back the glare of strong guidance; 0 is off, 0.7 is usual.", 0.05, "Guidance rescale"
+        "Guidance rescale", "Takes back the glare of strong guidance; 0 is off, 0.7 is usual.", 0.05
     ),
-    "guidance_start": Knob("From", "Share of the steps before guidance begins.", 0.05, "Guidance start"),
-    "guidance_end": Knob("To", "Share of the steps after which it ends, and each is faster.", 0.05, "Guidance end"),
+    "guidance_start": Knob("Guidance from", "Share of the steps before guidance begins.", 0.05),
+    "guidance_end": Knob("Guidance until", "Share of the steps after which it ends, and each is faster.", 0.05),
     "adaptive_cfg": Knob(
-        "Gentle start", "Stronger guidance begins as this one and grows; 0 is off, Fooocus has 7.", 0.5, "Adaptive CFG"
+        "Gentle start", "Stronger guidance begins as this one and grows; 0 is off, Fooocus has 7.", 0.5
     ),
-    "perp_neg": Knob(
-        "Perp-Neg", "The negative prompt cannot take from the prompt; a third slower, 0 is off.", 0.1, "Perp-Neg"
-    ),
-    "apg_eta": Knob("Projection", "Below 1, guidance adds less contrast, so that it can be stronger.", 0.05, "APG eta"),
-    "apg_threshold": Knob(
-        "Longest step", "Caps what guidance may change at once; 0 is off, SDXL's is 15.", 0.5, "APG threshold"
-    ),
-    "apg_momentum": Knob(
-        "Momentum", "Below 0, what guidance did already is held back; -0.5 is usual.", 0.05, "APG momentum"
-    ),
-    "sag_scale": Knob("Self-attention guidance", "Firmer shapes, half as fast; 0 is off.", 0.05, "SAG scale"),
-    "pag_scale": Knob(
-        "Perturbed-attention guidance", "Firmer composition, half as fast; 0 is off, 3 is usual.", 0.1, "PAG scale"
-    ),
-    "sharpness": Knob("Sharpness", "Keeps fine grain towards the end; 0 is off, Fooocus has 2.", 0.1, "Sharpness"),
-    "freeu_b1": Knob("FreeU b1", "Above 1, firmer coarse shapes at no cost.", 0.01, "FreeU b1"),
-    "freeu_b2": Knob("FreeU b2", "Above 1, firmer finer shapes.", 0.01, "FreeU b2"),
-    "freeu_s1": Knob("FreeU s1", "Below 1, less coarse haze beside b1.", 0.01, "FreeU s1"),
-    "freeu_s2": Knob("FreeU s2", "Below 1, less coarse haze beside b2.", 0.01, "FreeU s2"),
-    "adm_positive": Knob(
-        "Size told to the prompt", "Above 1, detail as in a larger picture; Fooocus has 1.5.", 0.05, "ADM positive"
-    ),
+    "perp_neg": Knob("Perp-Neg", "The negative prompt cannot take from the prompt; half longer, 0 is off.", 0.1),
+    "apg_eta": Knob("Contrast kept (APG)", "Below 1, guidance adds less contrast, so that it can be stronger.", 0.05),
+    "apg_threshold": Knob("Longest step (APG)", "Caps what guidance may change at once; 0 is off, SDXL's is 15.", 0.5),
+    "apg_momentum": Knob("Momentum (APG)", "Below 0, what guidance did already is held back; -0.5 is usual.", 0.05),
+    "sag_scale": Knob("Self-attention guidance", "Firmer shapes, half longer; 0 is off.", 0.05),
+    "pag_scale": Knob("Perturbed-attention guidance", "Firmer composition, half longer; 0 is off, 3 is usual.", 0.1),
+    "sharpness": Knob("Sharpness", "Keeps fine grain towards the end; 0 is off, Fooocus has 2.", 0.1),
+    "freeu_b1": Knob("FreeU b1", "Above 1, firmer coarse shapes at no cost.", 0.01),
+    "freeu_b2": Knob("FreeU b2", "Above 1, firmer finer shapes.", 0.01),
+    "freeu_s1": Knob("FreeU s1", "Below 1, less coarse haze beside b1.", 0.01),
+    "freeu_s2": Knob("FreeU s2", "Below 1, less coarse haze beside b2.", 0.01),
+    "adm_positive": Knob("Size told to the prompt", "Above 1, detail as in a larger picture; Fooocus has 1.5.", 0.05),
     "adm_negative": Knob(
-        "Size told to the negative prompt", "Below 1, away from small pictures; Fooocus has 0.8.", 0.05, "ADM negative"
+        "Size told to the negative prompt", "Below 1, away from small pictures; Fooocus has 0.8.", 0.05
     ),
-    "adm_end": Knob("Sizes told until", "Share of the walk; then both hear the true size.", 0.05, "ADM end"),
+    "adm_end": Knob("Sizes told until", "Share of the walk; then both hear the true size.", 0.05),
 }
 
 
@@ -131,6 +119,7 @@ class Guidance:
         good_for: What it does, in one line.
         cost: What a guided step costs with it, in words.
         paper: Where it is published.
+        text_name: What the line of settings in a picture's text calls it, where Fooocus has it, too, as Fooocus does.
         fields: Its fields of a recipe; the first ones, `switches` many, are off at their value in `OFF`.
         switches: How many of ``fields`` switch it on.
         needs: What it cannot do without: a second answer of the model (``uncond``), any guidance to work on
@@ -141,6 +130,7 @@ class Guidance:
     good_for: str
     cost: str
     paper: str
+    text_name: str
     fields: tuple[str, ...]
     switches: int = 0
     needs: Literal["uncond", "guidance", "attention", "perturbed", "decoder", "sizes", ""] = ""
@@ -157,6 +147,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="keeps to the words and away from the negative prompt",
         cost="a second pass, in one batch with the first",
         paper="arXiv:2207.12598, eq. 6",
+        text_name="CFG scale",
         fields=("guidance_scale",),
     ),
     "rescale": Guidance(
@@ -164,6 +155,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="takes back glare and burnt colours of a high scale",
         cost="nothing to speak of",
         paper="arXiv:2305.08891, eq. 15 and 16",
+        text_name="Guidance rescale",
         fields=("guidance_rescale",),
         needs="guidance",
     ),
@@ -172,6 +164,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="the same picture sooner: the first steps are too noisy to be led, the last are decided",
         cost="outside it a step is one pass",
         paper="arXiv:2404.07724",
+        text_name="Guidance interval",
         fields=("guidance_start", "guidance_end"),
         needs="guidance",
     ),
@@ -180,6 +173,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="a high scale that does not harden the composition: it begins as a lower one",
         cost="nothing",
         paper="an idea of Fooocus",
+        text_name="Adaptive CFG",
         fields=("adaptive_cfg",),
         needs="uncond",
     ),
@@ -188,6 +182,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="a negative prompt that shares words with the prompt: only what is not wanted goes",
         cost="a third pass, in the same batch",
         paper="arXiv:2304.04968",
+        text_name="Perp-Neg",
         fields=("perp_neg",),
         needs="uncond",
     ),
@@ -196,6 +191,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="high scales without oversaturation",
         cost="nothing to speak of",
         paper="arXiv:2410.02416",
+        text_name="APG",
         fields=("apg_eta", "apg_threshold", "apg_momentum"),
         needs="uncond",
     ),
@@ -204,6 +200,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="firmer shapes and finer detail where the model looks itself",
         cost="one more pass, after the others",
         paper="arXiv:2210.00939, algorithm 1",
+        text_name="SAG scale",
         fields=("sag_scale",),
         needs="attention",
     ),
@@ -212,6 +209,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="sound structure, also without a prompt or at scale 1",
         cost="one more pass, in the same batch",
         paper="arXiv:2403.17377",
+        text_name="PAG scale",
         fields=("pag_scale",),
         needs="perturbed",
     ),
@@ -220,6 +218,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="crisper texture late in the walk",
         cost="a filter over the latents",
         paper="an idea of Fooocus, after arXiv:2210.00939, section 5.1",
+        text_name="Sharpness",
         fields=("sharpness",),
     ),
     "freeu": Guidance(
@@ -227,6 +226,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="steadier shapes from the network's own decoder",
         cost="a Fourier transform of six feature maps",
         paper="arXiv:2309.11497",
+        text_name="FreeU",
         fields=("freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2"),
         needs="decoder",
     ),
@@ -235,6 +235,7 @@ GUIDANCES: dict[str, Guidance] = {
         good_for="SDXL believes that it draws larger than it does: more detail, less emptiness",
         cost="nothing",
         paper="an idea of Fooocus, on the sizes of arXiv:2307.01952, section 2.2",
+        text_name="ADM Guidance",
         fields=("adm_positive", "adm_negative", "adm_end"),
         switches=2,
         needs="sizes",

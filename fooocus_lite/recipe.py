@@ -195,6 +195,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
+def number_range(field: str) -> tuple[float, float]:
+    """The smallest and the largest value of a field that is a number with a range."""
+    rules = Recipe.model_fields[field].metadata
+    low, high = ([getattr(rule, end) for rule in rules if hasattr(rule, end)] for end in ("ge", "le"))
+    return low[0], high[0]
+
+
 def describe_range(field: str) -> str:
     """The allowed values of a field, in words, read from the schema itself."""
     limits = {
