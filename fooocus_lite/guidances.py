@@ -120,8 +120,8 @@ class Guidance:
         cost: What a guided step costs with it, in words.
         paper: Where it is published.
         text_name: What the line of settings in a picture's text calls it, where Fooocus has it, too, as Fooocus does.
-        fields: Its fields of a recipe; the first ones, `switches` many, are off at their value in `OFF`.
-        switches: How many of ``fields`` switch it on.
+        fields: Its fields of a recipe. It is off when those that switch it are at their values in `OFF`.
+        switches: How many of ``fields`` switch it on; 0 = all.
         needs: What it cannot do without: a second answer of the model (``uncond``), any guidance to work on
             (``guidance``), or a place in the model, by its name in `fooocus_lite.engine.guidance.Layers`.
     """
@@ -135,10 +135,14 @@ class Guidance:
     switches: int = 0
     needs: Literal["uncond", "guidance", "attention", "perturbed", "decoder", "sizes", ""] = ""
 
+    @property
+    def switching(self) -> tuple[str, ...]:
+        """The fields that switch it on."""
+        return self.fields[: self.switches or len(self.fields)]
+
     def is_on(self, weights: Weights) -> bool:
         """Whether any of its switches is away from off."""
-        switches = self.fields[: self.switches or len(self.fields)]
-        return any(getattr(weights, name) != OFF[name] for name in switches)
+        return any(getattr(weights, name) != OFF[name] for name in self.switching)
 
 
 GUIDANCES: dict[str, Guidance] = {
