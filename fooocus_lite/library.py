@@ -25,6 +25,7 @@ from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.guidances import OFF
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
+from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.prompt_files import (
@@ -63,6 +64,7 @@ class Library:
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
         a1111_text: Whether pictures also hold the text that other programs read.
+        lora_cards: What the LoRA files say of themselves; those that were asked for.
         expansion_model: What `fooocus_lite.expansion.expansion_model` says.
     """
 
@@ -79,12 +81,13 @@ class Library:
     expansion_model: tuple[str, str] = ("", "")
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
+    lora_cards: LoraCards = field(default_factory=LoraCards, repr=False, compare=False)
 
     def refreshed(self) -> Library:
         """This snapshot while nothing changed on disk, else a new one. Cheap: one look per file."""
         if self.settings is None or files.signature(self.settings, self.models.values()) == self.signature:
             return self
-        return load_library(self.settings)
+        return replace(load_library(self.settings), lora_cards=self.lora_cards)
 
     def find_style(self, name: str) -> Style:
         """The style called so, however it is written, or by the name that Fooocus has for it.
@@ -167,7 +170,9 @@ class Library:
         return next((entry for entry in there if entry.available), entries[0])
 
     def has(self, need: Need) -> bool:
-        """Is the needed model on this disk?"""
+        """Is the needed model or LoRA on this disk?"""
+        if need.kind == "lora":
+            return self.loras.find(need.name) is not None
         entry = self.model_for(need)
         return entry is not None and entry.available
 
@@ -286,9 +291,10 @@ class LiveLibrary:
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
     # expansion: chosen by the seed when it is open, and only where its style is.
-    # clip_skip, scheduler and most of guidance: pictures from before they existed lack them, and were drawn with what
-    # their family says, with the sampler's usual one, and without.
-    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", *OFF.keys() - {"guidance_scale", "sag_scale"})
+    # clip_skip, scheduler, loras and most of guidance: pictures from before they existed lack them, and were drawn with
+    # what their family says, with the sampler's usual one, and without.
+    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", "loras")
+    nobodys += tuple(OFF.keys() - {"guidance_scale", "sag_scale"})
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 

@@ -2,12 +2,14 @@
 
 import { button, h, setText, whenThere } from "./dom.js";
 import { guidanceFields } from "./guidances.js";
+import { loraWords } from "./loralist.js";
 import { state } from "./store.js";
 
 const FIELDS = [ // [fields that are shown as one, what they are called, their value in words]
   [["prompt"], "prompt", ({ prompt }) => prompt],
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
+  [["loras"], "LoRAs", ({ loras }) => loraWords(loras)],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],

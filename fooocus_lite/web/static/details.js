@@ -2,12 +2,14 @@
 
 import { button, copyButton, h } from "./dom.js";
 import { guidanceOn } from "./guidances.js";
+import { loraWords } from "./loralist.js";
 import { samplerWords } from "./samplers.js";
 import { state } from "./store.js";
 
 const ROWS = [
   ["Styles", (recipe) => (recipe.styles || []).join(", ")],
   ["Expansion", (recipe) => recipe.expansion],
+  ["LoRAs", (recipe) => loraWords(recipe.loras)],
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],
