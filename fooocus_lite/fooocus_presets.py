@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, bare_name, file_name, parse_size
+from fooocus_lite.modes import MODES
 from fooocus_lite.recipe import MAX_COUNT, MAX_STEPS, Recipe, parse_recipe, shown
 from fooocus_lite.registry import SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
@@ -118,11 +119,14 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
             _add(found, Need("lora", file))
     if values["default_vae"] != MODELS_VAE:
         _add(found, Need("vae", values["default_vae"]))
+    lora = MODES[PERFORMANCES[values["default_performance"]]].loras.get("sdxl")
+    if lora is not None and "default_performance" in preset.said:
+        _add(found, Need("lora", lora.file, lora.url))
     for file in values["embeddings_downloads"]:
         _add(found, Need("embedding", file))
     urls = {kind: values[key] for kind, key in _DOWNLOADS.items()}
     return tuple(
-        Need(need.kind, file_name(need.file), urls[need.kind].get(need.file, ""), tuple(map(file_name, need.older)))
+        Need(need.kind, file_name(need.file), urls[need.kind].get(need.file, need.url), tuple(map(file_name, need.older)))
         for need in found.values()
     )
 
@@ -155,30 +159,30 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
         pair = find_pair(values["default_sampler"], values["default_scheduler"])
         wanted |= {"sampler": pair.sampler, "scheduler": pair.scheduler}
         warnings += pair.notes
-    wanted |= _steps(preset, warnings)
+    wanted |= _speed(preset)
     most = SCHEDULERS[wanted["scheduler"]].max_steps if "scheduler" in wanted else MAX_STEPS
-    if wanted.get("steps", 0) > most:
-        warnings.append(
-            f"{SCHEDULERS[wanted['scheduler']].label} has {most} steps; they are taken, not {wanted['steps']}."
-        )
+    steps = _steps(wanted)
+    if steps > most:
+        warnings.append(f"{SCHEDULERS[wanted['scheduler']].label} has {most} steps; they are taken, not {steps}.")
         wanted["steps"] = most
     warnings += _left_out(preset)
     return _checked(wanted, warnings), tuple(warnings)
 
 
-def _steps(preset: FooocusPreset, warnings: list[str]) -> dict[str, int]:
+def _speed(preset: FooocusPreset) -> dict[str, Any]:
+    """The mode; steps only where they are not those of the mode."""
     values = preset.values
-    if values["default_overwrite_step"] > 0:
-        return {"steps": values["default_overwrite_step"]}
-    if "default_performance" not in preset.said:
-        return {}
-    name = values["default_performance"]
-    mode = PERFORMANCES[name]
-    if mode.lora is None:
-        return {"steps": mode.steps}
-    usual = PERFORMANCES["Speed"].steps
-    warnings.append(f"{name} needs the LoRA {mode.lora}, which is not applied here; {usual} steps are used instead.")
-    return {"steps": usual}
+    mode = {"mode": PERFORMANCES[values["default_performance"]]} if "default_performance" in preset.said else {}
+    own = values["default_overwrite_step"]
+    return mode | ({"steps": own} if own > 0 else {})
+
+
+def _steps(wanted: Mapping[str, Any]) -> int:
+    """How many the preset means; 0 if it does not say, or its mode brings a schedule of its own."""
+    mode = MODES[wanted["mode"]] if "mode" in wanted else None
+    if mode is None or "scheduler" in mode.keeps:
+        return 0 if mode else wanted.get("steps", 0)
+    return wanted.get("steps", mode.values["steps"])
 
 
 def _left_out(preset: FooocusPreset) -> Iterator[str]:

@@ -25,11 +25,13 @@ from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
 from fooocus_lite.menu import make_menu
+from fooocus_lite.modes import find_mode
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.prompt_files import (
     EMBEDDING_SUFFIXES,
     ByName,
     WordList,
+    read_adapters,
     read_embeddings,
     read_loras,
     read_word_lists,
@@ -58,6 +60,7 @@ class Library:
         word_lists: What ``__name__`` in a prompt stands for.
         loras: Paths of what ``<lora:name:1>`` in a prompt names.
         embeddings: Paths of what ``embedding:name`` in a prompt names.
+        adapters: Paths of LoRAs that modes stand on; what a prompt may name stands in ``loras``.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
@@ -71,6 +74,7 @@ class Library:
     word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
     loras: ByName[str] = field(default_factory=ByName[str])
     embeddings: ByName[str] = field(default_factory=ByName[str])
+    adapters: ByName[str] = field(default_factory=ByName[str])
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
@@ -237,7 +241,8 @@ class Library:
         wanted = recipe if preset is None else recipe.over(preset.recipe)
         entry = self._first_model() if wanted.model is None else self._model_of(wanted.model, preset)
         names = {"model": entry.name, "preset": recipe.preset if preset is None else preset.name}
-        return wanted.over(entry.values).model_copy(update=names)
+        rungs = (recipe,) if preset is None else (recipe, preset.recipe)
+        return entry.under(*rungs).model_copy(update=names)
 
     def _model_of(self, name: str, preset: Preset | None) -> CatalogEntry:
         try:
@@ -287,7 +292,8 @@ def is_complete(recipe: Recipe) -> bool:
     # expansion: chosen by the seed when it is open, and only where its style is.
     # clip_skip and scheduler: pictures from before they existed lack them, and were drawn with what their family says,
     # and with the sampler's usual one.
-    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion")
+    # mode: what it decides are the other fields.
+    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", "mode", "mode_lora")
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
@@ -311,6 +317,7 @@ def load_library(settings: Settings) -> Library:
         word_lists=read_word_lists(settings, problems),
         loras=read_loras(settings),
         embeddings=read_embeddings(settings),
+        adapters=read_adapters(settings),
         expansion_model=expansion_model(settings),
         settings=settings,
         signature=seen,
@@ -356,6 +363,7 @@ def _unknown_names(library: Library, preset: Preset) -> list[str]:
     found: list[str] = []
     checks: list[tuple[Callable[[str], object], str]] = [(library.find_style, name) for name in recipe.styles or ()]
     checks += [(library.find_model, recipe.model)] if recipe.model is not None else []
+    checks += [(find_mode, recipe.mode)] if recipe.mode is not None else []
     sampler = recipe.sampler or next(iter(SAMPLERS))
     checks += [(lambda name: find_pair(name, recipe.scheduler), sampler)]
     for find, name in checks:

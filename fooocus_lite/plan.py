@@ -15,6 +15,7 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
 from fooocus_lite.library import CatalogEntry, Library
+from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -125,11 +126,12 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
     Raises:
         BadValue: a size or step count that the model or sampler cannot do, or a textual inversion that is a pickle.
         UnknownName: a style, preset, sampler or model that is not there.
-        MissingModel: there is no model at all.
+        MissingModel: there is no model at all, or the LoRA of the mode is not here.
     """
     full = resolve(recipe, library, seed)
     entry = library.find_model(full.model or "")
     wording = make_wording(full, library)
+    loras, mode_notes = _with_mode_lora(wording.loras, full, library)
     names = library.pick_styles((*(full.styles or ()), *wording.styles), entry, _decided(full.seed))
     styles = [library.find_style(name) for name in dict.fromkeys(names)]
     texts, negative_texts = make_texts(
@@ -151,13 +153,14 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
         clip_skip=_decided(full.clip_skip),
-        loras=wording.loras,
+        loras=loras,
         embeddings=embeddings,
         expansion=expansion,
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
-            *_unused(wording.loras),
+            *mode_notes,
+            *_unused(loras),
             *_warnings(full, entry, styles, texts, negative_texts),
             *unknown,
         ),
@@ -191,6 +194,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_walk(_decided(filled.steps), pair, entry)
     first = seed if filled.seed is None else filled.seed
     names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
+    names |= decided_mode(filled, entry, library)
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
         one = (first + place) % (MAX_SEED + 1)
@@ -228,8 +232,11 @@ def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | Non
     """
     drawn = Counter(picture.prompt for picture in pictures)
     firsts = {picture.prompt: picture for picture in reversed(pictures)}
-    filled = None if wish is None else library.filled(wish)
-    notes = [] if filled is None else [*find_pair(_decided(filled.sampler), filled.scheduler).notes]
+    notes: list[str] = []
+    if wish is not None:
+        filled = library.filled(wish)
+        notes += find_pair(_decided(filled.sampler), filled.scheduler).notes
+        notes += kept_notes(wish, filled, library.find_model(filled.model or ""))
     for prompt in list(drawn)[:MAX_NOTED_PROMPTS]:
         notes += make_plan(firsts[prompt], library, 0).warnings
         combinations = count_combinations(prompt, firsts[prompt].negative_prompt or "")
@@ -312,6 +319,19 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
     preset = library.presets.get(full.preset or "")
     return () if preset is None else tuple(f"Preset {preset.name}: {warning}" for warning in preset.warnings)
+
+
+def _with_mode_lora(
+    loras: tuple[LoraRef, ...], full: Recipe, library: Library
+) -> tuple[tuple[LoraRef, ...], tuple[str, ...]]:
+    """(the LoRAs of a picture, its mode's last, notes): one that the mode brings and a person names counts once."""
+    found = mode_lora(full, library)
+    if found is None:
+        return loras, ()
+    lora, path = found
+    others = tuple(other for other in loras if other.path != path)
+    notes = () if len(others) == len(loras) else (f"The mode brings the LoRA {lora.name} itself; it counts once.",)
+    return (*others, LoraRef(name=lora.name, path=path, weight=lora.weight)), notes
 
 
 def _unused(loras: Sequence[LoraRef]) -> Iterator[str]:

@@ -101,6 +101,11 @@ def read_loras(settings: Settings) -> ByName[str]:
     return ByName({name: str(path) for name, path in _files(settings.loras_dir, ".safetensors")})
 
 
+def read_adapters(settings: Settings) -> ByName[str]:
+    """Absolute paths of the LoRAs that speed modes stand on; a person's own take the place of those that ship."""
+    return ByName({name: str(path) for name, path in _adapter_files(settings)})
+
+
 def read_embeddings(settings: Settings) -> ByName[str]:
     """Absolute paths of the textual inversions; of one name in two formats, the safetensors file counts."""
     found: dict[str, str] = {}
@@ -111,8 +116,14 @@ def read_embeddings(settings: Settings) -> ByName[str]:
 
 def watched(settings: Settings) -> list[Path]:
     """Every file that the readers above look at."""
-    weights = (*_files(settings.loras_dir, ".safetensors"), *_embedding_files(settings))
+    weights = (*_files(settings.loras_dir, ".safetensors"), *_embedding_files(settings), *_adapter_files(settings))
     return [path for _, path, _ in _list_files(settings)] + [path for _, path in weights]
+
+
+def _adapter_files(settings: Settings) -> list[tuple[str, Path]]:
+    """The shipped ones first, so that a person's own of the same name counts."""
+    folders = dict.fromkeys((settings.root / "models" / "adapters", settings.models_dir / "adapters"))
+    return [file for folder in folders for file in _files(folder, ".safetensors")]
 
 
 def _embedding_files(settings: Settings) -> list[tuple[str, Path]]:

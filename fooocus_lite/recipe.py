@@ -62,6 +62,12 @@ class Recipe(BaseModel):
         default=None, ge=1, le=MAX_CLIP_SKIP, description="Layer of the text encoders that is read; 1 = the last."
     )
     image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
+    mode: Name | None = Field(
+        default=None, description="Speed mode as `GET /v1/menu` lists it: decides steps, sampler and guidance together."
+    )
+    mode_lora: Name | None = Field(
+        default=None, description="Filled by the program: the mode's LoRA as name:weight. Then the mode decides no more."
+    )
 
     @field_validator("prompt", "negative_prompt", "expansion")
     @classmethod

@@ -379,6 +379,7 @@ FAMILIES: dict[str, Family] = {
             "negative_prompt": "",
             "count": 1,
             "image_format": "png",
+            "mode": "speed",
         },
     ),
 }

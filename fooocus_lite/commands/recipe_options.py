@@ -25,6 +25,7 @@ RECIPE_OPTIONS = {
     "index": ("N", "place of the first picture in its batch; lists in [[ ]] go by it"),
     "wildcard_order": ("random|ordered", "which words of a list: any by the seed, or in order"),
     "size": ("WxH", "width and height in pixels, such as 128x192"),
+    "mode": ("NAME", "speed mode, such as quality or lightning: steps, sampler and guidance together"),
     "steps": ("N", "denoising steps"),
     "sampler": ("NAME", "sampler, such as dpmpp_2m_sde"),
     "scheduler": ("NAME", "where its steps are, such as karras; auto = the sampler's usual one"),

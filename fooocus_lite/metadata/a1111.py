@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fooocus_lite.fooocus_names import PERFORMANCES
 from fooocus_lite.metadata.found import Found, lenient
 from fooocus_lite.untrusted import Refused, as_float, as_int, as_names, as_pair, parse_json
 
@@ -82,6 +83,7 @@ def _read_numbers(found: Found, settings: Mapping[str, str]) -> None:
 def _read_names(found: Found, settings: Mapping[str, str]) -> None:
     found.sampler = settings.get("sampler") or None
     found.schedule = settings.get("schedule type") or settings.get("scheduler") or None
+    found.mode = PERFORMANCES.get(settings.get("performance", ""))  # what Fooocus's second scheme adds
     found.model = settings.get("model") or None
     found.model_hash = settings.get("model hash", "")
     if "styles" in settings:

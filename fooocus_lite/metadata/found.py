@@ -23,6 +23,7 @@ class Found:
         expansion: The prompt with what a language model added to it.
         sampler: The program's name for it, such as ``DPM++ 2M`` or ``k_euler``.
         schedule: Likewise, such as ``Karras``; may also be a part of ``sampler``.
+        mode: Ours, a key of `fooocus_lite.modes.MODES`.
         model: Name or file, with or without folder and ending.
         model_hash: How its SHA-256 begins: what download sites find it by.
         loras: (name or file, weight), apart from those that the prompt names itself.
@@ -45,6 +46,7 @@ class Found:
     clip_skip: int | None = None
     sampler: str | None = None
     schedule: str | None = None
+    mode: str | None = None
     model: str | None = None
     model_hash: str = ""
     loras: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])

@@ -12,6 +12,8 @@ from fooocus_lite.fooocus_names import bare_name
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
+from fooocus_lite.mode_choice import mode_warnings
+from fooocus_lite.modes import MODES
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
 from fooocus_lite.sampler_names import find_pair
@@ -74,11 +76,12 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     values["styles"] = styles[:MAX_STYLES]
     values["expansion"] = added_words(found) if EXPANSION in styles else None
     warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
+    values["mode"] = found.mode
     if found.model:
         values["model"] = bare_name(found.model)
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
     recipe, missing = check_names(recipe, library, found.model_hash)
-    loras = _loras(found)
+    loras = tuple(lora for lora in _loras(found) if lora.name not in _loras_of(found.mode))
     if loras:
         tags = " ".join(lora.tag for lora in loras[:5]) + (" …" if len(loras) > 5 else "")
         missing.append(f"LoRAs stand apart from the prompt; to use them, write into it: {printable(tags)}")
@@ -111,7 +114,8 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out
-    return recipe.model_copy(update=changes), warnings
+    checked = recipe.model_copy(update=changes)
+    return checked, [*warnings, *mode_warnings(checked, library)]
 
 
 def _missing_model(name: str, model_hash: str, library: Library) -> str:
@@ -140,6 +144,11 @@ def _pair(name: str, schedule: str, warnings: list[str]) -> dict[str, str]:
     if pair.replaced:
         warnings.append(f"The sampler {written} has no exact counterpart here; {pair.label} is the nearest.")
     return {"sampler": pair.sampler, "scheduler": pair.scheduler}
+
+
+def _loras_of(mode: str | None) -> set[str]:
+    """The LoRAs that the mode brings by itself."""
+    return {lora.name for lora in MODES[mode].loras.values()} if mode else set[str]()
 
 
 def _loras(found: Found) -> tuple[LoraUse, ...]:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fooocus_lite.metadata import a1111
+from fooocus_lite.modes import MODES
 from fooocus_lite.picture_text import PictureInfo
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -42,6 +43,7 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
         "Clip skip": recipe.clip_skip,
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,
+        "Performance": MODES[recipe.mode].label if recipe.mode in MODES else None,
         "Model": recipe.model or info.model or None,
         "Version": info.app,
     }

@@ -12,6 +12,7 @@ import pytest
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.metadata import ReadPicture, read_file, read_text
+from fooocus_lite.modes import known_mode
 from fooocus_lite.preset_files import Preset
 from fooocus_lite.recipe import Recipe
 from tests.deeds import foreign as f
@@ -75,6 +76,7 @@ def test_fooocus_in_every_container(name: str) -> None:
         prompt="a fox\nin snow", negative_prompt="fog", styles=("SAI Anime",), clip_skip=2,
         model="bluePencilXL_v050", width=1344, height=768, seed=8123456789012345678, steps=30,
         sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=5.5,
+        mode="speed",
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
@@ -117,9 +119,17 @@ def test_a_part_of_fooocus_s_settings_can_be_pasted(text: str) -> None:
     ("mode", "steps"), [("Quality", 60), ("Speed", 30), ("Extreme Speed", 8), ("Lightning", 4), ("Hyper-SD", 4)]
 )
 def test_a_mode_means_its_steps_where_none_are_said(mode: str, steps: int) -> None:
-    found = fooocus(performance=mode, steps=-1)
-    assert found.recipe.steps == steps
-    assert (f"The mode {mode} adds the LoRA" in said(found)) == (steps < 10)
+    lora = {"lora_combined_9": "sdxl_lightning_4step_lora.safetensors : 1.0"} if mode == "Lightning" else {}
+    found = fooocus(performance=mode, steps=-1, **lora)
+    assert (found.recipe.steps, found.recipe.mode) == (steps, known_mode(mode))
+    assert "lightning" not in said(found), "the mode brings its LoRA by itself"
+    assert fooocus(performance="nope").recipe.mode is None
+
+
+def test_a_mode_that_cannot_be_had_here_is_said() -> None:
+    found = fooocus(performance="Lightning", base_model=f"{next(iter(LIBRARY.models))}.safetensors")
+    assert found.recipe.mode == "lightning"
+    assert "The mode Lightning needs the LoRA sdxl_lightning_4step_lora.safetensors, which is not in" in said(found)
 
 
 @pytest.mark.parametrize(
