@@ -8,6 +8,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
+  [["mode"], "mode", ({ mode }) => nameIn("modes", "id", mode)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],
   [["sampler"], "sampler", ({ sampler }) => nameIn("samplers", "id", sampler)],

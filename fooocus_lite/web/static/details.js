@@ -10,6 +10,7 @@ const ROWS = [
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],
+  ["Mode", (recipe) => state.menu?.modes.find((row) => row.id === recipe.mode)?.label || recipe.mode],
   ["Steps", (recipe) => recipe.steps],
   ["Sampler", samplerWords],
   ["Guidance", (recipe) => recipe.guidance_scale],
