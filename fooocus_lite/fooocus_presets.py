@@ -126,7 +126,9 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
         _add(found, Need("embedding", file))
     urls = {kind: values[key] for kind, key in _DOWNLOADS.items()}
     return tuple(
-        Need(need.kind, file_name(need.file), urls[need.kind].get(need.file, need.url), tuple(map(file_name, need.older)))
+        Need(
+            need.kind, file_name(need.file), urls[need.kind].get(need.file, need.url), tuple(map(file_name, need.older))
+        )
         for need in found.values()
     )
 
@@ -159,7 +161,7 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
         pair = find_pair(values["default_sampler"], values["default_scheduler"])
         wanted |= {"sampler": pair.sampler, "scheduler": pair.scheduler}
         warnings += pair.notes
-    wanted |= _speed(preset)
+    wanted |= _speed(preset) | _refiner(values)
     most = SCHEDULERS[wanted["scheduler"]].max_steps if "scheduler" in wanted else MAX_STEPS
     steps = _steps(wanted)
     if steps > most:
@@ -177,6 +179,13 @@ def _speed(preset: FooocusPreset) -> dict[str, Any]:
     return mode | ({"steps": own} if own > 0 else {})
 
 
+def _refiner(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The second model by Fooocus's name; whoever has the library finds it, or does without."""
+    if values["default_refiner"] == NO_FILE:
+        return {}
+    return {"refiner": bare_name(values["default_refiner"]), "refiner_switch": values["default_refiner_switch"]}
+
+
 def _steps(wanted: Mapping[str, Any]) -> int:
     """How many the preset means; 0 if it does not say, or its mode brings a schedule of its own."""
     mode = MODES[wanted["mode"]] if "mode" in wanted else None
@@ -190,8 +199,6 @@ def _left_out(preset: FooocusPreset) -> Iterator[str]:
     loras = ", ".join(f"{file_name(file)} ({weight:g})" for is_on, file, weight in values["default_loras"] if is_on)
     if loras:
         yield f"Not applied here: LoRA {loras}."
-    if values["default_refiner"] != NO_FILE:
-        yield f"Not used here: the refiner {file_name(values['default_refiner'])}."
     if values["default_vae"] != MODELS_VAE:
         yield f"Not used here: the VAE {file_name(values['default_vae'])}; the model's own is."
 

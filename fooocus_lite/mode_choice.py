@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fooocus_lite.library import Library
     from fooocus_lite.library_files import CatalogEntry
 
-PLACE = "models/loras"
+_LORAS, _ADAPTERS = "models/loras", "models/adapters"
 
 
 def decided_mode(filled: Recipe, entry: CatalogEntry, library: Library) -> dict[str, str]:
@@ -42,7 +42,8 @@ def shortcoming(own: ModelMode, entry: CatalogEntry, library: Library) -> tuple[
     if own.lora is None or _has_lora(own, library):
         return "", ""
     get = f"Get it at {own.lora.url} and put it there" if own.lora.url else "Put it there"
-    problem = f"The mode {own.mode.label} needs the LoRA {own.lora.file}, which is not in {PLACE}."
+    place = _LORAS if own.lora.url else _ADAPTERS
+    problem = f"The mode {own.mode.label} needs the LoRA {own.lora.file}, which is not in {place}."
     return problem, f"{get}, or choose one of: {', '.join(others)}."
 
 
@@ -66,7 +67,7 @@ def mode_lora(full: Recipe, library: Library) -> tuple[ModeLora, str] | None:
     wanted = parse_mode_lora(full.mode_lora)
     path = _path(wanted, library)
     if path is None:
-        problem = f"The picture needs the LoRA {wanted.file}, which is not in {PLACE}."
+        problem = f"The picture needs the LoRA {wanted.file}, which is neither in {_LORAS} nor in {_ADAPTERS}."
         raise MissingModel(problem, "Put it there, or leave mode_lora open and choose another mode.", field="mode")
     return wanted, path
 

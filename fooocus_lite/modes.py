@@ -18,7 +18,8 @@ from fooocus_lite.recipe import Recipe, shown
 #: What `Recipe.mode_lora` says of a mode that needs none.
 NO_LORA = "none"
 _WEIGHT = r"-?\d{1,3}(\.\d{1,6})?"
-_ALONE: Mapping[str, Any] = {"guidance_scale": 1.0, "sag_scale": 0.0}
+#: What a model that was made for few steps is drawn with: nothing that was made for many.
+_ALONE: Mapping[str, Any] = {"guidance_scale": 1.0, "sag_scale": 0.0, "refiner": "none"}
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
+from fooocus_lite.refiners import NO_REFINER, decided_refiner
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
@@ -66,6 +67,8 @@ class Plan:
         clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
         loras: Those of this picture only, in the order named.
         embeddings: (name as in the texts, absolute path) of each textual inversion.
+        refiner: Draws the last steps; ``None`` where the model draws them all.
+        refiner_switch: Share of the steps before it does, 0 … 1.
         expansion: Words that the engine must choose first; they become one more wanted text.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
@@ -87,12 +90,15 @@ class Plan:
     embeddings: tuple[tuple[str, str], ...] = ()
     expansion: Expansion | None = None
     warnings: tuple[str, ...] = ()
+    refiner: ModelRef | None = None
+    refiner_switch: float = 1.0
 
 
 def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
+    values["refiner"] = ModelRef(**data["refiner"]) if data["refiner"] is not None else None
     values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
     values["expansion"] = Expansion(**data["expansion"]) if data["expansion"] is not None else None
     values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
@@ -164,6 +170,8 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
             *_warnings(full, entry, styles, texts, negative_texts),
             *unknown,
         ),
+        refiner=_refiner_ref(full, library),
+        refiner_switch=_decided(full.refiner_switch),
     )
 
 
@@ -194,7 +202,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_walk(_decided(filled.steps), pair, entry)
     first = seed if filled.seed is None else filled.seed
     names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
-    names |= decided_mode(filled, entry, library)
+    names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
         one = (first + place) % (MAX_SEED + 1)
@@ -314,6 +322,14 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
         max_size=entry.max_size,
         size_multiple=entry.size_multiple,
     )
+
+
+def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
+    """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
+    steps = _decided(full.steps)
+    if full.refiner in (NO_REFINER, full.model) or round(steps * _decided(full.refiner_switch)) >= steps:
+        return None
+    return _model_ref(library.check_available(_decided(full.refiner)))
 
 
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:

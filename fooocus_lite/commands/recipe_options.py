@@ -27,6 +27,8 @@ RECIPE_OPTIONS = {
     "size": ("WxH", "width and height in pixels, such as 128x192"),
     "mode": ("NAME", "speed mode, such as quality or lightning: steps, sampler and guidance together"),
     "steps": ("N", "denoising steps"),
+    "refiner": ("NAME", "second model, which draws the last steps; none = without"),
+    "refiner_switch": ("X", "share of the steps before the refiner takes over; 1 = never"),
     "sampler": ("NAME", "sampler, such as dpmpp_2m_sde"),
     "scheduler": ("NAME", "where its steps are, such as karras; auto = the sampler's usual one"),
     "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),

@@ -25,10 +25,10 @@ HANDLED = frozenset((
     "steps", "clip skip", "sampler", "schedule type", "scheduler", "cfg scale", "seed", "size", "model", "styles",
     "sag scale", "raw prompt", "raw negative prompt", "lora hashes", "lora weights", "hashes", "ti hashes",
     "model hash", "refiner hash", "vae hash", "version", "user", "performance", "created date", "rng",
-    "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata",
+    "refiner", "refiner switch at", "refiner switch", "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata",
 ))  # fmt: skip
 #: Settings without a counterpart → the values that change nothing, as text.
-SILENT = {"vae": ("Default (model)", "Automatic", "None"), "refiner": ("None",)}
+SILENT = {"vae": ("Default (model)", "Automatic", "None")}
 # Digits in one way only: "\d*\.?\d+" would try every split of a long number.
 _SCHEDULING = re.compile(r"\[[^\[\]:]*:[^\[\]:]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\]")
 
@@ -85,6 +85,10 @@ def _read_names(found: Found, settings: Mapping[str, str]) -> None:
     found.schedule = settings.get("schedule type") or settings.get("scheduler") or None
     found.mode = PERFORMANCES.get(settings.get("performance", ""))  # what Fooocus's second scheme adds
     found.model = settings.get("model") or None
+    if settings.get("refiner") not in (None, "", "None"):
+        found.refiner = re.sub(r" \[[0-9a-f]{8,64}\]$", "", settings["refiner"])  # A1111 adds the hash
+        switch = settings.get("refiner switch at") or settings.get("refiner switch")
+        found.refiner_switch = lenient(found, as_float, switch, "Refiner switch at")
     found.model_hash = settings.get("model hash", "")
     if "styles" in settings:
         found.styles = lenient(found, as_names, settings["styles"], "Styles")

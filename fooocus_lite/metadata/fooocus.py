@@ -28,7 +28,6 @@ WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
     "sharpness": (0, 0.0),
     "adm_guidance": ("(1.0, 1.0, 0.0)",),
     "adaptive_cfg": (),
-    "refiner_model": ("None",),
     "vae": ("Default (model)", "None"),
     "freeu": (),
     "inpaint_method": ("None",),
@@ -77,8 +76,9 @@ def read(data: Mapping[str, Any]) -> Found:
     _read_loras(found, values)
     for name, silent in WITHOUT_COUNTERPART.items():
         found.leave_out(name, values.get(name), silent=silent)
-    if found.left_out.get("refiner_model"):
-        found.leave_out("refiner_switch", values.get("refiner_switch"))
+    refiner = _optional_text(values, "refiner_model")
+    if refiner not in (None, "None"):
+        found.refiner, found.refiner_switch = refiner, optional_float(values, "refiner_switch")
     return found
 
 

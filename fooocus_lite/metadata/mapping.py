@@ -16,6 +16,7 @@ from fooocus_lite.mode_choice import mode_warnings
 from fooocus_lite.modes import MODES
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.refiners import known_refiner
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
@@ -28,6 +29,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "guidance_scale": (1.0, 30.0),
     "sag_scale": (0.0, 5.0),
     "clip_skip": (1, MAX_CLIP_SKIP),
+    "refiner_switch": (0.0, 1.0),
 }
 
 
@@ -79,6 +81,8 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     values["mode"] = found.mode
     if found.model:
         values["model"] = bare_name(found.model)
+    if found.refiner:
+        values |= {"refiner": printable(bare_name(found.refiner))[:200]}
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
     recipe, missing = check_names(recipe, library, found.model_hash)
     loras = tuple(lora for lora in _loras(found) if lora.name not in _loras_of(found.mode))
@@ -111,6 +115,9 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
         elif not library.models[name].available:
             warnings.append(f"The model {name} is known, but its file is not on this disk.")
         changes["model"] = name or recipe.model
+    refiner, notes = known_refiner(recipe, library)
+    changes |= refiner
+    warnings += notes
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out

@@ -9,6 +9,7 @@ from fooocus_lite.metadata import a1111
 from fooocus_lite.modes import MODES
 from fooocus_lite.picture_text import PictureInfo
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.refiners import NO_REFINER
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 
@@ -45,9 +46,16 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,
         "Performance": MODES[recipe.mode].label if recipe.mode in MODES else None,
         "Model": recipe.model or info.model or None,
+        **_refiner(recipe),
         "Version": info.app,
     }
     return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _refiner(recipe: Recipe) -> dict[str, Any]:
+    if recipe.refiner in (None, NO_REFINER):
+        return {}
+    return {"Refiner": recipe.refiner, "Refiner switch at": recipe.refiner_switch}
 
 
 def _raw(recipe: Recipe) -> dict[str, str]:

@@ -99,7 +99,8 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
     assert (recipe.styles, recipe.width, recipe.steps, recipe.model) == (("SAI Anime",), 1024, 60, "foxXL")
     assert recipe.expansion is None, "the style that adds words was not chosen"
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.5>"]
-    assert found.warnings[-1].endswith("refiner_model 'ref.safetensors', refiner_switch '0.7'.")
+    assert (recipe.refiner, recipe.refiner_switch, recipe.mode) == ("none", 0.7, "quality")
+    assert "The refiner 'ref' is not here; the model draws all the steps." in found.warnings
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ def test_a_mode_without_its_lora_says_what_to_do(fast: Library, root: Path, load
             plan(load(), **wish)
         needs = f"The mode Lightning needs the LoRA {LIGHTNING}.safetensors, which is not in models/loras."
         assert (caught.value.problem, caught.value.field) == (needs, "mode")
-        assert caught.value.hint.startswith("Get it at https://") and "Quality, Speed, Extreme Speed" in caught.value.hint
+        assert (
+            caught.value.hint.startswith("Get it at https://") and "Quality, Speed, Extreme Speed" in caught.value.hint
+        )
     with pytest.raises(BadValue, match="The mode Hyper-SD is not made for tiny") as wrong:
         plan(load(), mode="hyper-sd")
     assert wrong.value.field == "mode" and "Extreme Speed" in wrong.value.hint
