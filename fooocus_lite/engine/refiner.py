@@ -94,11 +94,9 @@ def handed_over(first: Predict, second: Predict, walk: Walk, levels: NoiseLevels
 
 def _as_second(moments: Sequence[Moment], ours: NoiseLevels, theirs: NoiseLevels) -> list[Moment]:
     """The same levels of noise by the second model's clock; the very same moments where both have one."""
-    if (ours.kind, ours.prediction_type, ours.ratios) == (theirs.kind, theirs.prediction_type, theirs.ratios):
-        if np.array_equal(ours.table, theirs.table):
-            return list(moments)
-    if not moments:
-        return []
+    is_same_kind = (ours.prediction_type, ours.ratios) == (theirs.prediction_type, theirs.ratios)
+    if not moments or (is_same_kind and np.array_equal(ours.table, theirs.table)):
+        return list(moments)
     times = torch.tensor([theirs.at_ratio(moment.ratio).timestep for moment in moments], dtype=torch.float32)
     clock = times.to(moments[0].timestep.device)
     return [

@@ -25,7 +25,8 @@ HANDLED = frozenset((
     "steps", "clip skip", "sampler", "schedule type", "scheduler", "cfg scale", "seed", "size", "model", "styles",
     "sag scale", "raw prompt", "raw negative prompt", "lora hashes", "lora weights", "hashes", "ti hashes",
     "model hash", "refiner hash", "vae hash", "version", "user", "performance", "created date", "rng",
-    "refiner", "refiner switch at", "refiner switch", "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata",
+    "refiner", "refiner switch at", "refiner switch",
+    "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata",
 ))  # fmt: skip
 #: Settings without a counterpart → the values that change nothing, as text.
 SILENT = {"vae": ("Default (model)", "Automatic", "None")}

@@ -45,7 +45,8 @@ def true_refiner(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns("text_encoder", "tokenizer", "unet"))
     torch.manual_seed(3)
     config = {**make_unet(cross=24).config, "projection_class_embeddings_input_dim": 24 + 5 * 8}
-    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")
+    unet: Any = UNet2DConditionModel.from_config(config)
+    unet.save_pretrained(folder / "unet")
     index = {"text_encoder": [None, None], "tokenizer": [None, None], "requires_aesthetics_score": True}
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
@@ -124,12 +125,13 @@ def test_latents_of_another_kind_are_refused_before_any_weights_are_read(model: 
     vae = json.loads((scaled / "vae" / "config.json").read_text())
     (scaled / "vae" / "config.json").write_text(json.dumps(vae | {"scaling_factor": 0.5}))
     for folder, words in ((wide, "channels is 6, not 4"), (scaled, "scaling_factor is 0.5, not 1.0")):
+        for weights in folder.rglob("*.safetensors"):
+            weights.unlink()
         engine = Engine(device="cpu", preview_fps=0)
         failure = list(engine.run(refined(make_plan(model), folder, 0.5), go_on))[-1]
         assert isinstance(failure, Failed)
         assert (failure.code, failure.field_name) == ("bad_value", "refiner")
         assert words in failure.problem and failure.hint == "Choose another refiner, or none."
-        assert engine._loaded == {}
 
 
 def test_a_refiner_reads_one_encoder_and_is_told_how_beautiful(true_refiner: Path) -> None:

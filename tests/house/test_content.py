@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.library import Library, load_library
+from fooocus_lite.modes import MODES
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
-from fooocus_lite.recipe import Recipe
+from fooocus_lite.recipe import Recipe, parse_recipe
 from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
@@ -161,6 +163,38 @@ def test_scheduler_row(name: str) -> None:
     assert {find_pair("euler", one).scheduler for one in written} == {name}
     assert f"def {row.schedule}(" in (ROOT / "fooocus_lite" / "engine" / "schedules.py").read_text(encoding="utf-8")
     assert f"| `{name}` |" in (ROOT / "docs" / "samplers.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("key", MODES)
+def test_mode_row(key: str) -> None:
+    row = MODES[key]
+    pair = find_pair(str(row.values.get("sampler", "euler")), row.values.get("scheduler"))
+    assert row.values["steps"] >= SAMPLERS[pair.sampler].min_steps
+    assert set(row.keeps) <= set(row.values) and bool(row.keeps) == bool(row.why) == bool(row.loras)
+    assert parse_recipe(dict(row.values)).sampler in (None, pair.sampler)
+    walk = f"`{pair.sampler}`, `{pair.scheduler}`" if "sampler" in row.values else "yours"
+    guidance = f"{row.values['guidance_scale']:g}" if "guidance_scale" in row.values else "yours"
+    lora = row.loras.get("sdxl")
+    at = f" at {lora.weight:g}" if lora and lora.weight != 1 else ""
+    written = f"[`{lora.name}`]({lora.url}){at}" if lora else "none"
+    line = f"| `{key}` | {row.label} | {row.good_for} | {row.values['steps']} | {walk} | {guidance} | {written} |"
+    assert line in (ROOT / "docs" / "modes.md").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", LIBRARY.models)
+def test_every_mode_of_a_model_can_be_drawn_or_says_why_not(name: str) -> None:
+    for row in LIBRARY.menu()["models"][list(LIBRARY.models).index(name)]["modes"]:
+        wish = Recipe(prompt="a red circle", model=name, mode=row["id"])
+        if row["available"]:
+            assert make_plan(wish, LIBRARY, 1).steps == row["values"]["steps"]
+        else:
+            with pytest.raises(FooocusError) as caught:
+                make_plan(wish, LIBRARY, 1)
+            assert (caught.value.problem, caught.value.hint, caught.value.field) == (
+                row["problem"],
+                row["hint"],
+                "mode",
+            )
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -8,6 +8,8 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
+  [["refiner"], "refiner", ({ refiner }) => (refiner === "none" ? "" : nameIn("models", "name", refiner))],
+  [["refiner_switch"], "refiner from", ({ refiner_switch: share }) => share],
   [["mode"], "mode", ({ mode }) => nameIn("modes", "id", mode)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],

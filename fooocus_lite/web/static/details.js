@@ -17,6 +17,7 @@ const ROWS = [
   ["Attention guidance", (recipe) => recipe.sag_scale || ""],
   ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],
   ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
+  ["Refiner", ({ refiner, refiner_switch: share }) => (refiner && refiner !== "none" ? `${state.menu?.models.find((row) => row.name === refiner)?.label || refiner} from ${share}` : "")],
   ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
 ];
 

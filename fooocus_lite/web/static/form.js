@@ -15,7 +15,7 @@ const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
   "seed", "steps", "sampler", "scheduler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
-  "wildcard_order", "index", "expansion", "mode",
+  "wildcard_order", "index", "expansion", "mode", "refiner", "refiner_switch",
 ];
 let names = [];
 let infos = {}; // what stands under the fields' names, by field
