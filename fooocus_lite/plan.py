@@ -18,7 +18,7 @@ from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
-from fooocus_lite.refiners import NO_REFINER, decided_refiner
+from fooocus_lite.refiners import NO_REFINER, decided_refiner, needed_refiner
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
@@ -329,7 +329,7 @@ def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
     steps = _decided(full.steps)
     if full.refiner in (NO_REFINER, full.model) or round(steps * _decided(full.refiner_switch)) >= steps:
         return None
-    return _model_ref(library.check_available(_decided(full.refiner)))
+    return _model_ref(needed_refiner(_decided(full.refiner), library))
 
 
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fooocus_lite.errors import BadValue, UnknownName
+from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.recipe import Recipe, shown
 
@@ -24,7 +24,6 @@ def decided_refiner(filled: Recipe, entry: CatalogEntry, library: Library) -> st
     Raises:
         UnknownName: there is no such model.
         BadValue: it is of another family, or was trained otherwise.
-        MissingModel: it would be needed, and is not on this disk.
     """
     wanted = filled.refiner or NO_REFINER
     if wanted.casefold() == NO_REFINER:
@@ -43,6 +42,19 @@ def decided_refiner(filled: Recipe, entry: CatalogEntry, library: Library) -> st
             names = ["none", *(one.name for one in fitting if one.available and one.name != entry.name)]
             raise BadValue(problem, f"Choose one of: {', '.join(names)}.", field="refiner")
     return refiner.name
+
+
+def needed_refiner(name: str, library: Library) -> CatalogEntry:
+    """The refiner of a resolved recipe.
+
+    Raises:
+        MissingModel: it is not on this disk.
+    """
+    refiner = library.find_model(name)
+    if not refiner.available:
+        problem = f"The refiner {refiner.name} is not at {refiner.path}."
+        raise MissingModel(problem, "Put it there, choose another refiner, or none.", field="refiner")
+    return refiner
 
 
 def known_refiner(recipe: Recipe, library: Library) -> tuple[dict[str, str], tuple[str, ...]]:

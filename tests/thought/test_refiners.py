@@ -37,8 +37,9 @@ def test_a_refiner_is_checked_before_anything_is_loaded(library: Library) -> Non
     with pytest.raises(UnknownName, match="There is no refiner 'fin'") as unknown:
         plan(both, refiner="fin")
     assert unknown.value.field == "refiner" and unknown.value.hint.startswith("Did you mean fine?")
-    with pytest.raises(MissingModel, match="The model big is not at"):
+    with pytest.raises(MissingModel, match="The refiner big is not at") as gone:
         plan(both, refiner="big")
+    assert gone.value.field == "refiner"
     for name, what in (("other", "its family is flux, not sdxl"), ("flow", "its kind of noise is flow, not table")):
         with pytest.raises(BadValue, match=what) as wrong:
             plan(both, refiner=name)
