@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from fooocus_lite.modes import MODES
 
 #: Its own style files, in the order in which it loads them; any other file comes before.
 STYLE_FILES = (
@@ -45,29 +46,9 @@ SAMPLER_NAMES = (
 )  # fmt: skip
 
 
+#: Its speed modes, "performance", by the words that it writes; its steps are those of SDXL here.
+PERFORMANCES = {mode.label: key for key, mode in MODES.items()}
 _ENDING = re.compile(r"\.(safetensors|ckpt|pth?|bin|gguf|sft)$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Performance:
-    """A speed mode.
-
-    Attributes:
-        steps: Of a picture from words alone.
-        lora: The file without which so few steps give no picture.
-    """
-
-    steps: int
-    lora: str | None = None
-
-
-PERFORMANCES = {
-    "Quality": Performance(60),
-    "Speed": Performance(30),
-    "Extreme Speed": Performance(8, "sdxl_lcm_lora.safetensors"),
-    "Lightning": Performance(4, "sdxl_lightning_4step_lora.safetensors"),
-    "Hyper-SD": Performance(4, "sdxl_hyper_sd_4step_lora.safetensors"),
-}
 
 
 def style_name(written: str) -> str:

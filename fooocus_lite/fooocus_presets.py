@@ -22,6 +22,7 @@ from fooocus_lite.fooocus_names import (
     parse_size,
     without_ending,
 )
+from fooocus_lite.modes import MODES
 from fooocus_lite.recipe import MAX_COUNT, MAX_STEPS, Recipe, parse_recipe, shown
 from fooocus_lite.recipe import MAX_LORAS as RECIPE_LORAS
 from fooocus_lite.registry import SCHEDULERS
@@ -127,11 +128,16 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
             _add(found, Need("lora", file))
     if values["default_vae"] != MODELS_VAE:
         _add(found, Need("vae", values["default_vae"]))
+    lora = MODES[PERFORMANCES[values["default_performance"]]].loras.get("sdxl")
+    if lora is not None and "default_performance" in preset.said:
+        _add(found, Need("lora", lora.file, lora.url))
     for file in values["embeddings_downloads"]:
         _add(found, Need("embedding", file))
     urls = {kind: values[key] for kind, key in _DOWNLOADS.items()}
     return tuple(
-        Need(need.kind, file_name(need.file), urls[need.kind].get(need.file, ""), tuple(map(file_name, need.older)))
+        Need(
+            need.kind, file_name(need.file), urls[need.kind].get(need.file, need.url), tuple(map(file_name, need.older))
+        )
         for need in found.values()
     )
 
@@ -169,30 +175,37 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
         pair = find_pair(values["default_sampler"], values["default_scheduler"])
         wanted |= {"sampler": pair.sampler, "scheduler": pair.scheduler}
         warnings += pair.notes
-    wanted |= _steps(preset, warnings)
+    wanted |= _speed(preset) | _refiner(values)
     most = SCHEDULERS[wanted["scheduler"]].max_steps if "scheduler" in wanted else MAX_STEPS
-    if wanted.get("steps", 0) > most:
-        warnings.append(
-            f"{SCHEDULERS[wanted['scheduler']].label} has {most} steps; they are taken, not {wanted['steps']}."
-        )
+    steps = _steps(wanted)
+    if steps > most:
+        warnings.append(f"{SCHEDULERS[wanted['scheduler']].label} has {most} steps; they are taken, not {steps}.")
         wanted["steps"] = most
     warnings += _left_out(preset)
     return _checked(wanted, warnings), tuple(warnings)
 
 
-def _steps(preset: FooocusPreset, warnings: list[str]) -> dict[str, int]:
+def _speed(preset: FooocusPreset) -> dict[str, Any]:
+    """The mode; steps only where they are not those of the mode."""
     values = preset.values
-    if values["default_overwrite_step"] > 0:
-        return {"steps": values["default_overwrite_step"]}
-    if "default_performance" not in preset.said:
+    mode = {"mode": PERFORMANCES[values["default_performance"]]} if "default_performance" in preset.said else {}
+    own = values["default_overwrite_step"]
+    return mode | ({"steps": own} if own > 0 else {})
+
+
+def _refiner(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The second model by Fooocus's name; whoever has the library finds it, or does without."""
+    if values["default_refiner"] == NO_FILE:
         return {}
-    name = values["default_performance"]
-    mode = PERFORMANCES[name]
-    if mode.lora is None:
-        return {"steps": mode.steps}
-    usual = PERFORMANCES["Speed"].steps
-    warnings.append(f"{name} needs the LoRA {mode.lora}, which is not applied here; {usual} steps are used instead.")
-    return {"steps": usual}
+    return {"refiner": bare_name(values["default_refiner"]), "refiner_switch": values["default_refiner_switch"]}
+
+
+def _steps(wanted: Mapping[str, Any]) -> int:
+    """How many the preset means; 0 if it does not say, or its mode brings a schedule of its own."""
+    mode = MODES[wanted["mode"]] if "mode" in wanted else None
+    if mode is None or "scheduler" in mode.keeps:
+        return 0 if mode else wanted.get("steps", 0)
+    return wanted.get("steps", mode.values["steps"])
 
 
 def _lora_list(rows: Sequence[Lora], warnings: list[str]) -> list[dict[str, Any]]:
@@ -207,8 +220,6 @@ def _lora_list(rows: Sequence[Lora], warnings: list[str]) -> list[dict[str, Any]
 
 def _left_out(preset: FooocusPreset) -> Iterator[str]:
     values = preset.values
-    if values["default_refiner"] != NO_FILE:
-        yield f"Not used here: the refiner {file_name(values['default_refiner'])}."
     if values["default_vae"] != MODELS_VAE:
         yield f"Not used here: the VAE {file_name(values['default_vae'])}; the model's own is."
 

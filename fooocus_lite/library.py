@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,7 @@ from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
+from fooocus_lite.preset_fit import fitted, unknown_names
 from fooocus_lite.prompt_files import (
     EMBEDDING_SUFFIXES,
     ByName,
@@ -38,8 +39,6 @@ from fooocus_lite.prompt_files import (
 )
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import Style, read_styles
 
@@ -243,7 +242,8 @@ class Library:
         wanted = recipe if preset is None else recipe.over(preset.recipe)
         entry = self._first_model() if wanted.model is None else self._model_of(wanted.model, preset)
         names = {"model": entry.name, "preset": recipe.preset if preset is None else preset.name}
-        return wanted.over(entry.values).model_copy(update=names)
+        rungs = (recipe,) if preset is None else (recipe, preset.recipe)
+        return entry.under(*rungs).model_copy(update=names)
 
     def _model_of(self, name: str, preset: Preset | None) -> CatalogEntry:
         try:
@@ -291,10 +291,10 @@ class LiveLibrary:
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
     # expansion: chosen by the seed when it is open, and only where its style is.
-    # clip_skip, scheduler, loras and most of guidance: pictures from before they existed lack them, and were drawn with
-    # what their family says, with the sampler's usual one, and without.
-    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", "loras")
-    nobodys += tuple(OFF.keys() - {"guidance_scale", "sag_scale"})
+    # clip_skip, scheduler, loras, refiner and most of guidance: pictures from before they existed lack them, and were
+    # drawn with what their family says, with the sampler's usual one, and without. mode: it decides other fields.
+    nobodys = {"preset", "seed", "clip_skip", "scheduler", "expansion", "loras"}
+    nobodys |= {"mode", "mode_lora", "refiner", "refiner_switch"} | OFF.keys() - {"guidance_scale", "sag_scale"}
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 
@@ -322,8 +322,8 @@ def load_library(settings: Settings) -> Library:
         settings=settings,
         signature=seen,
     )
-    presets = {name: _fitted(preset, library) for name, preset in presets.items()}
-    problems += [problem for preset in presets.values() for problem in _unknown_names(library, preset)]
+    presets = {name: fitted(preset, library) for name, preset in presets.items()}
+    problems += [problem for preset in presets.values() for problem in unknown_names(library, preset)]
     wanted, source = default_preset(settings, choices)
     default = next((name for name in presets if normal_name(name) == normal_name(wanted)), "")
     if not default:
@@ -336,41 +336,6 @@ def load_library(settings: Settings) -> Library:
         favourites=tuple(dict.fromkeys(s.name for name in choices.favourites if (s := library.known_style(name)))),
         problems=tuple(problems),
     )
-
-
-def _fitted(preset: Preset, library: Library) -> Preset:
-    """A Fooocus preset with its styles and model as this library names them; others as they are."""
-    if not preset.kept:
-        return preset
-    styles, warnings = (None, ()) if preset.recipe.styles is None else library.known_styles(preset.recipe.styles)
-    update: dict[str, Any] = {} if styles is None else {"styles": styles}
-    for need in (need for need in preset.needs if need.kind == "model"):
-        entry = library.model_for(need)
-        if entry is not None:
-            update["model"] = entry.name
-            if normal_name(need.name) not in map(normal_name, (entry.name, Path(entry.path).stem)):
-                warnings = (*warnings, f"{need.file} is not here; {entry.name}, which the preset allows, is used.")
-    return replace(
-        preset,
-        recipe=preset.recipe.model_copy(update=update),
-        warnings=tuple(dict.fromkeys((*preset.warnings, *warnings))),
-    )
-
-
-def _unknown_names(library: Library, preset: Preset) -> list[str]:
-    """A sentence for each thing the preset names that is not there; of Fooocus's, its needs and warnings tell."""
-    recipe = Recipe() if preset.kept else preset.recipe
-    found: list[str] = []
-    checks: list[tuple[Callable[[str], object], str]] = [(library.find_style, name) for name in recipe.styles or ()]
-    checks += [(library.find_model, recipe.model)] if recipe.model is not None else []
-    sampler = recipe.sampler or next(iter(SAMPLERS))
-    checks += [(lambda name: find_pair(name, recipe.scheduler), sampler)]
-    for find, name in checks:
-        try:
-            find(name)
-        except UnknownName as exc:
-            found.append(f"Preset {preset.name}: {exc.problem}")
-    return found
 
 
 def _find(rows: Mapping[str, Row], name: str, kind: str, field_name: str) -> Row:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
+from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
@@ -34,6 +36,7 @@ class CatalogEntry:
         style_categories: Style files that the model can show; empty means all.
         noise: How it was trained to take noise away; says which samplers and schedules go with it.
         context_width: Numbers of a text's vector as its UNet reads them; says which LoRAs fit. 0 = unknown.
+        mode_changes: What it has otherwise than its family; see `fooocus_lite.modes.model_modes`.
     """
 
     name: str
@@ -51,6 +54,12 @@ class CatalogEntry:
     style_categories: tuple[str, ...] = ()
     noise: Noise = "table"
     context_width: int = 0
+    mode_changes: Mapping[str, ModeChange | None] = field(default_factory=dict[str, ModeChange | None])
+
+    @cached_property
+    def modes(self) -> Mapping[str, ModelMode]:
+        """The speed modes as this model has them, by key of `fooocus_lite.modes.MODES`."""
+        return model_modes(self.family, self.mode_changes)
 
     @property
     def allowed_sides(self) -> str:
@@ -60,7 +69,11 @@ class CatalogEntry:
     @property
     def values(self) -> Recipe:
         """Every field as this model and its family decide it: what a preset that says nothing leaves."""
-        return self.defaults.over(Recipe(styles=(), loras=(), **FAMILIES[self.family].defaults))
+        return self.under()
+
+    def under(self, *rungs: Recipe) -> Recipe:
+        """Every field as ``rungs`` of the picture ladder, the highest first, this model and its family decide it."""
+        return lay([*rungs, self.defaults, Recipe(styles=(), loras=(), **FAMILIES[self.family].defaults)], self.modes)
 
     def fits(self, side: int) -> bool:
         """Can this model draw a picture with a side of so many pixels?"""
@@ -82,6 +95,7 @@ class _CatalogRow(BaseModel):
     styles: list[str] = []
     noise: Noise | None = None
     defaults: dict[str, Any] = {}
+    modes: dict[str, dict[str, Any] | None] = {}
 
 
 def read_models(settings: Settings, problems: list[str]) -> dict[str, CatalogEntry]:
@@ -123,11 +137,22 @@ def _entry(row: _CatalogRow, settings: Settings) -> CatalogEntry:
         style_categories=tuple(row.styles),
         noise=row.noise or FAMILIES[row.family].noise,
         context_width=_context_width(path),
+        mode_changes={find_mode(name): _mode_change(said) for name, said in row.modes.items()},
     )
     for side in {side for size in (*sizes, (row.native_size, row.native_size)) for side in size}:
         if not entry.fits(side):
             raise BadValue(f"{side} is no possible side.", f"Allowed: {entry.allowed_sides}.")
     return entry
+
+
+def _mode_change(said: dict[str, Any] | None) -> ModeChange | None:
+    """What the entry says of a mode: fields of a recipe, and ``lora`` as name or name:weight."""
+    if said is None:
+        return None
+    fields = parse_recipe({name: value for name, value in said.items() if name != "lora"})
+    values = fields.model_dump(exclude_unset=True, exclude_none=True)
+    lora = parse_mode_lora(said["lora"]) if "lora" in said else None
+    return ModeChange(values, lora)
 
 
 def _model_path(text: str, settings: Settings) -> Path:

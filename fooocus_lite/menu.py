@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
+from fooocus_lite.mode_choice import mode_rows
+from fooocus_lite.modes import MODES, Mode
 from fooocus_lite.recipe import Recipe, describe_range
 from fooocus_lite.registry import AUTO, FORMER_SAMPLERS, SAMPLERS, SCHEDULERS, Sampler, Scheduler
 
@@ -27,7 +29,8 @@ def make_menu(library: Library) -> dict[str, Any]:
         "styles": [style_row(style, library) for style in library.styles.values()],
         "favourites": list(library.favourites),
         "presets": [preset_row(preset, library) for preset in library.presets.values()],
-        "models": [_model_row(entry) for entry in library.models.values()],
+        "models": [_model_row(entry, library) for entry in library.models.values()],
+        "modes": [_mode_row(key, mode) for key, mode in MODES.items()],
         "wildcards": list(library.word_lists),
         "samplers": [
             _row(key, row) | {name: getattr(row, name) for name in _OF_SAMPLERS} for key, row in SAMPLERS.items()
@@ -59,6 +62,10 @@ def _guidance_row(key: str, row: Guidance) -> dict[str, Any]:
     }
 
 
+def _mode_row(key: str, mode: Mode) -> dict[str, Any]:
+    return {"id": key, "label": mode.label, "good_for": mode.good_for, "why": mode.why}
+
+
 def style_row(style: Style, library: Library) -> dict[str, Any]:
     """What a list of styles shows of one; its words are asked for one by one."""
     return {
@@ -88,7 +95,7 @@ def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
     }
 
 
-def _model_row(entry: CatalogEntry) -> dict[str, Any]:
+def _model_row(entry: CatalogEntry, library: Library) -> dict[str, Any]:
     keys = ("name", "label", "description", "family", "available", "native_size", "min_size", "max_size")
     sizes = [{"width": w, "height": h, "label": size_label(w, h)} for w, h in entry.aspect_sizes]
     return {key: getattr(entry, key) for key in keys} | {
@@ -97,6 +104,7 @@ def _model_row(entry: CatalogEntry) -> dict[str, Any]:
         "style_categories": list(entry.style_categories),
         "defaults": _own_fields(entry.defaults),
         "values": entry.values.set_fields(),
+        "modes": mode_rows(entry, library),
     }
 
 

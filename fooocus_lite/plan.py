@@ -17,8 +17,10 @@ from fooocus_lite.expansion import Expansion, with_words
 from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
+from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
+from fooocus_lite.refiners import NO_REFINER, decided_refiner, needed_refiner
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
@@ -65,6 +67,8 @@ class Plan(Weights):
         clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
         loras: Those of this picture only, in the order named.
         embeddings: (name as in the texts, absolute path) of each textual inversion.
+        refiner: Draws the last steps; ``None`` where the model draws them all.
+        refiner_switch: Share of the steps before it does, 0 … 1.
         expansion: Words that the engine must choose first; they become one more wanted text.
         warnings: Sentences a person should read; nothing that stops the picture.
     """
@@ -84,12 +88,15 @@ class Plan(Weights):
     embeddings: tuple[tuple[str, str], ...] = ()
     expansion: Expansion | None = None
     warnings: tuple[str, ...] = ()
+    refiner: ModelRef | None = None
+    refiner_switch: float = 1.0
 
 
 def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
     values["model"] = ModelRef(**data["model"])
+    values["refiner"] = ModelRef(**data["refiner"]) if data["refiner"] is not None else None
     values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
     values["expansion"] = Expansion(**data["expansion"]) if data["expansion"] is not None else None
     values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
@@ -125,12 +132,13 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
             pickle, more LoRAs than anybody uses, or one that was made for another kind of model.
         CorruptModel: a LoRA's file is damaged.
         UnknownName: a style, preset, sampler or model that is not there.
-        MissingModel: there is no model at all.
+        MissingModel: there is no model at all, or the LoRA of the mode is not here.
     """
     full = resolve(recipe, library, seed)
     entry = library.find_model(full.model or "")
     wording = make_wording(full, library)
-    _check_loras(wording.loras, entry, library)
+    loras, mode_notes = _with_mode_lora(wording.loras, full, library)
+    _check_loras(loras, entry, library)
     names = library.pick_styles((*(full.styles or ()), *wording.styles), entry, _decided(full.seed))
     styles = [library.find_style(name) for name in dict.fromkeys(names)]
     texts, negative_texts = make_texts(
@@ -150,16 +158,19 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
         clip_skip=_decided(full.clip_skip),
-        loras=wording.loras,
+        loras=loras,
         embeddings=embeddings,
         expansion=expansion,
         **dataclasses.asdict(full.weights()),
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
+            *mode_notes,
             *_warnings(full, entry, styles, texts, negative_texts),
             *unknown,
         ),
+        refiner=_refiner_ref(full, library),
+        refiner_switch=_decided(full.refiner_switch),
     )
 
 
@@ -191,6 +202,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
     names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
+    names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
         one = (first + place) % (MAX_SEED + 1)
@@ -228,8 +240,11 @@ def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | Non
     """
     drawn = Counter(picture.prompt for picture in pictures)
     firsts = {picture.prompt: picture for picture in reversed(pictures)}
-    filled = None if wish is None else library.filled(wish)
-    notes = [] if filled is None else [*find_pair(_decided(filled.sampler), filled.scheduler).notes]
+    notes: list[str] = []
+    if wish is not None:
+        filled = library.filled(wish)
+        notes += find_pair(_decided(filled.sampler), filled.scheduler).notes
+        notes += kept_notes(wish, filled, library.find_model(filled.model or ""))
     for prompt in list(drawn)[:MAX_NOTED_PROMPTS]:
         notes += make_plan(firsts[prompt], library, 0).warnings
         combinations = count_combinations(prompt, firsts[prompt].negative_prompt or "")
@@ -315,6 +330,14 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
     )
 
 
+def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
+    """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
+    steps = _decided(full.steps)
+    if full.refiner in (NO_REFINER, full.model) or round(steps * _decided(full.refiner_switch)) >= steps:
+        return None
+    return _model_ref(needed_refiner(_decided(full.refiner), library))
+
+
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
     preset = library.presets.get(full.preset or "")
     return () if preset is None else tuple(f"Preset {preset.name}: {warning}" for warning in preset.warnings)
@@ -327,6 +350,19 @@ def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
             raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
+
+
+def _with_mode_lora(
+    loras: tuple[LoraRef, ...], full: Recipe, library: Library
+) -> tuple[tuple[LoraRef, ...], tuple[str, ...]]:
+    """(the LoRAs of a picture, its mode's last, notes): one that the mode brings and a person names counts once."""
+    found = mode_lora(full, library)
+    if found is None:
+        return loras, ()
+    lora, path = found
+    others = tuple(other for other in loras if other.path != path)
+    notes = () if len(others) == len(loras) else (f"The mode brings the LoRA {lora.name} itself; it counts once.",)
+    return (*others, LoraRef(name=lora.name, path=path, weight=lora.weight)), notes
 
 
 def _warnings(

@@ -162,6 +162,19 @@ class Recipe(BaseModel):
         default=None, ge=1, le=MAX_CLIP_SKIP, description="Layer of the text encoders that is read; 1 = the last."
     )
     image_format: ImageFormat | None = Field(default=None, description="File format of the saved picture.")
+    refiner: Name | None = Field(
+        default=None, description="Second model of the same latents, which draws the last steps; none = without."
+    )
+    refiner_switch: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of the steps before the refiner takes over; 1 = never."
+    )
+    mode: Name | None = Field(
+        default=None, description="Speed mode as `GET /v1/menu` lists it: decides steps, sampler and guidance together."
+    )
+    mode_lora: Name | None = Field(
+        default=None,
+        description="Filled by the program: the mode's LoRA as name:weight. Then the mode decides no more.",
+    )
 
     @field_validator("prompt", "negative_prompt", "expansion")
     @classmethod
@@ -169,7 +182,7 @@ class Recipe(BaseModel):
         return None if text is None else without_nul(text)
 
     @field_validator(
-        *("width", "height", "seed", "count", "index", "steps", "clip_skip"),
+        *("width", "height", "seed", "count", "index", "steps", "clip_skip", "refiner_switch"),
         *OFF,
         mode="before",
     )

@@ -380,6 +380,9 @@ FAMILIES: dict[str, Family] = {
             "negative_prompt": "",
             "count": 1,
             "image_format": "png",
+            "refiner": "none",
+            "refiner_switch": 0.8,
+            "mode": "speed",
         },
     ),
 }

@@ -61,7 +61,8 @@ def _key(recipe: Recipe) -> str:
 
 def _room(recipe: Recipe) -> str:
     """What memory depends on: not on how often the model is asked."""
-    return f"{recipe.model}|{recipe.width}x{recipe.height}|{passes_when_guided(recipe.weights())}"
+    second = f"|{recipe.refiner}" if recipe.refiner not in (None, "none") else ""
+    return f"{recipe.model}|{recipe.width}x{recipe.height}|{passes_when_guided(recipe.weights())}{second}"
 
 
 def _passes(recipe: Recipe) -> str:

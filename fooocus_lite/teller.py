@@ -21,6 +21,8 @@ def plan_text(job: Job, *, as_json: bool) -> str:
     lines += [f"  wanted:   {text}" for text in plan.texts]
     lines += [f"  unwanted: {text}" for text in plan.negative_texts if text]
     lines += ["  expanded: with words that the seed chooses"] if plan.expansion else []
+    if plan.refiner is not None:
+        lines += [f"  refiner:  {plan.refiner.name}, after {plan.refiner_switch:.0%} of the steps"]
     lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
     return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 

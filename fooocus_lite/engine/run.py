@@ -11,8 +11,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from queue import SimpleQueue
 from typing import Any
 
@@ -23,11 +23,13 @@ from fooocus_lite.engine.adapters import Adapters
 from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
-from fooocus_lite.engine.family import Family, load_family
+from fooocus_lite.engine.family import Encoded, Family, load_family
 from fooocus_lite.engine.guidance import guided, not_there
-from fooocus_lite.engine.moment import NoiseSource, Step
+from fooocus_lite.engine.levels import read_levels
+from fooocus_lite.engine.moment import NoiseSource, Predict, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
-from fooocus_lite.engine.samplers import make_path
+from fooocus_lite.engine.refiner import check_latents, first_refined, handed_over
+from fooocus_lite.engine.samplers import Path, make_path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady, Started
 from fooocus_lite.plan import Expansion, ModelRef, Plan
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Draws one picture at a time on one device and keeps the last model warm.
+    """Draws one picture at a time on one device and keeps the last picture's models warm.
 
     Args:
         device: ``auto``, or such as ``cpu``, ``cuda:1``, ``mps``, ``xpu``.
@@ -54,7 +56,7 @@ class Engine:
         self._preview_fps = preview_fps
         self.progress_pause_s = 1 / progress_fps
         self._machine: devices.Machine | None = None
-        self._loaded: tuple[ModelRef, Family] | None = None
+        self._loaded: dict[ModelRef, Family] = {}
         self._expander = Expander()
         self.adapters = Adapters()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -125,18 +127,28 @@ class Engine:
         return self._machine
 
     def family(self, ref: ModelRef) -> Family:
-        """The model ``ref`` names, from memory if it is the last one used; the former is freed before it is read."""
-        if self._loaded is None or self._loaded[0] != ref:
-            self.forget()
-            started = time.monotonic()
-            self._loaded = (ref, load_family(ref, self.machine()))
-            log.info("model %s loaded in %.1f s", ref.name, time.monotonic() - started)
-        return self._loaded[1]
+        """The model ``ref`` names, as `families`."""
+        return self.families(ref)[0]
+
+    def families(self, *refs: ModelRef) -> list[Family]:
+        """The models that ``refs`` name, from memory if the last picture had them.
+
+        What it had and ``refs`` do not name is freed before anything is read.
+        """
+        for ref in self._loaded.keys() - set(refs):
+            del self._loaded[ref]
+            devices.free_memory(self.machine().device)
+        for ref in refs:
+            if ref not in self._loaded:
+                started = time.monotonic()
+                self._loaded[ref] = load_family(ref, self.machine())
+                log.info("model %s loaded in %.1f s", ref.name, time.monotonic() - started)
+        return [self._loaded[ref] for ref in refs]
 
     def forget(self) -> None:
-        """Free the loaded model."""
-        if self._loaded is not None:
-            self._loaded = None
+        """Free the loaded models."""
+        if self._loaded:
+            self._loaded.clear()
             devices.free_memory(self.machine().device)
 
     def previews(self, family: Family) -> Previews | None:
@@ -212,7 +224,7 @@ class _Drawing:
         self._emit(Started(device=devices.device_name(machine.device)))
         devices.reset_peak_memory(machine.device)
         uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
-        family = engine.family(plan.model)
+        family, refiner = self._models(plan)
         self._stop_if_asked()
         changes.enter_context(family.adapted(uses))
         plan, expansion, trouble = self._with_words(plan)
@@ -228,9 +240,10 @@ class _Drawing:
             SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
             device=machine.device, noise=noise,
         )  # fmt: skip
-        with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
+        steps = len(path.spans)
+        with _guided(family, encoded, plan, steps) as predict, _refined(predict, refiner, plan, path) as predict:
             latents = noise.draw() * path.init_noise_sigma
-            observe = self._observer(len(path.spans), engine.previews(family))
+            observe = self._observer(steps, engine.previews(family))
             latents = denoise(predict, path, latents, observe=observe)
         changes.close()  # before the decoder needs the memory
         self._stop_if_asked()
@@ -239,6 +252,14 @@ class _Drawing:
         self._emit(ImageReady(
             width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
         ))  # fmt: skip
+
+    def _models(self, plan: Plan) -> tuple[Family, Family | None]:
+        """The model of the plan, and its refiner if it has one."""
+        if plan.refiner is None:
+            return self._engine.family(plan.model), None
+        check_latents(plan.model, plan.refiner)
+        family, refiner = self._engine.families(plan.model, plan.refiner)
+        return family, refiner
 
     def _with_words(self, plan: Plan) -> tuple[Plan, str | None, tuple[str, ...]]:
         """The plan with the words it wishes for, those words, and what went wrong: then it is drawn without."""
@@ -289,6 +310,21 @@ class _Drawing:
             self._engine.forget()
         elif code == "out_of_memory":
             devices.free_memory(self._engine.machine().device)
+
+
+def _guided(family: Family, encoded: Encoded, plan: Plan, steps: int) -> AbstractContextManager[Predict]:
+    return guided(family.forward, encoded, plan, steps=steps, layers=family.layers)
+
+
+@contextmanager
+def _refined(predict: Predict, refiner: Family | None, plan: Plan, path: Path) -> Generator[Predict]:
+    """``predict`` up to the plan's share of the steps, then the refiner's."""
+    if refiner is None:
+        yield predict
+        return
+    step = first_refined(plan.refiner_switch, len(path.spans))
+    with _guided(refiner, refiner.encode(plan), plan, len(path.spans)) as second:
+        yield handed_over(predict, second, path, read_levels(refiner.scheduler_config), step=step)
 
 
 def _seconds_left(times: list[float], steps: int) -> float:

@@ -28,6 +28,9 @@ ENCODERS = (
     EncoderSpec(tokenizer="tokenizer_2", encoder="text_encoder_2", embedding_key="clip_g", is_projected=True),
 )
 
+# What SDXL's refiner is told of the beauty of wanted and unwanted pictures; as its makers' own pipeline does.
+_GOOD_SCORE, _POOR_SCORE = 6.0, 2.5
+
 
 class Sdxl:
     """A loaded SDXL-shaped model.
@@ -42,7 +45,8 @@ class Sdxl:
             raise missing(folder)
         self._machine = machine
         self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
-        self._texts = TextEncoders(folder, machine, ENCODERS)
+        is_refiner, self._wants_score = _refiner_traits(folder)
+        self._texts = TextEncoders(folder, machine, ENCODERS[1:] if is_refiner else ENCODERS)
         unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
@@ -74,28 +78,34 @@ class Sdxl:
 
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts; the unwanted ones only if an unconditional pass will run."""
-        cond, warnings = self._condition(plan.texts, plan, "prompt")
+        cond, warnings = self._condition(plan.texts, plan, "prompt", _GOOD_SCORE)
         if plan.guidance_scale == 1:
             return Encoded(cond, warnings=warnings)
-        uncond, more = self._condition(plan.negative_texts, plan, "negative prompt")
+        uncond, more = self._condition(plan.negative_texts, plan, "negative prompt", _POOR_SCORE)
         # Nothing unwanted stands at no angle to anything; the third pass would be for nothing.
         has_perp_neg = plan.perp_neg != 0 and any(plan.negative_texts)
-        empty = self._condition(("",), plan, "")[0] if has_perp_neg else None
+        empty = self._condition(("",), plan, "", _POOR_SCORE)[0] if has_perp_neg else None
         return Encoded(cond, uncond, empty, warnings=warnings + more)
 
-    def _condition(self, texts: tuple[str, ...], plan: Plan, what: str) -> tuple[Condition, tuple[str, ...]]:
+    def _condition(
+        self, texts: tuple[str, ...], plan: Plan, what: str, score: float
+    ) -> tuple[Condition, tuple[str, ...]]:
         files = {name: Path(path) for name, path in plan.embeddings}
         embedded = self._texts.embed(texts, clip_skip=plan.clip_skip, embeddings=files)
         condition = Condition(
             embedded.prompt_embeds,
-            {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan)},
+            {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan, score)},
         )
         return condition, (_cut_warning(embedded, what),) if embedded.tokens_cut else ()
 
-    def _time_ids(self, plan: Plan) -> Tensor:
-        """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2."""
+    def _time_ids(self, plan: Plan, score: float) -> Tensor:
+        """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2.
+
+        A refiner takes (1, 5): in place of the target size how beautiful the picture is, 0 … 10.
+        """
         size = (plan.height, plan.width)
-        return torch.tensor([[*size, 0, 0, *size]], dtype=self._machine.dtype, device=self._machine.device)
+        last = (score,) if self._wants_score else size
+        return torch.tensor([[*size, 0, 0, *last]], dtype=self._machine.dtype, device=self._machine.device)
 
     def latent_shape(self, plan: Plan) -> tuple[int, int, int, int]:
         """(1, C, h, w).
@@ -120,6 +130,14 @@ class Sdxl:
         scaled = scaled + float(getattr(config, "shift_factor", None) or 0.0)
         image: Tensor = self._vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]
         return image[0].float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+
+def _refiner_traits(folder: Path) -> tuple[bool, bool]:
+    """(reads texts with the second encoder only, is told a score), as the folder's ``model_index.json`` declares."""
+    path = folder / "model_index.json"
+    index = read_json(path) if path.is_file() else {}
+    has_one_encoder = index.get("text_encoder", True) in (None, [None, None])
+    return has_one_encoder, bool(index.get("requires_aesthetics_score", False))
 
 
 def _build_unet(config: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from fooocus_lite.fooocus_names import PERFORMANCES
 from fooocus_lite.metadata.found import Found, lenient
 from fooocus_lite.metadata.guidance import FIELDS as GUIDANCE_FIELDS
 from fooocus_lite.metadata.guidance import read_guidance
@@ -26,10 +27,11 @@ HANDLED = frozenset((
     "steps", "clip skip", "sampler", "schedule type", "scheduler", "cfg scale", "seed", "size", "model", "styles",
     "raw prompt", "raw negative prompt", "lora hashes", "lora weights", "hashes", "ti hashes",
     "model hash", "refiner hash", "vae hash", "version", "user", "performance", "created date", "rng",
+    "refiner", "refiner switch at", "refiner switch",
     "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata", *GUIDANCE_FIELDS,
 ))  # fmt: skip
 #: Settings without a counterpart → the values that change nothing, as text.
-SILENT = {"vae": ("Default (model)", "Automatic", "None"), "refiner": ("None",)}
+SILENT = {"vae": ("Default (model)", "Automatic", "None")}
 # Digits in one way only: "\d*\.?\d+" would try every split of a long number.
 _SCHEDULING = re.compile(r"\[[^\[\]:]*:[^\[\]:]*:\s*(?:\d+(?:\.\d+)?|\.\d+)\s*\]")
 
@@ -84,7 +86,12 @@ def _read_numbers(found: Found, settings: Mapping[str, str]) -> None:
 def _read_names(found: Found, settings: Mapping[str, str]) -> None:
     found.sampler = settings.get("sampler") or None
     found.schedule = settings.get("schedule type") or settings.get("scheduler") or None
+    found.mode = PERFORMANCES.get(settings.get("performance", ""))  # what Fooocus's second scheme adds
     found.model = settings.get("model") or None
+    if settings.get("refiner") not in (None, "", "None"):
+        found.refiner = re.sub(r" \[[0-9a-f]{8,64}\]$", "", settings["refiner"])  # A1111 adds the hash
+        switch = settings.get("refiner switch at") or settings.get("refiner switch")
+        found.refiner_switch = lenient(found, as_float, switch, "Refiner switch at")
     found.model_hash = settings.get("model hash", "")
     if "styles" in settings:
         found.styles = lenient(found, as_names, settings["styles"], "Styles")

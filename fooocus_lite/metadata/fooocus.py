@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 from fooocus_lite.fooocus_names import PERFORMANCES
 from fooocus_lite.metadata.found import Found, optional_float, optional_int
 from fooocus_lite.metadata.guidance import read_guidance
+from fooocus_lite.modes import MODES
 from fooocus_lite.untrusted import Refused, as_names, as_pair, as_text
 
 #: A picture or log row has several of these; one is enough to know it.
@@ -26,7 +26,6 @@ LABELS = {
 }
 #: Settings without a counterpart → the values that change nothing.
 WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
-    "refiner_model": ("None",),
     "vae": ("Default (model)", "None"),
     "inpaint_method": ("None",),
 }
@@ -75,21 +74,18 @@ def read(data: Mapping[str, Any]) -> Found:
     _read_loras(found, values)
     for name, silent in WITHOUT_COUNTERPART.items():
         found.leave_out(name, values.get(name), silent=silent)
-    if found.left_out.get("refiner_model"):
-        found.leave_out("refiner_switch", values.get("refiner_switch"))
+    refiner = _optional_text(values, "refiner_model")
+    if refiner not in (None, "None"):
+        found.refiner, found.refiner_switch = refiner, optional_float(values, "refiner_switch")
     return found
 
 
 def _read_steps(found: Found, values: Mapping[str, Any]) -> None:
-    """The steps, or those of the mode where they are open (-1)."""
+    """The mode, and the steps, or those of the mode where they are open (-1)."""
     found.steps = optional_int(values, "steps")
-    mode = _optional_text(values, "performance")
-    known = PERFORMANCES.get(mode or "")
+    found.mode = PERFORMANCES.get(_optional_text(values, "performance") or "")
     if found.steps is None or found.steps == -1:
-        found.steps = known.steps if known else None
-    lora = PurePath(known.lora).stem if known and known.lora else None
-    if lora and not any(lora in str(value) for key, value in values.items() if key.startswith("lora")):
-        found.warnings.append(f"The mode {mode} adds the LoRA {lora} by itself; here it has to be chosen.")
+        found.steps = MODES[found.mode].values["steps"] if found.mode else None
 
 
 def _read_loras(found: Found, values: Mapping[str, Any]) -> None:

@@ -24,8 +24,11 @@ class Found:
         guidance: Fields of our recipe for guidance, besides the scale → number.
         sampler: The program's name for it, such as ``DPM++ 2M`` or ``k_euler``.
         schedule: Likewise, such as ``Karras``; may also be a part of ``sampler``.
+        mode: Ours, a key of `fooocus_lite.modes.MODES`.
         model: Name or file, with or without folder and ending.
         model_hash: How its SHA-256 begins: what download sites find it by.
+        refiner: Likewise, of a second model; nothing where there is none.
+        refiner_switch: Share of the steps before it, 0 … 1.
         loras: (name or file, weight), apart from those that the prompt names itself.
         left_out: Settings without a counterpart, name → value as text.
         warnings: Sentences for the person.
@@ -46,8 +49,11 @@ class Found:
     clip_skip: int | None = None
     sampler: str | None = None
     schedule: str | None = None
+    mode: str | None = None
     model: str | None = None
     model_hash: str = ""
+    refiner: str | None = None
+    refiner_switch: float | None = None
     loras: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     warnings: list[str] = field(default_factory=list[str])

@@ -13,6 +13,8 @@ from fooocus_lite.guidances import KNOBS, OFF
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
+from fooocus_lite.mode_choice import mode_warnings
+from fooocus_lite.modes import MODES
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import (
     MAX_LORA_WEIGHT,
@@ -24,6 +26,7 @@ from fooocus_lite.recipe import (
     parse_recipe,
     shown,
 )
+from fooocus_lite.refiners import known_refiner
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
@@ -31,7 +34,7 @@ MAX_STYLES = 30
 _HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 _LORA_TAG = re.compile(r"<lora:([^:<>]+):")
 #: Fields with a range: name → smallest, largest.
-RANGES = {name: number_range(name) for name in ("steps", "clip_skip", *OFF)}
+RANGES = {name: number_range(name) for name in ("steps", "clip_skip", "refiner_switch", *OFF)}
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,12 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     values["styles"] = styles[:MAX_STYLES]
     values["expansion"] = added_words(found) if EXPANSION in styles else None
     warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
+    values["mode"] = found.mode
     if found.model:
         values["model"] = bare_name(found.model)
-    loras = _loras(found)
+    if found.refiner:
+        values |= {"refiner": printable(bare_name(found.refiner))[:200]}
+    loras = tuple(lora for lora in _loras(found) if lora.name not in _loras_of(found.mode))
     values["loras"] = _lora_list(loras, warnings)
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
     recipe, missing = check_names(recipe, library, found.model_hash)
@@ -111,13 +117,17 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
         elif not library.models[name].available:
             warnings.append(f"The model {name} is known, but its file is not on this disk.")
         changes["model"] = name or recipe.model
+    refiner, notes = known_refiner(recipe, library)
+    changes |= refiner
+    warnings += notes
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out
     for lora in recipe.loras or ():
         if library.loras.find(lora.name) is None:
             warnings.append(f"The LoRA {shown(lora.name)} is not here; add it to models/loras.")
-    return recipe.model_copy(update=changes), warnings
+    checked = recipe.model_copy(update=changes)
+    return checked, [*warnings, *mode_warnings(checked, library)]
 
 
 def _missing_model(name: str, model_hash: str, library: Library) -> str:
@@ -146,6 +156,11 @@ def _pair(name: str, schedule: str, warnings: list[str]) -> dict[str, str]:
     if pair.replaced:
         warnings.append(f"The sampler {written} has no exact counterpart here; {pair.label} is the nearest.")
     return {"sampler": pair.sampler, "scheduler": pair.scheduler}
+
+
+def _loras_of(mode: str | None) -> set[str]:
+    """The LoRAs that the mode brings by itself."""
+    return {lora.name for lora in MODES[mode].loras.values()} if mode else set[str]()
 
 
 def _loras(found: Found) -> tuple[LoraUse, ...]:

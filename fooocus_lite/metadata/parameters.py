@@ -7,8 +7,10 @@ from typing import Any
 
 from fooocus_lite.metadata import a1111
 from fooocus_lite.metadata.guidance import guidance_pairs
+from fooocus_lite.modes import MODES
 from fooocus_lite.picture_text import PictureInfo
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.refiners import NO_REFINER
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 
@@ -43,8 +45,10 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
         "Clip skip": recipe.clip_skip,
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,
+        "Performance": MODES[recipe.mode].label if recipe.mode in MODES else None,
         "Model": recipe.model or info.model or None,
         "Lora weights": _loras(recipe) or None,
+        **_refiner(recipe),
         "Version": info.app,
     }
     return {name: value for name, value in pairs.items() if value is not None}
@@ -54,6 +58,12 @@ def _loras(recipe: Recipe) -> str:
     """``ink: 0.8, lines: -0.25``, as Fooocus writes it; without names that would not come back."""
     used = (lora for lora in recipe.loras or () if lora.enabled and not {",", ":"} & set(lora.name))
     return ", ".join(f"{lora.name}: {lora.weight:g}" for lora in used)
+
+
+def _refiner(recipe: Recipe) -> dict[str, Any]:
+    if recipe.refiner in (None, NO_REFINER):
+        return {}
+    return {"Refiner": recipe.refiner, "Refiner switch at": recipe.refiner_switch}
 
 
 def _raw(recipe: Recipe) -> dict[str, str]:

@@ -26,7 +26,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.taskqueue import TaskQueue
-from fooocus_lite.tasks import Task
+from fooocus_lite.tasks import Task, work_of
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
 from fooocus_lite.web.guard import LOCAL_NAMES
@@ -101,6 +101,10 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
         answer = library.menu()
         for preset in answer["presets"]:
             preset["values"], preset["problem"] = _values(library, preset["name"])
+        for model in answer["models"]:
+            works = {mode["id"]: _work(library, model["name"], mode["id"]) for mode in model["modes"]}
+            for mode in model["modes"]:
+                mode["time"] = round(works[mode["id"]] / works["speed"], 2)
         return answer
 
     @router.post(
@@ -135,6 +139,11 @@ def _add_expansion(router: APIRouter, parts: Parts) -> None:
         Also while pictures are drawn. Put them into `expansion` to have exactly these.
         """
         return s.Expansion(expansion=parts.dispatcher.words_for(recipe))
+
+
+def _work(library: Library, model: str, mode: str) -> int:
+    """How much drawing a picture of the model's own size is in the mode."""
+    return work_of(library.models[model].under(Recipe(mode=mode)))
 
 
 def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:

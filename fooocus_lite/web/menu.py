@@ -64,6 +64,29 @@ class Size(_Row):
     label: str = Field(examples=["128×128 · 1:1"])
 
 
+class ModeRow(_Row):
+    """A speed mode, by the id that a Recipe's `mode` takes."""
+
+    id: str
+    label: str
+    good_for: str
+    why: str = Field(description="Why some fields cannot be set otherwise while it is chosen; empty if all can.")
+
+
+class ModelMode(_Row):
+    """A speed mode as one model has it."""
+
+    id: str
+    available: bool = Field(description="The model can be drawn so now.")
+    problem: str = Field(description="Why not; else empty.")
+    hint: str = Field(description="What to do; else empty.")
+    lora: str | None = Field(description="The LoRA that it stands on.")
+    url: str = Field(description="Where that can be had; empty when it ships.")
+    values: dict[str, Any] = Field(description="The fields that it sets.")
+    keeps: list[str] = Field(description="Those of them that nobody can set otherwise.")
+    time: float = Field(description="How long a picture takes, beside one in mode `speed`.")
+
+
 class ModelRow(_Row):
     """A model, by the name that a Recipe's `model` takes."""
 
@@ -80,6 +103,7 @@ class ModelRow(_Row):
     style_categories: list[str] = Field(description="Categories of styles that it has learned; empty = all.")
     defaults: dict[str, Any] = Field(description="The fields that the model itself sets.")
     values: dict[str, Any] = Field(description="Every field with this model and no preset.")
+    modes: list[ModelMode]
 
 
 class SamplerRow(_Row):
@@ -147,6 +171,7 @@ class Menu(_Row):
     favourites: list[str] = Field(description="Names of styles, as the person put them.")
     presets: list[PresetRow]
     models: list[ModelRow]
+    modes: list[ModeRow]
     wildcards: list[str] = Field(description="Word lists, by the name that stands between double underscores.")
     samplers: list[SamplerRow]
     schedulers: list[SchedulerRow]

@@ -115,6 +115,13 @@ def _presets(menu: dict[str, Any]) -> gr.Dropdown:
     return gr.Dropdown(choices, value=value, label="Preset", elem_id="fl-preset", elem_classes="fl-field")
 
 
+def _modes(menu: dict[str, Any]) -> gr.Radio:
+    """The first choice that is made; ``static/modes.js`` adds how long each takes with the model."""
+    choices = [(row["label"], row["id"]) for row in menu["modes"]]
+    value = menu["defaults"].get("mode")
+    return gr.Radio(choices, value=value, label="Mode", elem_id="fl-mode", elem_classes="fl-field")
+
+
 def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
     """Prompt, Generate, and the choices that are made most."""
     defaults = menu["defaults"]
@@ -130,6 +137,7 @@ def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
         elem_classes="fl-field",
     )
     generate = gr.Button("Generate", variant="primary", elem_id="fl-generate")
+    fields["mode"] = _modes(menu)
     with gr.Row(elem_id="fl-choices"):
         fields["styles"] = gr.Dropdown(
             [row["name"] for row in menu["styles"]],
@@ -207,12 +215,16 @@ def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Butto
         return f"(...values) => import('/ui/{script}.js').then((script) => script.{name}(values))"
 
     names = json.dumps(list(fields))
-    start = f"(...values) => import('/ui/form.js').then((form) => form.start({names}, values))"
+    infos = json.dumps({name: field.info for name, field in fields.items() if getattr(field, "info", None)})
+    start = f"(...values) => import('/ui/form.js').then((form) => form.start({names}, values, {infos}))"
     blocks.load(fn=None, inputs=every, outputs=every, js=start)
     generate.click(fn=None, inputs=every, js=call("generate"))
     fill.click(fn=None, inputs=every, outputs=every, js=call("filled"))
     fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen", "presets"))
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
+    fields["mode"].input(fn=None, inputs=every, outputs=every, js=call("modeChosen"))
+    if "model" in fields:
+        fields["model"].input(fn=None, inputs=every, outputs=every, js=call("modelChosen"))
     walk = [fields["steps"], fields["scheduler"]]
     fields["sampler"].input(fn=None, inputs=every, outputs=walk, js=call("samplerChosen"))
     for side in ("width", "height"):

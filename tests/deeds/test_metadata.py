@@ -12,6 +12,7 @@ import pytest
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.metadata import ReadPicture, read_file, read_text
+from fooocus_lite.modes import known_mode
 from fooocus_lite.preset_files import Preset
 from fooocus_lite.recipe import Lora, Recipe
 from tests.deeds import foreign as f
@@ -79,6 +80,7 @@ def test_fooocus_in_every_container(name: str) -> None:
         sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=5.5,
         sharpness=2.0, adm_positive=1.5, adm_negative=0.8, adm_end=0.3,
         loras=(Lora(name="ink", weight=0.7), Lora(name="lines", weight=-0.25)),
+        mode="speed",
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
@@ -112,7 +114,8 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
     assert (recipe.styles, recipe.width, recipe.steps, recipe.model) == (("SAI Anime",), 1024, 60, "foxXL")
     assert recipe.expansion is None, "the style that adds words was not chosen"
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.5>"]
-    assert found.warnings[-1].endswith("refiner_model 'ref.safetensors', refiner_switch '0.7'.")
+    assert (recipe.refiner, recipe.refiner_switch, recipe.mode) == ("none", 0.7, "quality")
+    assert "The refiner 'ref' is not here; the model draws all the steps." in found.warnings
 
 
 @pytest.mark.parametrize(
@@ -132,9 +135,17 @@ def test_a_part_of_fooocus_s_settings_can_be_pasted(text: str) -> None:
     ("mode", "steps"), [("Quality", 60), ("Speed", 30), ("Extreme Speed", 8), ("Lightning", 4), ("Hyper-SD", 4)]
 )
 def test_a_mode_means_its_steps_where_none_are_said(mode: str, steps: int) -> None:
-    found = fooocus(performance=mode, steps=-1)
-    assert found.recipe.steps == steps
-    assert (f"The mode {mode} adds the LoRA" in said(found)) == (steps < 10)
+    lora = {"lora_combined_9": "sdxl_lightning_4step_lora.safetensors : 1.0"} if mode == "Lightning" else {}
+    found = fooocus(performance=mode, steps=-1, **lora)
+    assert (found.recipe.steps, found.recipe.mode) == (steps, known_mode(mode))
+    assert "lightning" not in said(found), "the mode brings its LoRA by itself"
+    assert fooocus(performance="nope").recipe.mode is None
+
+
+def test_a_mode_that_cannot_be_had_here_is_said() -> None:
+    found = fooocus(performance="Lightning", base_model=f"{next(iter(LIBRARY.models))}.safetensors")
+    assert found.recipe.mode == "lightning"
+    assert "The mode Lightning needs the LoRA sdxl_lightning_4step_lora.safetensors, which is not in" in said(found)
 
 
 @pytest.mark.parametrize(

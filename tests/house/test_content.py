@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Weights
 from fooocus_lite.library import Library, load_library
+from fooocus_lite.modes import MODES
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
-from fooocus_lite.recipe import Recipe, number_range
+from fooocus_lite.recipe import Recipe, number_range, parse_recipe
 from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
@@ -183,6 +185,38 @@ def test_every_field_of_guidance_is_in_one_row() -> None:
     assert KNOBS.keys() == OFF.keys() - {"guidance_scale"}
 
 
+@pytest.mark.parametrize("key", MODES)
+def test_mode_row(key: str) -> None:
+    row = MODES[key]
+    pair = find_pair(str(row.values.get("sampler", "euler")), row.values.get("scheduler"))
+    assert row.values["steps"] >= SAMPLERS[pair.sampler].min_steps
+    assert set(row.keeps) <= set(row.values) and bool(row.keeps) == bool(row.why) == bool(row.loras)
+    assert parse_recipe(dict(row.values)).sampler in (None, pair.sampler)
+    walk = f"`{pair.sampler}`, `{pair.scheduler}`" if "sampler" in row.values else "yours"
+    guidance = f"{row.values['guidance_scale']:g}" if "guidance_scale" in row.values else "yours"
+    lora = row.loras.get("sdxl")
+    at = f" at {lora.weight:g}" if lora and lora.weight != 1 else ""
+    written = f"[`{lora.name}`]({lora.url}){at}" if lora else "none"
+    line = f"| `{key}` | {row.label} | {row.good_for} | {row.values['steps']} | {walk} | {guidance} | {written} |"
+    assert line in (ROOT / "docs" / "modes.md").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", LIBRARY.models)
+def test_every_mode_of_a_model_can_be_drawn_or_says_why_not(name: str) -> None:
+    for row in LIBRARY.menu()["models"][list(LIBRARY.models).index(name)]["modes"]:
+        wish = Recipe(prompt="a red circle", model=name, mode=row["id"])
+        if row["available"]:
+            assert make_plan(wish, LIBRARY, 1).steps == row["values"]["steps"]
+        else:
+            with pytest.raises(FooocusError) as caught:
+                make_plan(wish, LIBRARY, 1)
+            assert (caught.value.problem, caught.value.hint, caught.value.field) == (
+                row["problem"],
+                row["hint"],
+                "mode",
+            )
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_family_row(name: str) -> None:
     row = FAMILIES[name]
@@ -191,7 +225,6 @@ def test_family_row(name: str) -> None:
     assert f"class {attribute}" in source
     filled = Recipe(**row.defaults)
     open_fields = {field for field in Recipe.model_fields if getattr(filled, field) is None}
-    assert open_fields == {"styles", "loras", "preset", "model", "seed", "expansion"}, (
-        "a family's defaults fill everything else"
-    )
+    nobodys = {"styles", "loras", "preset", "model", "seed", "expansion", "mode_lora"}
+    assert open_fields == nobodys, "a family's defaults fill everything else"
     assert find_pair(filled.sampler or "", filled.scheduler) and filled.width and filled.width % row.size_multiple == 0

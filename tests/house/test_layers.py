@@ -14,12 +14,12 @@ from tests.house.code import ROOT, imports, module_name, package_files, parse, s
 
 WORDS = {
     *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion", "guidances"),
-    *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted"),
+    *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted", "modes"),
 }
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
-    *("choices", "expansion", "menu", "plan", "sheets"),
+    *("choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
 }
 FACES = {"cli", "commands", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.

@@ -20,6 +20,7 @@ from fooocus_lite.fooocus_names import (
     style_name,
 )
 from fooocus_lite.fooocus_presets import KEYS, FooocusPreset, Need, needs_of, read_fooocus_preset, recipe_of
+from fooocus_lite.modes import MODES
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import FORMER_SAMPLERS, SAMPLERS
 from fooocus_lite.registry import SCHEDULERS as OUR_SCHEDULERS
@@ -103,7 +104,7 @@ def test_what_the_default_preset_draws_here() -> None:
         "model": "juggernautXL_v8Rundiffusion",
         "width": 1152,
         "height": 896,
-        "steps": 30,
+        "mode": "speed",
         "sampler": "dpmpp_2m_sde",
         "scheduler": "karras",
         "guidance_scale": 4.0,
@@ -114,13 +115,16 @@ def test_what_the_default_preset_draws_here() -> None:
     assert warnings == ()
 
 
-def test_few_steps_are_not_taken_without_the_lora_that_they_need() -> None:
-    recipe, warnings = recipe_of(read_fooocus_preset(preset_file("lightning")))
-    assert recipe.steps == 30 and "Lightning needs the LoRA sdxl_lightning_4step_lora.safetensors" in warnings[0]
-    assert recipe_of(read_fooocus_preset({"default_performance": "Quality"}))[0].steps == 60
-    assert (
-        recipe_of(read_fooocus_preset({"default_performance": "Quality", "default_overwrite_step": 12}))[0].steps == 12
-    )
+def test_a_performance_is_a_mode_and_its_lora_a_need() -> None:
+    read = read_fooocus_preset(preset_file("lightning"))
+    recipe, _ = recipe_of(read)
+    assert (recipe.mode, recipe.steps) == ("lightning", None)
+    need = next(need for need in needs_of(read) if need.name == "sdxl_lightning_4step_lora")
+    assert need.kind == "lora" and need.url.endswith("/sdxl_lightning_4step_lora.safetensors")
+    recipe, _ = recipe_of(read_fooocus_preset({"default_performance": "Quality", "default_overwrite_step": 12}))
+    assert (recipe.mode, recipe.steps) == ("quality", 12)
+    slow = {"default_performance": "Hyper-SD", "default_sampler": "euler", "default_scheduler": "turbo"}
+    assert recipe_of(read_fooocus_preset(slow))[1] == (), "the mode brings a schedule of its own"
 
 
 def test_what_nobody_said_stays_open() -> None:
@@ -222,7 +226,9 @@ def test_style_names(written: str, name: str) -> None:
 def test_the_tables_are_fooocus_s() -> None:
     assert list(SAMPLER_NAMES) == list(FACTS["samplers"])
     assert list(SCHEDULES) == FACTS["schedulers"]
-    assert {name: (mode.steps, mode.lora) for name, mode in PERFORMANCES.items()} == {
+    modes = {label: MODES[key] for label, key in PERFORMANCES.items()}
+    loras = {label: mode.loras["sdxl"].file if mode.loras else None for label, mode in modes.items()}
+    assert {label: (mode.values["steps"], loras[label]) for label, mode in modes.items()} == {
         name: (row["steps"], row["lora"]) for name, row in FACTS["performance"].items()
     }
     assert set(STYLE_FILES) == FACTS["style_files"].keys()

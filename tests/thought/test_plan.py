@@ -42,6 +42,7 @@ WISHES = st.fixed_dictionaries(
         "sampler": st.sampled_from([*SAMPLERS, *FORMER_SAMPLERS, "Euler a", "heunpp2", "nope"]),
         "scheduler": st.sampled_from([*SCHEDULERS, "auto", "Karras", "nope"]),
         "guidance_scale": st.floats(1, 30),
+        "mode": st.sampled_from(["Quality", "speed", "LCM", "lightning", "nope"]),
         "image_format": st.sampled_from(["png", "jpeg", "webp"]),
     },
 ).map(parse_recipe)
@@ -176,7 +177,7 @@ def test_a_size_that_no_model_can_do_hears_the_models_range(library: Library, wi
     assert parse_wish({"width": 64}, library) == Recipe(width=64)
 
 
-@pytest.mark.parametrize("field", ["preset", "model", "sampler", "scheduler", "styles"])
+@pytest.mark.parametrize("field", ["preset", "model", "mode", "sampler", "scheduler", "styles"])
 def test_unknown_names(library: Library, field: str) -> None:
     with pytest.raises(UnknownName) as caught:
         plan(library, **{field: ["nope"] if field == "styles" else "nope"})

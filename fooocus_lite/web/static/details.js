@@ -13,11 +13,13 @@ const ROWS = [
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],
+  ["Mode", (recipe) => state.menu?.modes.find((row) => row.id === recipe.mode)?.label || recipe.mode],
   ["Steps", (recipe) => recipe.steps],
   ["Sampler", samplerWords],
   ["Guidance", (recipe) => recipe.guidance_scale],
   ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],
   ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
+  ["Refiner", ({ refiner, refiner_switch: share }) => (refiner && refiner !== "none" ? `${state.menu?.models.find((row) => row.name === refiner)?.label || refiner} from ${share}` : "")],
   ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
 ];
 

@@ -5,6 +5,7 @@ import { duration, memory, ordinal } from "./dom.js";
 import { hideChanged } from "./changes.js";
 import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
+import { keptFields, keptIn, keptWidget, modeFor, refuseMode, takeMode, takeModel } from "./modes.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
@@ -15,12 +16,13 @@ const PROMPTS = "fl.prompts";
 const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
   "seed", "steps", "sampler", "scheduler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
-  "wildcard_order", "index", "expansion",
+  "wildcard_order", "index", "expansion", "mode", "refiner", "refiner_switch",
   "guidance_rescale", "guidance_start", "guidance_end", "adaptive_cfg", "perp_neg", "apg_eta", "apg_threshold",
   "apg_momentum", "pag_scale", "sharpness", "freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2", "adm_positive",
   "adm_negative", "adm_end",
 ];
 let names = [];
+let infos = {}; // what stands under the fields' names, by field
 let pending = {}; // values on their way into the widgets
 let isOffered = false; // whether the widgets offer what the menu has now
 let saving = 0;
@@ -33,8 +35,9 @@ const read = (key, fallback) => {
 };
 
 /** Once, when Gradio has drawn everything: the draft of last time comes back. */
-export async function start(fieldNames, values) {
+export async function start(fieldNames, values, fieldInfos) {
   names = fieldNames;
+  infos = fieldInfos;
   const menu = await call("GET", "/v1/menu").catch(() => null);
   const draft = paired({ ...draftOf(values), ...known(read(DRAFT, menu ? defaultsOf(menu) : {})) }, menu);
   if (menu) forget(draft, menu);
@@ -59,14 +62,23 @@ function withChoices(name, value, menu) {
 
 /** What Gradio puts into the widgets for a draft: values, choices, the fewest steps, the usual schedule. */
 export function widgets(draft) {
-  change({ chosenPreset: draft.preset });
-  const whole = withShape(paired(draft));
-  const updates = { steps: stepsFor, scheduler: scheduleFor };
-  const values = names.map((name) => updates[name]?.(whole) ?? whole[name]);
+  change({ chosenPreset: draft.preset, chosenMode: draft.mode });
+  const whole = withShape({ ...paired(draft), ...keptIn(draft) });
+  const updates = { steps: stepsFor, scheduler: scheduleFor, mode: modeFor };
+  const values = names.map((name) => keptWidget(name, updates[name]?.(whole) ?? whole[name], whole, infos[name]));
   if (isOffered) return values;
   isOffered = true;
   return values.map((value, at) => withChoices(names[at], value, state.menu));
 }
+
+/** Another mode brings its values along; one that cannot be had says what is missing. */
+export function modeChosen(values) {
+  const draft = draftOf(values);
+  return widgets(refuseMode(draft) ? { ...draft, mode: state.chosenMode } : takeMode(draft));
+}
+
+/** Another model has other modes. */
+export const modelChosen = (values) => widgets(takeModel(draftOf(values)));
 
 /** Another sampler may need more steps, and "auto" is another schedule. */
 export function samplerChosen(values) {
@@ -89,6 +101,7 @@ function forget(draft, menu) {
   const styles = new Set(menu.styles.map((row) => row.name));
   draft.styles = (draft.styles || []).filter((name) => styles.has(name));
   if (!menu.presets.some((row) => row.name === draft.preset)) draft.preset = menu.default_preset;
+  if (!menu.modes.some((row) => row.id === draft.mode)) draft.mode = menu.defaults.mode;
 }
 
 /** After every change of any widget: keep the draft, say what it will cost. */
@@ -162,6 +175,7 @@ export function toRecipe(draft) {
     const value = draft[name];
     if (value !== undefined && value !== null && value !== "") recipe[name] = value;
   }
+  for (const name of keptFields(draft)) delete recipe[name]; // the mode's own affair
   recipe.negative_prompt = draft.negative_prompt || "";
   recipe.styles = draft.styles || [];
   recipe.loras = lorasOf(draft.loras);

@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { differences } from "./changes.js";
 import { button, h, whenThere } from "./dom.js";
 import { presetRow, refreshMenu, say, toRecipe } from "./form.js";
+import { modelOf, valuesOfMode } from "./modes.js";
 import { makePopover } from "./popover.js";
 import { linkTo, missingOf } from "./presets.js";
 import { pickPictures, readText } from "./reading.js";
@@ -85,15 +86,10 @@ function showDelete() {
 
 // Saving.
 
-/** The model that would draw now: without the tab Models there is one, and the preset or the program knows it. */
-function modelNow() {
-  const name = state.draft.model || state.estimate?.recipe.model || state.menu.defaults.model;
-  return state.menu.models.find((one) => one.name === name);
-}
-
 /** What a preset may hold: each thing that is not as the model has it, with a box to leave it out. */
 function makeBoxes(model) {
-  const plain = { negative_prompt: "", prompt: "", random_seed: true, count: 1, ...model?.values };
+  const usual = { ...model?.values, ...valuesOfMode(state.draft) }; // what the mode brings need not be said
+  const plain = { negative_prompt: "", prompt: "", random_seed: true, count: 1, ...usual };
   const found = differences(plain, state.draft).filter(({ names }) => !["model", "index"].includes(names[0]));
   return found.map(({ names, label, to }) => {
     const box = h("input", { type: "checkbox", checked: !PERSONAL.includes(names[0]) });
@@ -115,7 +111,7 @@ const sameName = (one, other) => one.trim().toLowerCase() === other.trim().toLow
 
 function showSave() {
   const own = current()?.source === "own" ? current() : null;
-  const model = modelNow();
+  const model = modelOf(state.draft);
   const boxes = makeBoxes(model);
   const input = h("input", { type: "text", value: own?.label || "", maxLength: 100, autocomplete: "off", placeholder: "Such as: wide and calm" });
   const submit = button("Save", { kind: "main", type: "submit" });

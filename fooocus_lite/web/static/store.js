@@ -18,6 +18,7 @@ export const state = {
   menu: null,
   draft: null, // the form's values, by field name
   chosenPreset: null, // the preset that filled the form last
+  chosenMode: null, // the mode that the form shows
   details: recall("fl.details") === "1",
   sheet: null, // the contact sheet that is open, as /v1/sheets gives it
   visit: null, // a picture of it that is looked at and may be on no page of `pictures` that is here
