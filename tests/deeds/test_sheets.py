@@ -7,14 +7,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from fooocus_lite.database import SCHEMA
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
+from fooocus_lite.lettering import SYSTEM_FONTS, Letters, cut_to
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import load_settings
-from fooocus_lite.sheet_picture import GROUND, HOLE, Tile, compose_sheet, cut_to, encode_sheet, make_grid
+from fooocus_lite.sheet_picture import GROUND, Tile, compose_sheet, encode_sheet, make_grid
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.style_files import Style
 from fooocus_lite.style_pictures import StylePictures, shipped_path
@@ -139,7 +140,6 @@ def test_every_picture_lies_over_its_name(tmp_path: Path) -> None:
     assert sheet.getpixel((1, 1)) == ground
     with Image.open(io.BytesIO(encode_sheet(sheet))) as read:
         assert (read.format, read.size) == ("JPEG", sheet.size)
-    assert HOLE != GROUND
 
 
 def test_names_that_are_too_long_are_cut(tmp_path: Path) -> None:
@@ -147,6 +147,39 @@ def test_names_that_are_too_long_are_cut(tmp_path: Path) -> None:
     assert cut_to("abcdefgh", 5, len) == "abcd…"
     assert cut_to("abc def", 5, len) == "abc…", "no space before the sign"
     compose_sheet(RECIPE.model_copy(update={"prompt": "x" * 20_000}), [Tile("y" * 500, None)] * 2, model="m")
+
+
+def on_this_machine(name: str) -> bool:
+    try:
+        ImageFont.truetype(name, 16)
+    except OSError:
+        return False
+    return True
+
+
+def test_words_without_their_font_lose_accents_and_pictographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fooocus_lite.lettering.SYSTEM_FONTS", ("no-such-font.ttf",))
+    assert Letters().fitting("a caf\u00e9 \U0001f415 in  Z\u00fcrich", 20)[1] == "a cafe in Zurich"
+    assert Letters().fitting("\u6c34\u5f69", 20)[1] == "\u6c34\u5f69", "a box still says that something stands there"
+
+
+@pytest.mark.skipif(not any(map(on_this_machine, SYSTEM_FONTS)), reason="no font but Pillow's own")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "caf\u00e9 cr\u00e8me",
+        "\u0141\u00f3d\u017a",
+        "\u0430\u043a\u0432\u0430\u0440\u0435\u043b\u044c",
+        "\u03bd\u03ad\u03bf\u03bd",
+    ],
+)
+def test_words_are_written_in_a_font_that_has_them(text: str) -> None:
+    font, line = Letters().fitting(text, 20)
+    box = bytes(font.getmask("\uffff"))
+    assert line == text
+    assert all(bytes(font.getmask(sign)) != box for sign in text if sign != " ")
+    plain = Letters().fitting("plain words", 20)[0]
+    assert plain.getname() == ImageFont.load_default(20).getname(), "what Pillow's own has is written in it"
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 10, 160, 500])
