@@ -14,6 +14,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.images import open_small
 from fooocus_lite.lettering import Letters
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.style_files import EXPAND_STYLE
 
 #: Longest side of a cell in pixels: larger pictures are made smaller, smaller ones are enlarged.
 LEAST_SIDE, MOST_SIDE = 192, 512
@@ -74,6 +75,7 @@ def compose_sheet(recipe: Recipe, tiles: Sequence[Tile], *, model: str) -> Image
     """
     title = recipe.prompt.strip() or "No words"
     note = f"seed {recipe.seed} · {model} · {len(tiles)} {'style' if len(tiles) == 1 else 'styles'}"
+    note += f" · {EXPAND_STYLE.name}" if EXPAND_STYLE.name in (recipe.styles or ()) else ""
     grid = make_grid(len(tiles), recipe.width or LEAST_SIDE, recipe.height or LEAST_SIDE)
     sheet = Image.new("RGB", grid.size, GROUND)
     pen, letters = ImageDraw.Draw(sheet), Letters()

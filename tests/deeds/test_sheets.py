@@ -13,9 +13,11 @@ from fooocus_lite.database import SCHEMA
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
 from fooocus_lite.lettering import SYSTEM_FONTS, Letters, cut_to
+from fooocus_lite.library import load_library
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import load_settings
 from fooocus_lite.sheet_picture import GROUND, Tile, compose_sheet, encode_sheet, make_grid
+from fooocus_lite.sheets import make_sheet
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.style_files import Style
 from fooocus_lite.style_pictures import StylePictures, shipped_path
@@ -57,6 +59,9 @@ def test_a_cell_that_is_tried_again_stays_where_it_was(store: Store) -> None:
         (again, "Neon", "waiting"),
         (ids[1], "Ink", "waiting"),
     ]
+    assert store.queue.retry(ids[0]) == again, "two clicks, or two tabs"
+    store.queue.cancel(again)
+    assert store.queue.retry(again) not in (again, ids[0])
 
 
 def test_a_queue_of_the_first_version_is_kept(tmp_path: Path) -> None:
@@ -188,6 +193,21 @@ def test_a_sheet_is_never_too_large(count: int, size: tuple[int, int]) -> None:
     grid = make_grid(count, *size)
     assert grid.columns * grid.rows >= count > grid.columns * (grid.rows - 1)
     assert grid.size[0] < 20_000 and grid.size[0] * grid.size[1] < 40_000_000
+
+
+def test_every_style_that_ships_fits_on_one_sheet(store: Store, tmp_path: Path) -> None:
+    library = load_library(load_settings({"data_dir": str(tmp_path / "data")}, env={}))
+    cells = make_sheet(Recipe(prompt="a red star"), "all", library, seed=7)
+    assert len(cells) >= 135
+    ids = store.queue.submit([cell.recipe for cell in cells], labels=[cell.label for cell in cells])
+    assert [end_next(store, tmp_path) for _ in cells] == ids, "drawn in the order of the menu"
+    tasks = store.queue.sheet(ids[0])
+    assert [(task.label, task.state) for task in tasks] == [(cell.label, "finished") for cell in cells]
+    tiles = [Tile(task.label or "", Path(task.image_path or "")) for task in tasks]
+    sheet = compose_sheet(tasks[0].recipe, tiles, model="Starter")
+    grid = make_grid(len(tiles), tasks[0].recipe.width or 0, tasks[0].recipe.height or 0)
+    x, y = grid.place(len(tiles) - 1)
+    assert sheet.getpixel((x + grid.width // 2, y + grid.height // 2)) == (255, 0, 0), "down to the last one"
 
 
 def test_cancelling_a_sheet_leaves_it_there(store: Store) -> None:
