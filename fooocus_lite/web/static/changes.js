@@ -10,6 +10,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
   [["loras"], "LoRAs", ({ loras }) => loraWords(loras)],
+  [["expansion"], "added words", ({ expansion }) => expansion],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
   [["refiner"], "refiner", ({ refiner }) => (refiner === "none" ? "" : nameIn("models", "name", refiner))],
   [["refiner_switch"], "refiner from", ({ refiner_switch: share }) => share],

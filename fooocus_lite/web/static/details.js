@@ -8,7 +8,7 @@ import { state } from "./store.js";
 
 const ROWS = [
   ["Styles", (recipe) => (recipe.styles || []).join(", ")],
-  ["Expansion", (recipe) => recipe.expansion],
+  ["Expansion", ({ expansion }) => (expansion === "" ? "none" : expansion)],
   ["LoRAs", (recipe) => loraWords(recipe.loras)],
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
