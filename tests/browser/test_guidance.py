@@ -34,6 +34,7 @@ def test_guidance_is_folded_says_what_is_on_and_goes_off(person: Person) -> None
     expect(pag).to_have_value("0")
     person.button("Undo: guidance as before").click()
     expect(on).to_be_visible()
+    person.page.wait_for_function("() => JSON.parse(localStorage.getItem('fl.draft'))?.pag_scale === 2")
     person.page.reload()
     person.wait_until_alive()
     expect(pag).to_be_visible()
