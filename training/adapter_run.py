@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import torch
 from diffusers import UNet2DConditionModel
+from PIL import Image
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from fooocus_lite.engine.levels import NoiseLevels, read_levels
 from training.config import STARTER, Config, half, parse, save_atomic
+from training.evaluate import Sampling, make_painter
 from training.low_rank import Adapter, write
 from training.models import encode_text
 from training.team import (
@@ -104,6 +108,15 @@ class Starter:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """What an adapter's file shows of it: the picture of ``prompt``."""
+
+    prompt: str
+    sampling: Sampling
+    seed: int = 7
+
+
+@dataclass(frozen=True)
 class Job:
     """One adapter and how it is trained: ``work`` holds caches and the checkpoint, ``ema`` is that of the weights."""
 
@@ -183,10 +196,21 @@ class AdapterRun(ABC):
         """Nothing more."""
         return self.job.name
 
-    def export(self, path: Path, metadata: dict[str, str]) -> None:
-        """Writes the averaged adapter."""
-        ranks = {"ss_network_dim": str(self.job.linear_rank), "ss_network_alpha": str(self.job.linear_rank)}
-        write(self.averaged.tensors(), path, METADATA | ranks | metadata)
+    def export(self, path: Path, metadata: dict[str, str], sample: Sample) -> None:
+        """Writes the averaged adapter, and what it does to a picture: in its metadata and, as other programs look
+        for it, beside it.
+        """
+        rank = str(self.job.linear_rank)
+        told = METADATA | {"ss_network_dim": rank, "ss_network_alpha": rank} | metadata
+        tensors = self.averaged.tensors()
+        write(tensors, path, told)
+        paint = make_painter(self.job.weights, self.device, replace(sample.sampling, adapter=(path, 1.0)))
+        (picture,) = paint([sample.prompt], [], sample.seed, (self.config.size, self.config.size))
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+        thumbnail = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+        write(tensors, path, told | {"modelspec.thumbnail": thumbnail})
+        path.with_suffix(".jpg").write_bytes(buffer.getvalue())
 
 
 def parse_adapter(description: str, minutes: float) -> tuple[argparse.Namespace, Config]:
@@ -201,7 +225,13 @@ def parse_adapter(description: str, minutes: float) -> tuple[argparse.Namespace,
 
 
 def train_adapter(
-    kind: type[AdapterRun], config: Config, job: Job, args: argparse.Namespace, metadata: dict[str, str]
+    kind: type[AdapterRun],
+    config: Config,
+    job: Job,
+    args: argparse.Namespace,
+    *,
+    metadata: dict[str, str],
+    sample: Sample,
 ) -> None:
     """Trains with the options of `parse_adapter`, and writes the file."""
     make_run = partial(kind, config, job)
@@ -213,5 +243,5 @@ def train_adapter(
         train(make_run(args.device, Team(0, 1)), args.minutes)
     path = args.target / f"{job.name}.safetensors"
     done = make_run(args.device, Team(0, 1))
-    done.export(path, metadata)
+    done.export(path, metadata, sample)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {done.steps} steps, {done.seen} pictures")

@@ -14,11 +14,12 @@ import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor
 
-from training.adapter_run import AdapterRun, Job, parse_adapter, train_adapter
+from training.adapter_run import AdapterRun, Job, Sample, parse_adapter, train_adapter
 from training.config import Config, half, save_atomic
 from training.draw import draw
+from training.evaluate import Sampling
 from training.models import TOKENS
-from training.pop_art import TRIGGER, pop_art, pop_art_caption
+from training.pop_art import TEMPLATE, TRIGGER, pop_art, pop_art_caption
 from training.team import Team
 from training.train_unet import Batches, Bucket, Noising
 from training.words import Spec, random_spec
@@ -95,7 +96,8 @@ def main() -> None:
     """The command line."""
     args, config = parse_adapter(__doc__ or "", minutes=5.0)
     job = Job("starter-pop-art", args.work, args.weights, linear_rank=4, conv_rank=4, rate=config.style_rate, ema=0.99)
-    train_adapter(StyleRun, config, job, args, metadata(config.style_pictures))
+    sample = Sample(TEMPLATE.format(prompt="a red heart on a yellow background"), Sampling())
+    train_adapter(StyleRun, config, job, args, metadata=metadata(config.style_pictures), sample=sample)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fooocus_lite.engine import schedules
 from fooocus_lite.engine.levels import CLEAN
-from training.adapter_run import AdapterRun, Condition, Job, parse_adapter, train_adapter
+from training.adapter_run import AdapterRun, Condition, Job, Sample, parse_adapter, train_adapter
 from training.config import Config
+from training.evaluate import Sampling
 from training.models import TOKENS
 from training.team import Team
 from training.train_unet import Batches, load_buckets
@@ -136,7 +137,8 @@ def main() -> None:
     """The command line."""
     args, config = parse_adapter(__doc__ or "", minutes=20.0)
     job = Job("starter-lcm", args.work, args.weights, linear_rank=16, conv_rank=8, rate=config.lcm_rate, ema=0.95)
-    train_adapter(LcmRun, config, job, args, METADATA)
+    sample = Sample("a red heart on a yellow background", Sampling("lcm", steps=4, guidance_scale=1.0))
+    train_adapter(LcmRun, config, job, args, metadata=METADATA, sample=sample)
 
 
 if __name__ == "__main__":

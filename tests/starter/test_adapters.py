@@ -18,7 +18,7 @@ from fooocus_lite.engine import schedules
 from fooocus_lite.engine.levels import CLEAN, Level
 from fooocus_lite.engine.noisy_solvers import lcm
 from fooocus_lite.engine.walk import Walk
-from training.adapter_run import ADAPTERS, Job, Starter
+from training.adapter_run import ADAPTERS, Job, Sample, Starter
 from training.config import CONFIGS, STARTER, Config, save_atomic
 from training.draw import draw
 from training.evaluate import Sampling, held_out_specs, judge, make_jobs, make_painter, pop_art_job, read_adapter
@@ -187,7 +187,11 @@ def test_a_stopped_training_goes_on(work: Path, kind: type[LcmRun] | type[StyleR
     for part in ("adapter", "averaged"):
         for mine, saved in zip(getattr(second, part).parameters(), getattr(first, part).parameters(), strict=True):
             assert torch.equal(mine, saved)
-    second.export(work / "toy.safetensors", {"modelspec.title": "toy"})
+    sample = Sample("a red heart", Sampling("lcm", steps=1, guidance_scale=1.0))
+    second.export(work / "toy.safetensors", {"modelspec.title": "toy"}, sample)
+    with safe_open(work / "toy.safetensors", "pt") as opened:
+        assert opened.metadata()["modelspec.title"] == "toy"
+        assert opened.metadata()["modelspec.thumbnail"].startswith("data:image/jpeg;base64,/9j/")
     merge(first.starter.unet, work / "toy.safetensors")
 
 
@@ -217,6 +221,7 @@ def test_the_files_that_ship_are_small_and_say_what_they_are(path: Path, size_by
     assert told["modelspec.license"] == "Apache-2.0"
     assert told["modelspec.architecture"] == "fooocus-lite-starter/lora"
     assert told["modelspec.title"] and told["modelspec.description"]
+    assert told["modelspec.thumbnail"].startswith("data:image/jpeg;base64,/9j/")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
     assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
     if path == POP_ART:
