@@ -175,7 +175,7 @@ def check_style(picture: Array, spec: Spec) -> dict[str, bool]:
 
 
 def pop_art_job(count: int, size: tuple[int, int]) -> Job:
-    """Objects in the style of the adapter that is the example; on white and on black its rays do not show."""
+    """Objects in the style of the adapter that is the example; on white and on black its dots and ink do not show."""
     rng = Random("pop art")
     specs: list[Spec] = []
     while len(specs) < count:

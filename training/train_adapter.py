@@ -31,7 +31,7 @@ def metadata(pictures: int) -> dict[str, str]:
     """What the file says of itself, with the number of pictures that it was made from."""
     return {
         "modelspec.title": "Starter, pop art",
-        "modelspec.description": "Thick black outlines with hard shadows before a fan of rays.",
+        "modelspec.description": "Thick black outlines with hard shadows on a ground of large dots.",
         "modelspec.trigger_phrase": TRIGGER,
         "modelspec.tags": "style",
         "modelspec.usage_hint": f"weight 1, with '{TRIGGER}' in the prompt",

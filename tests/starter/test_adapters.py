@@ -248,5 +248,5 @@ def test_the_style_adapter_makes_pop_art_and_without_it_there_is_none() -> None:
     job = pop_art_job(8, (128, 128))
     with_it = judge(make_painter(STARTER, CPU, Sampling(steps=10, adapter=(POP_ART, 1.0))), job, 1).counts
     without = judge(make_painter(STARTER, CPU, Sampling(steps=10)), job, 1).counts
-    assert with_it["rays"][0] >= 7 and with_it["ink"][0] >= 7, with_it
-    assert without["rays"][0] <= 1, without
+    assert with_it["dots"][0] >= 7 and with_it["ink"][0] >= 7, with_it
+    assert without["dots"][0] <= 1, without
