@@ -59,6 +59,7 @@ def test_the_controls_follow_the_mode(person: Person) -> None:
     person.open_advanced("Expert")
     expect(person.page.get_by_role("combobox", name="Sampler")).to_be_disabled()
     expect(person.page.get_by_role("combobox", name="Sampler")).to_have_value("LCM")
+    person.page.wait_for_function("localStorage.getItem('fl.draft').includes('extreme_speed')")
     person.page.reload()
     person.wait_until_alive()
     expect(mode(person, "Extreme Speed")).to_be_checked()
