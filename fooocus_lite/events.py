@@ -76,6 +76,10 @@ class Started(Event):
     attempt: int = 1
 
 
+#: How the warning begins that tells why a language model added no words.
+NOT_EXPANDED = "The prompt was not expanded."
+
+
 @dataclass(frozen=True, kw_only=True)
 class PromptReady(Event):
     """The words as they were really encoded.

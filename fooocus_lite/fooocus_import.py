@@ -167,7 +167,7 @@ def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) 
         sentences = len(read_object(path, fooocus.root.parent, report.left))
         if sentences:
             report.left.append(
-                f"The language {path.stem} ({sentences} sentences): the page speaks English only so far."
+                f"The language {path.stem} ({_counted(sentences, 'sentence')}): the page speaks English only so far."
             )
 
 
@@ -185,7 +185,9 @@ def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) ->
         there = [str(folder) for folder in folders if _holds_something(folder, report)]
         if there:
             name = kind.removeprefix("path_").replace("_", " ")
-            report.left.append(f"The folder of {name} stays where it is: {', '.join(there)}.")
+            report.left.append(
+                f"The folder of {name} stays where it is: {', '.join(there)}. models/README.md says how to use it."
+            )
 
 
 #: Each is given the Fooocus folder, our settings, and the report to which it adds.
@@ -235,4 +237,8 @@ def _write(data: bytes, target: Path, report: Report) -> bool:
 
 def _count(report: Report, number: int, one: str, many: str = "") -> None:
     if number:
-        report.done.append(f"{number} {one if number == 1 else many or one + 's'}.")
+        report.done.append(f"{_counted(number, one, many)}.")
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.recipe import Recipe, describe_range
 from fooocus_lite.registry import AUTO, FORMER_SAMPLERS, SAMPLERS, SCHEDULERS, Sampler, Scheduler
@@ -38,11 +39,23 @@ def make_menu(library: Library) -> dict[str, Any]:
         },
         "image_formats": ["png", "jpeg", "webp"],
         "limits": _limits(),
-        "defaults": library.filled(Recipe()).set_fields() if library.models else {},
+        "defaults": _defaults(library),
         "default_preset": library.default_preset,
         "a1111_text": library.a1111_text,
         "problems": list(library.problems),
     }
+
+
+def _defaults(library: Library) -> dict[str, Any]:
+    """What the fields begin with. A default preset whose model is gone must not take the whole page along."""
+    if not library.models:
+        return {}
+    try:
+        return library.filled(Recipe()).set_fields()
+    except FooocusError:  # the preset's row says why
+        models = list(library.models.values())
+        first = next((entry for entry in models if entry.available), models[0])
+        return first.values.model_copy(update={"model": first.name}).set_fields()
 
 
 def _row(key: str, row: Sampler | Scheduler) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.images import open_small
+from fooocus_lite.lettering import Letters
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.style_files import EXPAND_STYLE
 
 #: Longest side of a cell in pixels: larger pictures are made smaller, smaller ones are enlarged.
 LEAST_SIDE, MOST_SIDE = 192, 512
@@ -74,17 +75,20 @@ def compose_sheet(recipe: Recipe, tiles: Sequence[Tile], *, model: str) -> Image
     """
     title = recipe.prompt.strip() or "No words"
     note = f"seed {recipe.seed} · {model} · {len(tiles)} {'style' if len(tiles) == 1 else 'styles'}"
+    note += f" · {EXPAND_STYLE.name}" if EXPAND_STYLE.name in (recipe.styles or ()) else ""
     grid = make_grid(len(tiles), recipe.width or LEAST_SIDE, recipe.height or LEAST_SIDE)
     sheet = Image.new("RGB", grid.size, GROUND)
-    pen = ImageDraw.Draw(sheet)
+    pen, letters = ImageDraw.Draw(sheet), Letters()
     room = grid.size[0] - 2 * grid.gap
-    _write(pen, (grid.gap, grid.gap), title, grid.large, BRIGHT, room)
-    _write(pen, (grid.gap, grid.gap + grid.large + grid.gap // 2), note, grid.small, DIM, room)
+    letters.write(pen, (grid.gap, grid.gap), title, grid.large, colour=BRIGHT, room=room)
+    below = (grid.gap, grid.gap + grid.large + grid.gap // 2)
+    letters.write(pen, below, note, grid.small, colour=DIM, room=room)
     corners = _corners(grid.width, grid.height, max(4, grid.gap // 2))
     for index, tile in enumerate(tiles):
         x, y = grid.place(index)
-        sheet.paste(_tile_picture(tile, grid), (x, y), corners)
-        _write(pen, (x, y + grid.height + grid.gap // 4), tile.label, grid.small, BRIGHT, grid.width)
+        sheet.paste(_tile_picture(tile, grid, letters), (x, y), corners)
+        name_at = (x, y + grid.height + grid.gap // 4)
+        letters.write(pen, name_at, tile.label, grid.small, colour=BRIGHT, room=grid.width)
     return sheet
 
 
@@ -116,7 +120,7 @@ def _awkwardness(grid: _Grid, count: int) -> float:
     return abs(math.log(wide / high / WIDE)) + EMPTY_COSTS * (cells - count) / grid.columns
 
 
-def _tile_picture(tile: Tile, grid: _Grid) -> Image.Image:
+def _tile_picture(tile: Tile, grid: _Grid, letters: Letters) -> Image.Image:
     size = (grid.width, grid.height)
     ground = Image.new("RGB", size, HOLE)
     words = tile.words
@@ -131,8 +135,8 @@ def _tile_picture(tile: Tile, grid: _Grid) -> Image.Image:
             picture = picture.resize(fitted, Image.Resampling.LANCZOS, reducing_gap=2.0)
             ground.paste(picture, ((grid.width - fitted[0]) // 2, (grid.height - fitted[1]) // 2))
             return ground
-    pen = ImageDraw.Draw(ground)
-    _write(pen, (grid.width // 2, grid.height // 2), words, grid.small, DIM, grid.width - grid.gap, anchor="mm")
+    middle, room = (grid.width // 2, grid.height // 2), grid.width - grid.gap
+    letters.write(ImageDraw.Draw(ground), middle, words, grid.small, colour=DIM, room=room, anchor="mm")
     return ground
 
 
@@ -141,19 +145,3 @@ def _corners(width: int, height: int, radius: int) -> Image.Image:
     box = (0, 0, mask.width - 1, mask.height - 1)
     ImageDraw.Draw(mask).rounded_rectangle(box, radius * _ROUND_IN, fill=255)
     return mask.resize((width, height), Image.Resampling.LANCZOS)
-
-
-def _write(
-    pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: str, room: int, **options: Any
-) -> None:
-    font = ImageFont.load_default(size)
-    pen.text(at, cut_to(text, room, font.getlength), fill=colour, font=font, **options)
-
-
-def cut_to(text: str, room: float, length_of: Any) -> str:
-    """``text`` on one line, with … where it is longer than ``room``."""
-    line = " ".join(text.split())[:1000]
-    if length_of(line) <= room:
-        return line
-    kept = next((end for end in range(len(line), 0, -1) if length_of(line[:end].rstrip() + "…") <= room), 0)
-    return line[:kept].rstrip() + "…"

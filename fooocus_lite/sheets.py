@@ -32,10 +32,11 @@ def make_sheet(recipe: Recipe, wanted: Wanted, library: Library, seed: int) -> l
     """One cell per style, all with the same seed. Pure.
 
     A cell has its own style and no other: beside a second one nobody could see what it does. A style
-    that stands for any other has no cell.
+    that stands for any other has no cell. `Expand prompt` has none either, and stays on in all of them if it is on:
+    the same seed adds the same words to each.
 
     Args:
-        recipe: What to draw; its ``styles`` and ``count`` are not used.
+        recipe: What to draw; its ``count`` is not used, and of its ``styles`` only `Expand prompt`.
         wanted: Which styles, in which order.
         seed: Used when the recipe names none.
 
@@ -54,8 +55,15 @@ def make_sheet(recipe: Recipe, wanted: Wanted, library: Library, seed: int) -> l
         problem = f"{len(names):,} styles are too many for one contact sheet."
         raise BadValue(problem, f"Choose at most {MAX_CELLS}.", field="styles")
     alike = {"count": 1, "seed": seed if filled.seed is None else filled.seed}
-    ones = [recipe.model_copy(update=alike | {"styles": (name,)}) for name in names]
+    kept = _kept((*(filled.styles or ()), *(() if isinstance(wanted, str) else wanted)), library)
+    ones = [recipe.model_copy(update=alike | {"styles": (name, *kept)}) for name in names]
     return [SheetCell(name, expand(one, library, seed)[0]) for name, one in zip(names, ones, strict=True)]
+
+
+def _kept(names: Sequence[str], library: Library) -> list[str]:
+    """Those of ``names`` that every cell has beside its own."""
+    styles = [style for name in names if (style := library.known_style(name)) is not None]
+    return list(dict.fromkeys(style.name for style in styles if style.kind == "expand"))
 
 
 def _names(wanted: Wanted, model: str, library: Library) -> list[str]:

@@ -65,10 +65,19 @@ class TaskQueue:
         return ids
 
     def retry(self, task_id: str) -> str:
-        """A new task from the same recipe, in its old one's place on a contact sheet; returns its id."""
+        """A new task from the same recipe, in its old one's place on a contact sheet; returns its id.
+
+        A cell of a sheet that is being tried again already is not drawn twice.
+        """
         old = self.get(task_id)
         if old.label is None:
             return self.submit([old.recipe])[0]
+        again = self._database.read(
+            "SELECT id FROM tasks WHERE batch_id = ? AND label = ? AND state IN ('waiting', 'running')",
+            (old.batch_id, old.label),
+        )
+        if again:
+            return str(again[0]["id"])
         return self.submit([old.recipe], batch_id=old.batch_id, labels=[old.label])[0]
 
     def cancel(self, task_id: str) -> bool:

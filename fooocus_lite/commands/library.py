@@ -66,7 +66,8 @@ def import_text(path: Path, settings: Settings, *, as_json: bool) -> str:
         return _json(report.to_dict())
     lines = [f"From {report.folder} to {settings.data_dir}:"]
     lines += [f"  ✓ {sentence}" for sentence in report.done or ("Nothing that was not here already.",)]
-    return "\n".join([*lines, *(f"  – {sentence}" for sentence in report.left)])
+    lines += [f"  – {sentence}" for sentence in report.left]
+    return "\n".join(map(printable, lines))  # they quote files that may come from anybody
 
 
 def _json(value: Any) -> str:

@@ -155,6 +155,8 @@ def load_writer(model: str, words: Path) -> Writer:
         raise damaged(folder, f"it cannot be loaded ({type(exc).__name__})", "expansion model") from exc
     if report["missing_keys"] or report["mismatched_keys"]:
         raise damaged(folder, "weights are missing in it", "expansion model")
+    if max(tokenizer.get_vocab().values(), default=0) >= loaded.get_input_embeddings().num_embeddings:
+        raise damaged(folder, "its tokenizer has more tokens than its weights", "expansion model")
     return Writer(loaded.eval(), tokenizer, vocabulary, folder)
 
 

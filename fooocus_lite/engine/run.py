@@ -27,7 +27,18 @@ from fooocus_lite.engine.moment import NoiseSource, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady, Started
+from fooocus_lite.events import (
+    NOT_EXPANDED,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    ImageReady,
+    Preview,
+    Progress,
+    PromptReady,
+    Started,
+)
 from fooocus_lite.plan import Expansion, ModelRef, Plan
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
@@ -247,7 +258,7 @@ class _Drawing:
             words = self._engine.expand(wish)
         except FooocusError as exc:
             log.warning("prompt not expanded: %s", exc)
-            return plan, "", (f"The prompt was not expanded. {exc}",)
+            return plan, "", (f"{NOT_EXPANDED} {exc}",)
         return dataclasses.replace(plan, texts=wish.added_to(plan.texts, words)), words, ()
 
     def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:

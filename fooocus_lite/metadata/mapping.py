@@ -106,7 +106,8 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
         if name is None:
             warnings.append(_missing_model(recipe.model, model_hash, library))
         elif not library.models[name].available:
-            warnings.append(f"The model {name} is known, but its file is not on this disk.")
+            path = printable(library.models[name].path)
+            warnings.append(f"The model {name} is known here, but not on this disk: put it at {path}.")
         changes["model"] = name or recipe.model
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
@@ -119,7 +120,7 @@ def _missing_model(name: str, model_hash: str, library: Library) -> str:
     known_by = f" (hash {model_hash})" if _HASH.fullmatch(model_hash) else ""
     needs = (need for preset in library.presets.values() for need in preset.needs if need.kind == "model")
     url = next((need.url for need in needs if need.url and normal_name(need.name) == normal_name(name)), "")
-    hint = f"it can be had at {printable(url)}" if url else "choose another one or add it"
+    hint = f"it can be had at {printable(url)}" if url else "choose another one, or add it as models/README.md says"
     return f"The model {shown(name)} is not here{known_by}; {hint}."
 
 

@@ -40,7 +40,7 @@ from fooocus_lite.web.schemas import Health, problem_response
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 #: Routes whose body is a Recipe.
-RECIPE_BODIES = ("/v1/tasks", "/v1/plan")
+RECIPE_BODIES = ("/v1/tasks", "/v1/plan", "/v1/expand")
 ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
 
 `POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`."""

@@ -14,7 +14,18 @@ from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.eventlog import EventLog
-from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview, Progress, PromptReady, Queued, Started
+from fooocus_lite.events import (
+    NOT_EXPANDED,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Preview,
+    Progress,
+    PromptReady,
+    Queued,
+    Started,
+)
 from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
@@ -103,6 +114,8 @@ class Live:
         message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now()
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
+        if isinstance(event, PromptReady) and event.expansion == "":
+            message["notes"] = [words for words in event.warnings if words.startswith(NOT_EXPANDED)]
         if isinstance(event, Failed):
             message["details"] = event.details
         return message

@@ -41,7 +41,7 @@ class SheetIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: Recipe = Field(description="What to draw; its `styles` and `count` are not used.")
+    recipe: Recipe = Field(description="What to draw; of its `styles` only `Expand prompt` is used, `count` not.")
     styles: list[str] | None = Field(
         default=None, description="Names, at most 500; null = those that the model has learned."
     )
@@ -101,7 +101,10 @@ def _add_asking(router: APIRouter, queue: TaskQueue, library: Callable[[], Libra
         responses=problems(400, 403, 409, 413, 422, 507),
     )
     def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)]) -> SheetOut:
-        """The same prompt and seed once per style, each style alone. One task per cell; a random style has none."""
+        """The same prompt and seed once per style, one task each; only `Expand prompt` stays on beside it.
+
+        A random style has no cell.
+        """
         now = library()
         wanted = sheet.styles if sheet.styles is not None else "all" if sheet.every else "fitting"
         cells = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32))

@@ -58,7 +58,7 @@ def test_bad_recipe_names_the_field(web_server: Server, path: str, fields: dict[
 
 
 @pytest.mark.parametrize("side", [0, 7, 100_000, -1, "wide", 10**50])
-@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/plan"])
+@pytest.mark.parametrize("path", ["/v1/tasks", "/v1/plan", "/v1/expand"])
 def test_a_field_has_one_range_whatever_is_wrong_with_it(web_server: Server, path: str, side: Any) -> None:
     hints = {web_server.post(path, {"height": value})[1]["hint"] for value in (side, 1)}
     assert len(hints) == 1 and "Allowed for starter: multiples of" in hints.pop()

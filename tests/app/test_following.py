@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.events import Failed, Finished, ImageSaved
+from fooocus_lite.events import NOT_EXPANDED, Failed, Finished, ImageSaved, PromptReady
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.web import live as live_module
@@ -155,6 +155,26 @@ def test_thousands_that_come_or_go_at_once_are_one_message(store: Store) -> None
     assert (came["type"], len(came["rows"]), came["waiting"]) == ("line", 100, 2000)
     assert (went["type"], went["rows"], went["waiting"]) == ("line", [], 0)
     assert (more["type"], more["task"]["words"]) == ("task", "one more")
+
+
+def test_words_that_could_not_be_chosen_are_told_while_the_picture_forms(store: Store) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+    (task_id,) = store.queue.submit([Recipe(prompt="a star", seed=1)])
+    why = f"{NOT_EXPANDED} The expansion model is missing. Put it back."
+
+    async def story() -> list[dict[str, Any]]:
+        messages = live.page_messages()
+        await anext(messages)
+        told: list[str] = []
+        for words, warnings in (("", ("Said before.", why)), ("sharp", ())):
+            await asyncio.to_thread(store.log.append, task_id, PromptReady(expansion=words, warnings=warnings))
+            told.append(await anext(messages))
+        await messages.aclose()
+        return [json.loads(text.partition("data: ")[2]) for text in told]
+
+    without, expanded = run_aside(story())
+    assert without["notes"] == [why] and "notes" not in expanded
 
 
 def test_a_long_line_is_told_by_its_head(store: Store) -> None:

@@ -182,3 +182,6 @@ def test_words_for_a_prompt_can_be_had_before_it_is_drawn(server: Server) -> Non
     assert server.post("/v1/expand", wish | {"seed": 6})[1] != answer
     status, problem = server.post("/v1/expand", {"prompt": ""})
     assert (status, problem["field"], problem["hint"]) == (422, "prompt", "Write a prompt first.")
+    for field, value in (("steps", 0), ("height", 0)):
+        wrong = {"prompt": "a star", field: value}
+        assert server.post("/v1/expand", wrong) == server.post("/v1/plan", wrong), "the same words as everywhere"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -37,13 +39,13 @@ def come(browser: playwright.Browser, quiet_server: Server) -> Iterator[Callable
     """Somebody opens the page, as ``come()`` or ``come(PHONE)``; what they saw go wrong is checked at the end."""
     people: list[Person] = []
 
-    def open_page(size: tuple[int, int] = WIDE, theme: str = "dark") -> Person:
+    def open_page(size: tuple[int, int] = WIDE, theme: str = "dark", server: Server = quiet_server) -> Person:
         context = browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=theme, has_touch=size == PHONE
         )
         context.set_default_timeout(PATIENCE_MS)
         playwright.expect.set_options(timeout=PATIENCE_MS)
-        person = Person(context, quiet_server.address)
+        person = Person(context, server.address)
         people.append(person)
         person.open()
         return person
@@ -52,6 +54,21 @@ def come(browser: playwright.Browser, quiet_server: Server) -> Iterator[Callable
     for person in people:
         person.context.close()
     assert [trouble for person in people for trouble in person.troubles] == []
+
+
+@pytest.fixture
+def start(web_models: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers of the test's own, in the same folders each time, and ends them after it."""
+    with ExitStack() as ends:
+
+        def start_one(**settings: object) -> Server:
+            running = Server(tmp_path, web_models, **settings).start()
+            assert running.process
+            ends.callback(running.process.wait)
+            ends.callback(running.process.kill)
+            return running
+
+        yield start_one
 
 
 @pytest.fixture

@@ -44,6 +44,13 @@ class Person:
         if host and host != urlsplit(self.address).netloc:
             self.troubles.append(f"asked {request.url}")
 
+    def move_to(self, address: str) -> None:
+        """The program is somewhere else now: look at it there, in a new tab."""
+        self.page.close()
+        self.address = address
+        self.page = self.new_tab()
+        self.open()
+
     def open(self, page: Page | None = None) -> None:
         page = page or self.page
         page.goto(self.address)

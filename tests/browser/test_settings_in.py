@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import JSHandle, Locator, expect
 
+from tests.app.client import ask
 from tests.browser.person import Person
 from tests.deeds import foreign
 from tests.faults.server import Server
@@ -159,6 +160,29 @@ def test_our_own_picture_brings_everything_back(person: Person, quiet_server: Se
     expect(person.prompt).to_have_value("a pink heart")
     expect(person.page.get_by_label("number input for Steps")).to_have_value("3")
     expect(person.page.get_by_role("textbox", name="Seed")).to_have_value(str(task["recipe"]["seed"]))
+
+
+def test_a_picture_in_a_style_that_is_gone_can_be_used_without_it(person: Person, quiet_server: Server) -> None:
+    assert quiet_server.post("/v1/styles", {"name": "Gone Soon", "prompt": "{prompt} in fog"})[0] == 201
+    (task_id,) = quiet_server.submit("a red boat", steps=2, styles=["Gone Soon", "Neon"])
+    quiet_server.wait(task_id)
+    assert ask(quiet_server.address, "DELETE", "/v1/styles/Gone%20Soon")[0] == 204
+    person.page.reload()
+    person.wait_until_alive()
+    person.button("Use these settings").click()
+    expect(person.page.get_by_text("No style here is called Gone Soon; it was left out.")).to_be_visible()
+    expect(person.page.locator("#fl-styles").get_by_text("Neon")).to_be_visible()
+    person.generate("a red boat again")
+    person.see_picture("a red boat again")
+
+
+def test_every_warning_is_there_not_only_the_first(person: Person) -> None:
+    person.prompt.fill("a __nowhere__ star <lora:nobody:1>")
+    warning = person.page.locator("#fl-warning")
+    expect(warning).to_contain_text("more)")
+    warning.locator("summary").click()
+    for word in ("nowhere", "nobody"):
+        expect(warning.get_by_text(word).first).to_be_visible()
 
 
 def test_settings_pasted_into_the_prompt_are_offered_not_forced(person: Person) -> None:

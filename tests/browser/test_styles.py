@@ -120,6 +120,31 @@ def test_a_favourite_stays_one(stylist: Person, come: Callable[..., Person], qui
     expect(group(stylist, "Favourites").locator(".name")).to_have_text(["Blueprint", "Oil Painting"])
 
 
+def test_a_favourite_survives_the_end_of_the_program(come: Callable[..., Person], start: Callable[..., Server]) -> None:
+    server = start()
+    person = come(server=server)
+    person.open_advanced("Styles")
+    person.page.get_by_role("button", name="Favourite: Oil Painting").click()
+    until(lambda: server.get("/v1/menu")[1]["favourites"], "it to be saved")
+    person.page.close()
+    server.kill()
+    person.move_to(start().address)
+    person.open_advanced("Styles")
+    expect(group(person, "Favourites").locator(".name")).to_have_text(["Oil Painting"])
+
+
+def test_a_half_written_style_is_not_thrown_away(stylist: Person) -> None:
+    stylist.button("New style").click()
+    name = stylist.page.get_by_label("Name", exact=True)
+    name.fill("Half a style")
+    stylist.button("Make your own of it: Neon").first.click()
+    expect(stylist.alert).to_contain_text("Save or cancel this style first.")
+    expect(name).to_have_value("Half a style")
+    stylist.button("Cancel").click()
+    stylist.button("Make your own of it: Neon").first.click()
+    expect(name).to_have_value("Neon")
+
+
 def test_save_edit_and_delete_a_style(stylist: Person) -> None:
     page = stylist.page
     stylist.button("New style").click()
@@ -155,9 +180,11 @@ def test_my_prompt_in_every_style(stylist: Person, quiet_server: Server) -> None
         tile(stylist, name).click()
         expect(token(stylist, name)).to_be_visible()
     expect(page.locator("#fl-every p > span")).to_contain_text("3 pictures")
-    stylist.button("See my prompt in every style").click()
+    sheets = len(quiet_server.get("/v1/sheets")[1]["sheets"])
+    stylist.button("See my prompt in every style").dblclick()
     cells = sheet(page).get_by_role("listitem")
     expect(cells.locator(".name")).to_have_text(["Watercolor", "Blueprint", "Neon"])
+    assert len(quiet_server.get("/v1/sheets")[1]["sheets"]) == sheets + 1, "one, also for two clicks"
     for name in ("Watercolor", "Blueprint", "Neon"):
         expect(sheet(page).get_by_role("button", name=f"Show: {name}")).to_be_visible()
     shown = [stylist.bytes_of(cell.locator(".open > img")) for cell in cells.all()]
@@ -225,3 +252,21 @@ def test_what_cannot_be_a_sheet_is_said(stylist: Person) -> None:
     stylist.prompt.fill("a star\n---\na moon")
     stylist.button("See my prompt in every style").click()
     expect(stylist.alert).to_contain_text("A contact sheet shows one prompt, not 2.")
+
+
+def test_added_words_stay_on_in_every_cell(stylist: Person, quiet_server: Server) -> None:
+    stylist.set_steps(2)
+    stylist.open_advanced("Styles")
+    stylist.prompt.fill(PROMPT)
+    for name in ("Expand prompt", "Neon", "Blueprint"):
+        stylist.choose_style(name)
+        expect(token(stylist, name)).to_be_visible()
+    expect(stylist.page.locator("#fl-every p > span")).to_contain_text("2 pictures · one seed · Expand prompt stays on")
+    stylist.button("See my prompt in every style").click()
+    for name in ("Neon", "Blueprint"):
+        expect(sheet(stylist.page).get_by_role("button", name=f"Show: {name}")).to_be_visible()
+    tasks = quiet_server.get("/v1/tasks?limit=2")[1]["tasks"]
+    assert len({task["recipe"]["expansion"] for task in tasks}) == 1 and tasks[0]["recipe"]["expansion"]
+    sheet(stylist.page).get_by_role("button", name="Use this style: Neon").click()
+    expect(token(stylist, "Blueprint")).not_to_be_attached()
+    expect(token(stylist, "Expand prompt")).to_be_visible()

@@ -53,7 +53,7 @@ def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: P
         "3 favourites.",
     ]
     left = "\n".join(report.left)
-    assert "The language xx (1 sentences)" in left and "models/checkpoints" in left
+    assert "The language xx (1 sentence)" in left and "models/checkpoints" in left
     assert "'Fooocus V2'" not in left, "it was moved to the top too, and has another name here"
 
 

@@ -30,7 +30,7 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde")
     assert recipe.model == "juggernautXL_v8Rundiffusion"
     assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
-    assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one or add it." in said(found)
+    assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one, or add it" in said(found)
     assert "<lora:sd_xl_offset_example-lora_1.0:0.1>" in said(found)
     assert "sharpness '2.0'" in said(found)
     assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
@@ -49,9 +49,16 @@ def test_a_missing_model_comes_with_the_address_that_a_preset_knows() -> None:
     assert said(read_text(text.format("far_v2"), library)) == (
         "The model 'far_v2' is not here (hash 0000000000); it can be had at https://x.test/far."
     )
-    assert "choose another one or add it" in said(read_text(text.format("near"), library))
+    assert "choose another one, or add it as models/README.md says." in said(read_text(text.format("near"), library))
     nasty = "a fox\nSteps: 20, Seed: 1, Model hash: <b>, Model: far_v2"
     assert "hash" not in said(read_text(nasty, library))
+
+
+def test_a_model_that_is_known_and_not_here_comes_with_its_place() -> None:
+    entry = replace(next(iter(LIBRARY.models.values())), name="Far", path="/models/far.safetensors", available=False)
+    found = read_text("a fox\nSteps: 20, Seed: 1, Model: far", replace(LIBRARY, models={"Far": entry}))
+    assert found.recipe.model == "Far"
+    assert said(found) == "The model Far is known here, but not on this disk: put it at /models/far.safetensors."
 
 
 FOOOCUS_TEXT = f.as_json(f.FOOOCUS)

@@ -7,14 +7,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from fooocus_lite.database import SCHEMA
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
+from fooocus_lite.lettering import SYSTEM_FONTS, Letters, cut_to
+from fooocus_lite.library import load_library
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import load_settings
-from fooocus_lite.sheet_picture import GROUND, HOLE, Tile, compose_sheet, cut_to, encode_sheet, make_grid
+from fooocus_lite.sheet_picture import GROUND, Tile, compose_sheet, encode_sheet, make_grid
+from fooocus_lite.sheets import make_sheet
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.style_files import Style
 from fooocus_lite.style_pictures import StylePictures, shipped_path
@@ -56,6 +59,9 @@ def test_a_cell_that_is_tried_again_stays_where_it_was(store: Store) -> None:
         (again, "Neon", "waiting"),
         (ids[1], "Ink", "waiting"),
     ]
+    assert store.queue.retry(ids[0]) == again, "two clicks, or two tabs"
+    store.queue.cancel(again)
+    assert store.queue.retry(again) not in (again, ids[0])
 
 
 def test_a_queue_of_the_first_version_is_kept(tmp_path: Path) -> None:
@@ -139,7 +145,6 @@ def test_every_picture_lies_over_its_name(tmp_path: Path) -> None:
     assert sheet.getpixel((1, 1)) == ground
     with Image.open(io.BytesIO(encode_sheet(sheet))) as read:
         assert (read.format, read.size) == ("JPEG", sheet.size)
-    assert HOLE != GROUND
 
 
 def test_names_that_are_too_long_are_cut(tmp_path: Path) -> None:
@@ -149,12 +154,60 @@ def test_names_that_are_too_long_are_cut(tmp_path: Path) -> None:
     compose_sheet(RECIPE.model_copy(update={"prompt": "x" * 20_000}), [Tile("y" * 500, None)] * 2, model="m")
 
 
+def on_this_machine(name: str) -> bool:
+    try:
+        ImageFont.truetype(name, 16)
+    except OSError:
+        return False
+    return True
+
+
+def test_words_without_their_font_lose_accents_and_pictographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fooocus_lite.lettering.SYSTEM_FONTS", ("no-such-font.ttf",))
+    assert Letters().fitting("a caf\u00e9 \U0001f415 in  Z\u00fcrich", 20)[1] == "a cafe in Zurich"
+    assert Letters().fitting("\u6c34\u5f69", 20)[1] == "\u6c34\u5f69", "a box still says that something stands there"
+
+
+@pytest.mark.skipif(not any(map(on_this_machine, SYSTEM_FONTS)), reason="no font but Pillow's own")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "caf\u00e9 cr\u00e8me",
+        "\u0141\u00f3d\u017a",
+        "\u0430\u043a\u0432\u0430\u0440\u0435\u043b\u044c",
+        "\u03bd\u03ad\u03bf\u03bd",
+    ],
+)
+def test_words_are_written_in_a_font_that_has_them(text: str) -> None:
+    font, line = Letters().fitting(text, 20)
+    box = bytes(font.getmask("\uffff"))
+    assert line == text
+    assert all(bytes(font.getmask(sign)) != box for sign in text if sign != " ")
+    plain = Letters().fitting("plain words", 20)[0]
+    assert plain.getname() == ImageFont.load_default(20).getname(), "what Pillow's own has is written in it"
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 10, 160, 500])
 @pytest.mark.parametrize("size", [(128, 128), (96, 160), (4096, 64), (1024, 1024)])
 def test_a_sheet_is_never_too_large(count: int, size: tuple[int, int]) -> None:
     grid = make_grid(count, *size)
     assert grid.columns * grid.rows >= count > grid.columns * (grid.rows - 1)
     assert grid.size[0] < 20_000 and grid.size[0] * grid.size[1] < 40_000_000
+
+
+def test_every_style_that_ships_fits_on_one_sheet(store: Store, tmp_path: Path) -> None:
+    library = load_library(load_settings({"data_dir": str(tmp_path / "data")}, env={}))
+    cells = make_sheet(Recipe(prompt="a red star"), "all", library, seed=7)
+    assert len(cells) >= 135
+    ids = store.queue.submit([cell.recipe for cell in cells], labels=[cell.label for cell in cells])
+    assert [end_next(store, tmp_path) for _ in cells] == ids, "drawn in the order of the menu"
+    tasks = store.queue.sheet(ids[0])
+    assert [(task.label, task.state) for task in tasks] == [(cell.label, "finished") for cell in cells]
+    tiles = [Tile(task.label or "", Path(task.image_path or "")) for task in tasks]
+    sheet = compose_sheet(tasks[0].recipe, tiles, model="Starter")
+    grid = make_grid(len(tiles), tasks[0].recipe.width or 0, tasks[0].recipe.height or 0)
+    x, y = grid.place(len(tiles) - 1)
+    assert sheet.getpixel((x + grid.width // 2, y + grid.height // 2)) == (255, 0, 0), "down to the last one"
 
 
 def test_cancelling_a_sheet_leaves_it_there(store: Store) -> None:

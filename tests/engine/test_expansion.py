@@ -179,6 +179,11 @@ def test_a_model_without_words_says_ours(expander: Expander, tmp_path: Path) -> 
     check("a red circle", expander.words(wish("a red circle", 1, other(tmp_path / "other"))))
 
 
+def test_a_tokenizer_of_another_model_is_one_sentence(expander: Expander, tmp_path: Path) -> None:
+    with pytest.raises(CorruptModel, match="more tokens than its weights"):
+        expander.words(wish("a red circle", 1, other(tmp_path / "other", vocab_size=100)))
+
+
 def broken(folder: Path, how: str) -> Path:
     shutil.copytree(SHIPPED, folder)
     weights = folder / "model.safetensors"

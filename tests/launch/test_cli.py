@@ -208,6 +208,13 @@ def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.Captu
     assert "There is no Fooocus in" in err and err.count("\n") == 1
 
 
+def test_a_fooocus_folder_moves_no_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    (folder / "config.txt").write_text(json.dumps({"nasty\x1b[2J": 1}))
+    out, _ = said(capsys, "import-fooocus", str(folder), code=0)
+    assert "nasty" in out and "\x1b" not in out
+
+
 def test_settings_name_their_source(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

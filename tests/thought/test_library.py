@@ -255,6 +255,22 @@ def test_the_menu_is_json_and_complete(library: Library) -> None:
     assert "euler" in [row["id"] for row in menu["samplers"]]
 
 
+@pytest.mark.parametrize(
+    "preset", [{"default_model": "far.safetensors"}, {"recipe": {"model": "gone"}}], ids=["fooocus", "ours"]
+)
+def test_a_default_preset_whose_model_is_gone_leaves_the_menu_there(root: Path, preset: dict[str, object]) -> None:
+    """Else one click on "Make this my default" would take the page away for good."""
+    (root / "data" / "presets").mkdir(parents=True)
+    (root / "data" / "presets" / "far.json").write_text(json.dumps(preset))
+    (root / "data" / "choices.json").write_text('{"preset": "far"}')
+    library = load_library(load_settings(env={}, root=root))
+    with pytest.raises((MissingModel, UnknownName)):
+        library.filled(Recipe())
+    menu = library.menu()
+    assert menu["default_preset"] == "far" and menu["defaults"]["model"] == "tiny"
+    assert menu["defaults"]["steps"] == 20 and menu["defaults"]["width"] == 128
+
+
 def test_styles_a_model_has_learned_come_first(root: Path, settings: Settings) -> None:
     (root / "styles" / "zebra.json").write_text('[{"name": "Stripes"}]')
     models = json.loads((root / "models" / "catalog.json").read_text())

@@ -6,6 +6,7 @@ import pytest
 
 from fooocus_lite.errors import BadValue, UnknownName
 from fooocus_lite.library import Library, load_library
+from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import load_settings
 from fooocus_lite.sheets import MAX_CELLS, make_sheet
@@ -26,6 +27,20 @@ def test_every_cell_has_the_same_words_and_seed_and_one_style(library: Library) 
         ("a red star", 5, 0, 1)
     }
     assert make_sheet(WISH.model_copy(update={"seed": 8}), ["Neon"], library, seed=5)[0].recipe.seed == 8
+
+
+@pytest.mark.parametrize(
+    ("chosen", "wanted"),
+    [(("Neon", "fooocus v2"), ["Blueprint", "Low Poly"]), ((), ["Blueprint", "Expand prompt", "Low Poly"])],
+)
+def test_words_that_are_added_are_added_to_every_cell_and_are_the_same(
+    library: Library, chosen: tuple[str, ...], wanted: list[str]
+) -> None:
+    cells = make_sheet(WISH.model_copy(update={"styles": chosen}), wanted, library, seed=5)
+    assert [cell.label for cell in cells] == ["Blueprint", "Low Poly"]
+    assert [cell.recipe.styles for cell in cells] == [("Blueprint", "Expand prompt"), ("Low Poly", "Expand prompt")]
+    wishes = {make_plan(cell.recipe, library, 0).expansion for cell in cells}
+    assert len(wishes) == 1 and None not in wishes
 
 
 def test_what_the_model_has_learned_and_really_all(library: Library) -> None:

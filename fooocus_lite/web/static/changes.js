@@ -7,6 +7,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["prompt"], "prompt", ({ prompt }) => prompt],
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
+  [["expansion"], "added words", ({ expansion }) => expansion],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],

@@ -2,7 +2,7 @@
 
 import { call, thumbUrl } from "./api.js";
 import { button, duration, h, icon, setText, whenThere } from "./dom.js";
-import { fill, say } from "./form.js";
+import { expandStyle, fill, say } from "./form.js";
 import { onEnd, onNewLine } from "./live.js";
 import { keep, recall } from "./memory.js";
 import { setGallery } from "./pictures.js";
@@ -22,6 +22,7 @@ let parts = null;
 let cells = []; // {item, open, look, img, words, again, use, bar, key}
 let drawnFor = null; // the sheet whose cells are built
 let asking = 0;
+let strangers = ""; // ids of the sheet's line that no cell has, as the program was last asked about them
 
 /** Show a sheet, as the program gave it. */
 export function openSheet(sheet) {
@@ -88,7 +89,7 @@ async function look(cell) {
 }
 
 function use(label) {
-  fill({ styles: [label] });
+  fill({ styles: [label, ...expandStyle(state.draft)] });
   say(`In the form: ${label}`);
 }
 
@@ -180,6 +181,8 @@ function drawHead(sheet) {
 
 function draw() {
   const { sheet } = state;
+  if (!sheet && parts.isOpen) keep(OPEN, ""); // Generate closed it: a reload must not lay it over the new picture
+  parts.isOpen = Boolean(sheet);
   const isShown = isSheetShown();
   if (parts.place.hidden === isShown) parts.place.hidden = !isShown;
   parts.back.hidden = !isSheetBehind();
@@ -199,7 +202,9 @@ function draw() {
   sheet.cells.forEach((cell, at) => drawCell(cells[at], cell, by.get(cell.id)));
   drawHead(sheet);
   const known = new Set(sheet.cells.map((cell) => cell.id));
-  if (rows.some((row) => !known.has(row.id))) reload(); // tried again in another tab
+  const strange = rows.map((row) => row.id).filter((id) => !known.has(id)).join(" ");
+  if (strange && strange !== strangers) reload(); // tried again in another tab; asked about once
+  strangers = strange;
 }
 
 function build(stage) {

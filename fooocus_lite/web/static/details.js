@@ -6,7 +6,7 @@ import { state } from "./store.js";
 
 const ROWS = [
   ["Styles", (recipe) => (recipe.styles || []).join(", ")],
-  ["Expansion", (recipe) => recipe.expansion],
+  ["Expansion", ({ expansion }) => (expansion === "" ? "none" : expansion)],
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { openSheet } from "./contact.js";
 import { button, duration, h, setText } from "./dom.js";
-import { refuse, toRecipe } from "./form.js";
+import { expandStyle, refuse, toRecipe } from "./form.js";
 import { clear } from "./notice.js";
 import { onChange, state } from "./store.js";
 import { setSheet } from "./theme.js";
@@ -27,15 +27,23 @@ function scopes() {
   };
 }
 
+let isAsking = false;
+
+/** One sheet for one click: a second one while the first is on its way would draw everything twice. */
 async function ask(scope, names) {
+  if (isAsking) return;
+  isAsking = true;
   clear("form");
-  const { styles, count, ...recipe } = toRecipe(state.draft);
+  const { count, ...recipe } = toRecipe(state.draft);
+  recipe.styles = expandStyle(state.draft);
   try {
     const sheet = await call("POST", "/v1/sheets", { recipe, styles: scope === "chosen" ? names : null, every: scope === "all" });
     openSheet(sheet);
   } catch (error) {
     setSheet("");
     refuse(error);
+  } finally {
+    isAsking = false;
   }
 }
 
@@ -63,8 +71,9 @@ export function makeEveryStyle() {
       select.replaceChildren(...offered.map(([name, one]) => h("option", { value: name, textContent: one.words(one.names.length), selected: name === scope })));
     }
     const cost = each ? ` · about ${duration(each * now.count)}` : "";
+    const [added] = expandStyle(state.draft);
     setText(words, now.count > MAX_CELLS ? `${now.count} are too many; choose at most ${MAX_CELLS}.`
-      : `${now.count} ${now.count === 1 ? "picture" : "pictures"}${cost} · one seed`);
+      : `${now.count} ${now.count === 1 ? "picture" : "pictures"}${cost} · one seed${added ? ` · ${added} stays on` : ""}`);
     go.setAttribute("aria-disabled", String(!now.count || now.count > MAX_CELLS));
   }
   let seen = [];

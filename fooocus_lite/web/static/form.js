@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { duration, memory, ordinal } from "./dom.js";
 import { hideChanged } from "./changes.js";
+import { onEnd } from "./live.js";
 import { keep, recall } from "./memory.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
@@ -164,11 +165,14 @@ export function toRecipe(draft) {
   return recipe;
 }
 
-/** Is the style chosen that lets a language model add words? */
-export function expands(draft) {
-  const chosen = new Set(draft?.styles || []);
-  return Boolean(state.menu?.styles.some((row) => row.kind === "expand" && chosen.has(row.name)));
+/** Of the chosen styles, the one that lets a language model add words: it goes with any other. */
+export function expandStyle(draft) {
+  const names = new Set((state.menu?.styles || []).filter((row) => row.kind === "expand").map((row) => row.name));
+  return (draft?.styles || []).filter((name) => names.has(name));
 }
+
+/** Is that one chosen? */
+export const expands = (draft) => expandStyle(draft).length > 0;
 
 /** The click: settings are frozen here, the queue takes them from here on. */
 export async function generate(values) {
@@ -231,6 +235,13 @@ async function estimate(draft) {
   } catch (error) {
     if (mine === asked) change({ estimate: null });
   }
+}
+
+/** The first picture that was measured tells how long the next ones take, and nobody has to touch a field for that. */
+export function followSpeeds() {
+  onEnd(({ state: ended }) => {
+    if (ended === "finished" && state.draft && !state.estimate?.seconds_per_picture) estimate(state.draft);
+  });
 }
 
 /** What the present settings will take, in words. */

@@ -66,7 +66,16 @@ async function showRun() {
 
 async function showWarning() {
   const place = await whenThere("fl-warning");
-  onChange(() => setText(place, state.estimate?.warnings?.[0] || ""));
+  let shown = "";
+  onChange(() => {
+    const [first = "", ...more] = state.estimate?.warnings || [];
+    const wanted = [first, ...more].join("\n");
+    if (shown === wanted) return;
+    shown = wanted;
+    if (!more.length) { setText(place, first); return; } // one line, and the others fold out: none goes unsaid
+    place.replaceChildren(h("details", {},
+      h("summary", { textContent: `${first} (${more.length} more)` }), ...more.map((words) => h("p", { textContent: words }))));
+  });
 }
 
 async function showBar() {

@@ -10,6 +10,7 @@ const SEEN = "fl.seen-failure"; // id of the failed task whose notice a person h
 let isCut = false; // whether the line is longer than the rows that are here
 const endings = new Set(); // called with (task, details)
 const starts = new Set(); // called when the line came whole
+const tellers = new Set(); // called with sentences about a picture that is being drawn
 let failed = null; // the failed task that this page told of last
 
 /** Be told when a picture is finished, failed or cancelled. */
@@ -20,6 +21,11 @@ export function onEnd(listener) {
 /** Be told when the line came whole: what ended before that was not told one by one. */
 export function onNewLine(listener) {
   starts.add(listener);
+}
+
+/** Be told what a person should know of a picture that is being drawn. */
+export function onNotes(listener) {
+  tellers.add(listener);
 }
 
 function tellEnd(task, details) {
@@ -50,7 +56,7 @@ const receive = {
     change(patch);
     for (const listener of starts) listener();
   },
-  task({ task, picture, details, ...now }) {
+  task({ task, picture, details, notes, ...now }) {
     const patch = numbers(now);
     const lives = task.state === "waiting" || task.state === "running";
     if (lives) {
@@ -66,6 +72,7 @@ const receive = {
     }
     if (picture) patch.pictures = [picture, ...state.pictures.filter((one) => one.id !== picture.id)];
     change(patch);
+    if (notes) for (const listener of tellers) listener(notes);
     if (lives) return;
     tellEnd(task, details);
     refillRows();

@@ -10,6 +10,7 @@ import { state } from "./store.js";
 import { takeSettings } from "./taking.js";
 
 const MAX_FILE_BYTES = 64_000_000; // as fooocus_lite.metadata.MAX_FILE_BYTES: what the server would refuse is not sent
+const MAX_TEXT_CHARS = 4_000_000; // as fooocus_lite.untrusted.MAX_TEXT_BYTES
 const MAX_FILES = 20; // looked into at once
 const LINES = innerWidth < 720 ? 1 : 3; // notes that are shown at once; the others fold away
 const PROGRAMS = { fooocus_lite: "Fooocus Lite", fooocus: "Fooocus", a1111: "A1111", comfyui: "ComfyUI", invokeai: "InvokeAI" };
@@ -29,6 +30,9 @@ async function readFile(file, name) {
   return send(`/v1/read?name=${encodeURIComponent(name.slice(0, 200))}`, file);
 }
 
+/** Whether what is wrong is what was sent, and not that the program is away. */
+const isAbout = (error) => error.code === "unreadable_picture";
+
 /** Use the first of these files that has settings. */
 async function takeFiles(files, { isPasted = false } = {}) {
   if (!files.length) return;
@@ -47,7 +51,7 @@ async function takeFiles(files, { isPasted = false } = {}) {
   }
   say("");
   const [first] = refused;
-  if (isPasted) first.hint = PASTED;
+  if (isPasted && isAbout(first)) first.hint = PASTED;
   if (refused.length > 1) {
     const problem = `None of these ${refused.length} files has settings that can be read.`;
     showProblem({ problem, hint: first.hint, details: refused.map((one) => one.problem).join("\n") }, { key: KEY });
@@ -56,7 +60,9 @@ async function takeFiles(files, { isPasted = false } = {}) {
 
 /** Use a text, as A1111, Civitai and others write it, or JSON. Rejects with a Problem. */
 export async function readText(text, before = state.draft) {
-  const read = await readFile(new Blob([text]), "The text").catch((error) => { throw Object.assign(error, { hint: WHOLE_TEXT }); });
+  const read = await readFile(new Blob([text]), "The text").catch((error) => {
+    throw isAbout(error) ? Object.assign(error, { hint: WHOLE_TEXT }) : error;
+  });
   tell(read, "the text", before);
 }
 
@@ -106,15 +112,17 @@ function listenToDrops() {
 
 // Pasting.
 
-const SETTINGS_LINE = /(^|\n)\s*Steps: ?\d+,[^\n]*\b(Sampler|CFG scale|Seed|Size|Model): /i;
+const SETTINGS_LINE = /(^|\n)[ \t]*Steps: ?\d+,[^\n]*\b(Sampler|CFG scale|Seed|Size|Model): /i;
 const KEYS = ["prompt", "recipe", "Prompt", "positive_prompt", "nodes", "seed"];
 
 /** Whether a text is probably somebody's settings and not words for a picture. */
 export function looksLikeSettings(text) {
+  if (text.length > MAX_TEXT_CHARS) return false;
   if (SETTINGS_LINE.test(text)) return true;
-  if (!/^\s*\{[^]*\}\s*$/.test(text) || text.length > 4_000_000) return false;
+  const trimmed = text.trim();
+  if (!trimmed.startsWith("{") || !trimmed.endsWith("}")) return false;
   try {
-    const data = JSON.parse(text);
+    const data = JSON.parse(trimmed);
     return KEYS.some((key) => key in data) || Object.values(data).some((one) => one?.class_type);
   } catch { return false; }
 }

@@ -2,6 +2,11 @@
 
 import { call } from "./api.js";
 import { button, h } from "./dom.js";
+import { showProblem } from "./notice.js";
+
+const NOTHING = { name: "", prompt: "", negative_prompt: "" };
+let isChanged = () => false; // whether the form that is open holds something that nobody saved
+let asked = 0;
 
 const pathOf = (name) => `/v1/styles/${encodeURIComponent(name)}`;
 
@@ -30,11 +35,28 @@ function complain(form, fields, error) {
  * `done(saved, old)` is told the names, null where there is none: `saved` is null after a deletion.
  */
 export async function openStyleForm(place, style, done) {
-  let words = { name: "", prompt: "", negative_prompt: "" };
-  const isOwn = style?.source === "own";
-  try { if (style) words = await call("GET", pathOf(style.name)); } catch { /* it was deleted meanwhile: begin a new one */ }
+  if (place.firstChild && isChanged()) { askFirst(place.firstChild); return; }
+  const mine = ++asked;
   const before = document.activeElement;
+  try {
+    const words = style ? await call("GET", pathOf(style.name)) : NOTHING;
+    if (mine === asked) showForm(place, style, words, before, done); // else another one was asked for meanwhile
+  } catch (error) { showProblem(error.code === "not_found" ? { problem: error.problem, hint: "Reload the page to see those that are there." } : error); }
+}
+
+/** What was typed is not thrown away for another style. */
+function askFirst(form) {
+  form.querySelector(".fl-complaint").textContent = "Save or cancel this style first.";
+  form.scrollIntoView({ block: "nearest" });
+  form.querySelector("textarea").focus();
+}
+
+function showForm(place, style, words, before, done) {
+  const isOwn = style?.source === "own";
   const fields = makeFields(words);
+  const inputs = Object.values(fields);
+  const began = inputs.map((input) => input.value);
+  isChanged = () => inputs.some((input, at) => input.value !== began[at]);
   const close = () => { place.replaceChildren(); before?.focus?.(); };
   const actions = h("div", { className: "actions" });
   const form = h("form", { noValidate: true },

@@ -16,7 +16,10 @@ function usable({ seed, preset, model, count, ...rest }) {
   const said = Object.entries(rest).filter(([, value]) => value !== null);
   const fields = paired({ ...UNSAID, ...Object.fromEntries(said) });
   const notes = [];
-  const { models, presets } = state.menu;
+  const { models, presets, styles } = state.menu;
+  const gone = fields.styles.filter((name) => !styles.some((row) => row.name === name));
+  if (gone.length) notes.push(`No style here is called ${gone.join(" or ")}; it was left out.`);
+  fields.styles = fields.styles.filter((name) => !gone.includes(name));
   if (seed === undefined || seed === null) fields.random_seed = true;
   else Object.assign(fields, { seed: String(seed), random_seed: false });
   if (presets.some((row) => row.name === preset)) fields.preset = preset;
