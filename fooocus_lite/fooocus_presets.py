@@ -128,7 +128,10 @@ def needs_of(preset: FooocusPreset) -> tuple[Need, ...]:
 
 
 #: Keys that mean the same here, and the field of `Recipe`.
-_SAME = (("default_cfg_scale", "guidance_scale"), ("default_image_number", "count"), ("default_clip_skip", "clip_skip"))
+_SAME = (
+    *(("default_cfg_scale", "guidance_scale"), ("default_image_number", "count"), ("default_clip_skip", "clip_skip")),
+    *(("default_sample_sharpness", "sharpness"), ("default_cfg_tsnr", "adaptive_cfg")),
+)
 
 
 def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:

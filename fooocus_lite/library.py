@@ -22,6 +22,7 @@ from fooocus_lite.expansion import expansion_model
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.guidances import OFF
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
 from fooocus_lite.menu import make_menu
@@ -285,9 +286,9 @@ class LiveLibrary:
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
     # expansion: chosen by the seed when it is open, and only where its style is.
-    # clip_skip and scheduler: pictures from before they existed lack them, and were drawn with what their family says,
-    # and with the sampler's usual one.
-    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion")
+    # clip_skip, scheduler and most of guidance: pictures from before they existed lack them, and were drawn with what
+    # their family says, with the sampler's usual one, and without.
+    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", *OFF.keys() - {"guidance_scale", "sag_scale"})
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.recipe import Recipe, describe_range
 from fooocus_lite.registry import AUTO, FORMER_SAMPLERS, SAMPLERS, SCHEDULERS, Sampler, Scheduler
@@ -34,6 +36,7 @@ def make_menu(library: Library) -> dict[str, Any]:
         "schedulers": [
             _row(key, row) | {"max_steps": row.max_steps} for key, row in ((AUTO, _USUAL), *SCHEDULERS.items())
         ],
+        "guidances": [_guidance_row(key, row) for key, row in GUIDANCES.items()],
         "former_samplers": {
             name: {"sampler": sampler, "scheduler": scheduler} for name, (sampler, scheduler) in FORMER_SAMPLERS.items()
         },
@@ -60,6 +63,13 @@ def _defaults(library: Library) -> dict[str, Any]:
 
 def _row(key: str, row: Sampler | Scheduler) -> dict[str, Any]:
     return {"id": key, "label": row.label, "good_for": row.good_for}
+
+
+def _guidance_row(key: str, row: Guidance) -> dict[str, Any]:
+    knobs = [(name, KNOBS[name], name in row.switching) for name in row.fields if name in KNOBS]
+    return {"id": key, "label": row.label, "good_for": row.good_for, "cost": row.cost} | {
+        "fields": [{"name": name, "off": OFF[name], "switches": is_one} | asdict(knob) for name, knob, is_one in knobs]
+    }
 
 
 def style_row(style: Style, library: Library) -> dict[str, Any]:

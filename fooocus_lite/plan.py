@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
+from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
@@ -50,9 +51,9 @@ class ModelRef:
     size_multiple: int
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One picture, fully decided. Same plan + device + dtype → same pixels.
+@dataclass(frozen=True, kw_only=True)
+class Plan(Weights):
+    """One picture, fully decided, its guidance among it. Same plan + device + dtype → same pixels.
 
     Attributes:
         texts: What is encoded as the wanted picture; several are joined on the token axis.
@@ -60,8 +61,6 @@ class Plan:
         seed: Of this one picture, 0 … 2^63 − 1.
         sampler: Key of `fooocus_lite.registry.SAMPLERS`.
         scheduler: Key of `fooocus_lite.registry.SCHEDULERS`.
-        guidance_scale: Classifier-free guidance; 1 runs no unconditional pass.
-        sag_scale: Self-attention guidance; 0 runs no degraded pass.
         clip_skip: Layer of the text encoders that is read, counted from the end; 1 = the last.
         loras: Those of this picture only, in the order named.
         embeddings: (name as in the texts, absolute path) of each textual inversion.
@@ -77,8 +76,6 @@ class Plan:
     steps: int
     sampler: str
     scheduler: str
-    guidance_scale: float
-    sag_scale: float
     model: ModelRef
     image_format: ImageFormat
     clip_skip: int
@@ -146,14 +143,13 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         steps=_decided(full.steps),
         sampler=_decided(full.sampler),
         scheduler=_decided(full.scheduler),
-        guidance_scale=_decided(full.guidance_scale),
-        sag_scale=_decided(full.sag_scale),
         model=_model_ref(entry),
         image_format=_decided(full.image_format),
         clip_skip=_decided(full.clip_skip),
         loras=wording.loras,
         embeddings=embeddings,
         expansion=expansion,
+        **dataclasses.asdict(full.weights()),
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
@@ -189,6 +185,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_size(_decided(filled.width), "width", entry)
     _check_size(_decided(filled.height), "height", entry)
     _check_walk(_decided(filled.steps), pair, entry)
+    _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
     names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
     pictures: list[Recipe] = []
@@ -268,6 +265,12 @@ def _check_walk(steps: int, pair: Pair, entry: CatalogEntry) -> None:
             raise BadValue(f"steps cannot be {steps}.", f"Allowed for {row.label}: {least} to {most}.", field="steps")
 
 
+def _check_interval(start: float, end: float) -> None:
+    if start >= end:
+        hint = f"It must be below guidance_end, which is {end:g}; guidance_scale 1 switches guidance off."
+        raise BadValue(f"guidance_start cannot be {start:g}.", hint, field="guidance_start")
+
+
 def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
     found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
@@ -338,6 +341,9 @@ def _warnings(
         yield "The prompt is empty, so the model draws whatever it likes."
     if any(negative_texts) and full.guidance_scale == 1:
         yield "The negative prompt does nothing at guidance scale 1."
+    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1:
+        yield "Perp-Neg does nothing without a negative prompt."
+    yield from without_effect(full.weights())
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from fooocus_lite.errors import BadValue, UnknownName
+from fooocus_lite.guidances import OFF, Weights
 
 MAX_SEED = 2**63 - 1
 MAX_STEPS = 200
@@ -58,6 +59,60 @@ class Recipe(BaseModel):
         default=None, ge=1.0, le=30.0, description="Classifier-free guidance; 1 = off."
     )
     sag_scale: float | None = Field(default=None, ge=0.0, le=5.0, description="Self-attention guidance; 0 = off.")
+    guidance_rescale: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of guidance's contrast that is taken back; 0 = off."
+    )
+    guidance_start: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of the steps before guidance begins."
+    )
+    guidance_end: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of the steps after which guidance ends."
+    )
+    adaptive_cfg: float | None = Field(
+        default=None, ge=0.0, le=30.0, description="Scale that a greater guidance_scale begins as; 0 = off."
+    )
+    perp_neg: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=5.0,
+        description="Perp-Neg: weight of the negative prompt at a right angle to the prompt; 0 = off.",
+    )
+    apg_eta: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Projected guidance: share kept of what only adds contrast; 1 = off."
+    )
+    apg_threshold: float | None = Field(
+        default=None, ge=0.0, le=100.0, description="Projected guidance: longest step, as a norm; 0 = off."
+    )
+    apg_momentum: float | None = Field(
+        default=None,
+        ge=-0.95,
+        le=0.95,
+        description="Projected guidance: how much of the former steps is added; 0 = off.",
+    )
+    pag_scale: float | None = Field(default=None, ge=0.0, le=10.0, description="Perturbed-attention guidance; 0 = off.")
+    sharpness: float | None = Field(default=None, ge=0.0, le=30.0, description="Fooocus's sharpness; 0 = off.")
+    freeu_b1: float | None = Field(
+        default=None, ge=0.0, le=2.0, description="FreeU: backbone of the first decoder stage; 1 = off."
+    )
+    freeu_b2: float | None = Field(default=None, ge=0.0, le=2.0, description="FreeU: backbone of the second; 1 = off.")
+    freeu_s1: float | None = Field(
+        default=None, ge=0.0, le=4.0, description="FreeU: low frequencies of the first stage's skips; 1 = off."
+    )
+    freeu_s2: float | None = Field(
+        default=None, ge=0.0, le=4.0, description="FreeU: low frequencies of the second's; 1 = off."
+    )
+    adm_positive: float | None = Field(
+        default=None,
+        ge=0.1,
+        le=3.0,
+        description="Factor of the size that the prompt is told, early in the walk; 1 = off.",
+    )
+    adm_negative: float | None = Field(
+        default=None, ge=0.1, le=3.0, description="Factor of the size that the negative prompt is told; 1 = off."
+    )
+    adm_end: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="Share of the walk after which both are told the true size."
+    )
     clip_skip: int | None = Field(
         default=None, ge=1, le=MAX_CLIP_SKIP, description="Layer of the text encoders that is read; 1 = the last."
     )
@@ -72,7 +127,8 @@ class Recipe(BaseModel):
         return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
 
     @field_validator(
-        *("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", "clip_skip"),
+        *("width", "height", "seed", "count", "index", "steps", "clip_skip"),
+        *OFF,
         mode="before",
     )
     @classmethod
@@ -90,6 +146,11 @@ class Recipe(BaseModel):
         if "sampler" in mine:
             mine.setdefault("scheduler", "auto")
         return other.model_copy(update=mine)
+
+    def weights(self) -> Weights:
+        """Its guidance; what is open counts as off."""
+        said = {name: getattr(self, name) for name in OFF}
+        return Weights(**{name: value for name, value in said.items() if value is not None})
 
     def set_fields(self) -> dict[str, Any]:
         """The fields that say something, as plain JSON values."""
@@ -132,6 +193,13 @@ def shown(value: object) -> str:
         return "a number of more than 40 digits"  # Python refuses to print one of more than 4,300
     text = repr(value[:41] if isinstance(value, str) else value)
     return text if len(text) <= 40 else text[:37] + "…"
+
+
+def number_range(field: str) -> tuple[float, float]:
+    """The smallest and the largest value of a field that is a number with a range."""
+    rules = Recipe.model_fields[field].metadata
+    low, high = ([getattr(rule, end) for rule in rules if hasattr(rule, end)] for end in ("ge", "le"))
+    return low[0], high[0]
 
 
 def describe_range(field: str) -> str:

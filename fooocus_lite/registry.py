@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fooocus_lite.guidances import OFF
 from fooocus_lite.recipe import MAX_STEPS
 
 #: How a model was trained to take noise away: at a table of levels (SD, SDXL), at EDM's levels, on straight lines.
@@ -373,8 +374,8 @@ FAMILIES: dict[str, Family] = {
             "steps": 30,
             "sampler": "dpmpp_2m_sde",
             "scheduler": AUTO,
+            **OFF,
             "guidance_scale": 4.0,
-            "sag_scale": 0.0,
             "clip_skip": 2,  # the last layer but one, which the model was trained with
             "negative_prompt": "",
             "count": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fooocus_lite.database import Database
+from fooocus_lite.guidances import passes_per_step, passes_when_guided
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.tasks import work_of
 
@@ -60,11 +61,9 @@ def _key(recipe: Recipe) -> str:
 
 def _room(recipe: Recipe) -> str:
     """What memory depends on: not on how often the model is asked."""
-    return f"{recipe.model}|{recipe.width}x{recipe.height}|{_passes(recipe)}"
+    return f"{recipe.model}|{recipe.width}x{recipe.height}|{passes_when_guided(recipe.weights())}"
 
 
 def _passes(recipe: Recipe) -> str:
-    """What a step takes besides the one look at the latents."""
-    guided = (recipe.guidance_scale or 1.0) > 1.0
-    sag = (recipe.sag_scale or 0.0) > 0.0
-    return f"{guided}|{sag}"
+    """How often a step looks at the latents."""
+    return f"{passes_per_step(recipe.weights(), recipe.steps or 1):.3f}"

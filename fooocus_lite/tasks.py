@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fooocus_lite.events import State
+from fooocus_lite.guidances import passes_per_step
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
 
@@ -75,8 +76,8 @@ def work_of(recipe: Recipe) -> int:
     """How much drawing a recipe asks for: pixels × calls of the sampler × passes; 0 while that is open."""
     if recipe.width is None or recipe.height is None or recipe.steps is None:
         return 0
-    passes = 1 + ((recipe.guidance_scale or 1.0) > 1.0) + ((recipe.sag_scale or 0.0) > 0.0)
-    return recipe.width * recipe.height * model_calls(recipe.sampler or "", recipe.steps) * passes
+    passes = passes_per_step(recipe.weights(), recipe.steps)
+    return round(recipe.width * recipe.height * model_calls(recipe.sampler or "", recipe.steps) * passes)
 
 
 def model_calls(sampler: str, steps: int) -> int:

@@ -96,6 +96,16 @@ def as_float(value: object, name: str) -> float:
     raise _wrong(name, value, "a number")
 
 
+def as_floats(value: object, name: str, count: int) -> tuple[float, ...]:
+    """So many numbers: one, a list, or ``(1.5, 0.8, 0.3)`` as text."""
+    parts: object = value.strip().strip("()[]").split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        parts = [parts]
+    if len(parts) != count:
+        raise _wrong(name, value, "a number" if count == 1 else f"{count} numbers")
+    return tuple(as_float(part, name) for part in parts)
+
+
 def as_pair(value: object, name: str) -> tuple[int, int]:
     """Two whole numbers: a list, ``(1152, 896)``, ``('1152', '896')``, ``1152x896`` or a label that begins so."""
     if isinstance(value, (list, tuple)) and len(value) == 2:

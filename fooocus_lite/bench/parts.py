@@ -22,6 +22,7 @@ from fooocus_lite.library import load_library
 from fooocus_lite.metadata import read_file
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.wording import make_wording
@@ -197,6 +198,45 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
     with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
         yield Row("host syncs outside previews", loop.ask("host_reads"), 0, f"in {bench.plan.steps} steps", "")
         yield Row("text encoder runs, same words again", loop.ask("encoder_runs"), 0, "in the second task", "")
+
+
+#: Row → what is changed, and the most that a walk may take of one with classifier-free guidance alone.
+_GUIDANCES: dict[str, tuple[dict[str, float], float]] = {
+    "interval 0.2 to 0.8 ÷ full guidance": ({"guidance_start": 0.2, "guidance_end": 0.8}, 0.82),
+    "self-attention guidance ÷ CFG": ({"sag_scale": 0.75}, 1.55),
+    "perturbed-attention guidance ÷ CFG": ({"pag_scale": 3.0}, 1.55),
+    "Perp-Neg ÷ CFG": ({"perp_neg": 1.0}, 1.55),
+}
+
+
+def measure_guidance(bench: Bench) -> Iterator[Row]:
+    """Walks with each guidance that costs or saves passes, in turns with one of the scale alone."""
+    alone: list[float] = []
+    seconds: dict[str, list[float]] = {name: [] for name in _GUIDANCES}
+    plain = {"guidance_scale": max(2.0, bench.plan.guidance_scale), "negative_texts": ["blurry"]}
+    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
+        for number in range(ROUNDS + 1):
+            alone.append(loop.ask("walk", plain)[0])
+            for name, (changes, _) in _GUIDANCES.items():
+                seconds[name].append(loop.ask("walk", plain | changes)[0])
+            bench.say(f"  round {number} of {ROUNDS}: {alone[-1]:.2f} s alone")
+    how = f"{bench.plan.steps} steps of {bench.plan.sampler}, without encoding and decoding"
+    for name, (_, limit) in _GUIDANCES.items():
+        yield ratio_row(name, limit, seconds[name][1:], alone[1:], how)  # the first ones warm up
+
+
+def measure_samplers(bench: Bench) -> Iterator[Row]:
+    """Each sampler's walk by calls of the model, in turns with Euler's."""
+    seconds: dict[str, list[float]] = {name: [] for name in SAMPLERS}
+    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
+        for number in range(ROUNDS + 1):
+            for name, row in SAMPLERS.items():
+                steps = bench.plan.steps // row.calls
+                taken, calls = loop.ask("walk", {"sampler": name, "scheduler": row.scheduler, "steps": steps})
+                seconds[name].append(taken / calls)
+            bench.say(f"  round {number} of {ROUNDS}: {seconds['euler'][-1] * 1000:.1f} ms a call of Euler")
+    for name in (name for name in SAMPLERS if name != "euler"):
+        yield ratio_row(f"{name} ÷ euler", 1.03, seconds[name][1:], seconds["euler"][1:], "a call of the model")
 
 
 def measure_reading(bench: Bench) -> Iterator[Row]:

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import BadValue
+from fooocus_lite.guidances import KNOBS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ RECIPE_OPTIONS = {
     "sampler": ("NAME", "sampler, such as dpmpp_2m_sde"),
     "scheduler": ("NAME", "where its steps are, such as karras; auto = the sampler's usual one"),
     "guidance_scale": ("X", "how strictly the words are followed; 1 = off"),
-    "sag_scale": ("X", "self-attention guidance; 0 = off"),
+    **{name: ("X", f"{knob.label}: {knob.info}") for name, knob in KNOBS.items()},
     "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
     "format": ("png|jpeg|webp", "file format"),
 }

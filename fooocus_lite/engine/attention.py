@@ -1,13 +1,14 @@
-"""How much attention every place of the picture receives, read from one layer without slowing the others.
+"""Attention layers watched and perturbed from outside, and left as they were found.
 
-The layer keeps its own kernel for its output; beside it the mass is computed head by head, so that the N×N
-attention map never exists for more than one head and nothing larger than (B, N) is kept.
+How much attention every place of the picture receives is read from one layer without slowing the others. It keeps its
+own kernel for its output; beside it the mass is computed head by head, so that the N×N attention map never exists for
+more than one head and nothing larger than (B, N) is kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -73,3 +74,52 @@ def recorded_attention(layer: nn.Module) -> Generator[AttentionMass]:
         yield recorder
     finally:
         attn.set_processor(former)
+
+
+class IdentityAttention:
+    """Some rows of a batch in which every place attends only to itself (arXiv:2403.17377).
+
+    Attributes:
+        rows: Batch rows to perturb; ``None`` perturbs nothing.
+    """
+
+    def __init__(self) -> None:
+        self.rows: slice | None = None
+
+
+class _Perturbed:
+    """An attention processor that lets the former one do the work of the rows that are not perturbed."""
+
+    def __init__(self, former: Any, perturbation: IdentityAttention) -> None:
+        self._former, self._perturbation = former, perturbation
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """(B, N, channels) -> (B, N, channels)."""
+        output: Tensor = self._former(
+            attn, hidden_states, encoder_hidden_states=encoder_hidden_states, attention_mask=attention_mask, **kwargs
+        )
+        rows = self._perturbation.rows
+        if rows is not None:
+            # softmax(Q Kᵀ / sqrt(d)) becomes the identity: what comes out are the values.
+            output[rows] = attn.to_out[0](attn.to_v(hidden_states[rows]))
+        return output
+
+
+@contextmanager
+def identity_attention(layers: Sequence[nn.Module]) -> Generator[IdentityAttention]:
+    """Let rows of ``layers`` be perturbed inside the ``with`` block; the layers are afterwards as they were before."""
+    perturbation = IdentityAttention()
+    with ExitStack() as stack:
+        for layer in layers:
+            attn: Any = layer
+            former = attn.processor
+            stack.callback(attn.set_processor, former)
+            attn.set_processor(_Perturbed(former, perturbation))
+        yield perturbation

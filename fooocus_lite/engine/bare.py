@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +22,10 @@ from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.device import choose_machine
 from fooocus_lite.engine.family import Encoded, load_family
 from fooocus_lite.engine.guidance import guided, joined
-from fooocus_lite.engine.moment import Moment, NoiseSource
+from fooocus_lite.engine.moment import Moment, NoiseSource, Predict
 from fooocus_lite.engine.preview import OnItsWay, to_pixels
 from fooocus_lite.engine.run import Engine
-from fooocus_lite.engine.samplers import make_path
+from fooocus_lite.engine.samplers import Path, make_path
 from fooocus_lite.plan import Plan, plan_from_dict
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
@@ -91,21 +92,30 @@ class Bare:
 
     def host_reads(self) -> int:
         """How often our own loop reads a number from the device in one picture without previews."""
-        plan, machine = self.plan, self.machine
-        encoded = self.family.encode(plan)
-        noise = NoiseSource(plan.seed, self.family.latent_shape(plan), machine.device)
+        with self._ready(self.plan) as (predict, path, latents), _Reads() as reads:
+            denoise(predict, path, latents)
+        return reads.count
+
+    def walk(self, changes: dict[str, Any]) -> tuple[float, int]:
+        """(seconds, calls of the model) of our own loop for the plan with some of it changed."""
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+        with self._ready(replace(self.plan, **values)) as (predict, path, latents):
+            started = time.perf_counter()
+            denoise(predict, path, latents).cpu()
+            return time.perf_counter() - started, sum(len(step) for step in path.moments)
+
+    @contextmanager
+    def _ready(self, plan: Plan) -> Generator[tuple[Predict, Path, Tensor]]:
+        """What our own loop is given, its words encoded before."""
+        family, machine = self.family, self.machine
+        noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
         path = make_path(
-            SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], self.family.scheduler_config, plan.steps,
+            SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
             device=machine.device, noise=noise,
         )  # fmt: skip
-        scales = {"guidance_scale": plan.guidance_scale, "sag_scale": plan.sag_scale}
-        with guided(
-            self.family.forward, encoded.cond, encoded.uncond, **scales, sag_layer=self.family.sag_layer
-        ) as predict:
-            latents = noise.draw() * path.init_noise_sigma
-            with _Reads() as reads:
-                denoise(predict, path, latents)
-        return reads.count
+        encoded = family.encode(plan)
+        with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
+            yield predict, path, noise.draw() * path.init_noise_sigma
 
     def encoder_runs(self, *, device: str, dtype: str) -> int:
         """How often a second task with the same words runs a text encoder."""
@@ -145,6 +155,7 @@ def main() -> None:
         orders: dict[str, Callable[[Any], Any]] = {
             "picture": bare.picture,
             "first_preview": bare.first_preview,
+            "walk": bare.walk,
             "host_reads": lambda _: bare.host_reads(),
             "encoder_runs": lambda _: bare.encoder_runs(**where),
         }

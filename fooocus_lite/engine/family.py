@@ -7,28 +7,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fooocus_lite.engine.device import Machine
-from fooocus_lite.engine.guidance import Condition, Forward
+from fooocus_lite.engine.guidance import Forward, Layers, Told
 from fooocus_lite.engine.preview import LatentColours
 from fooocus_lite.plan import ModelRef, Plan
 from fooocus_lite.registry import FAMILIES
 
 
 @dataclass(frozen=True)
-class Encoded:
+class Encoded(Told):
     """The words of a Plan as the model reads them.
 
     Attributes:
-        cond: The wanted texts.
-        uncond: The unwanted; ``None`` where no unconditional pass will run.
         warnings: What a person should know about them.
     """
 
-    cond: Condition
-    uncond: Condition | None
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class Family(Protocol):
@@ -38,8 +34,8 @@ class Family(Protocol):
     forward: Forward
     #: ``scheduler_config.json``: the noise process it was trained with.
     scheduler_config: Mapping[str, Any]
-    #: The self-attention layer that self-attention guidance looks at; ``None`` = the family has none.
-    sag_layer: nn.Module | None
+    #: Where guidance reaches inside it.
+    layers: Layers
     #: How to show latents without decoding them; ``None`` = no previews.
     colours: LatentColours | None
 

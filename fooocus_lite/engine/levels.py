@@ -95,6 +95,15 @@ class NoiseLevels:
             return Level(1 / (1 + ratio), time, time * _FLOW_TIMES)
         return self.mixed(ratio, self._time_of(ratio))
 
+    def progress(self, level: Level) -> float:
+        """How far the model's clock has run at a level as the model sees it: 0 at the most noise, 1 at none."""
+        if self.kind == "flow":
+            return 1 - level.sigma
+        if self.kind == "edm":
+            last, first = (self._time_of(ratio) for ratio in self.ratios)
+            return (first - level.timestep) / (first - last)
+        return 1 - level.timestep / self.last_time
+
     def mixed(self, ratio: float, timestep: float) -> Level:
         """As the model sees it: variance-preserving, or for ``edm`` of variance 1 with its data (c_in of table 1)."""
         if self.kind == "edm":

@@ -24,6 +24,7 @@ class Moment:
         sigma: Likewise.
         prediction_type: What the model predicts: ``epsilon``, ``v_prediction``, ``sample``, ``flow_prediction``
             (noise - x0) or ``edm`` (F of arXiv:2206.00364, eq. 7).
+        progress: How far the model's clock has run: 0 at the most noise, 1 at none.
     """
 
     index: int
@@ -31,6 +32,7 @@ class Moment:
     alpha: float
     sigma: float
     prediction_type: str = "epsilon"
+    progress: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -48,6 +50,15 @@ class Moment:
         if self.prediction_type == "edm":  # arXiv:2206.00364, table 1: c_skip and c_out, by c_in = alpha
             return (EDM_DATA_STD**2 * self.alpha) * model_input + (EDM_DATA_STD * self.sigma) * prediction
         return (model_input - self.sigma * prediction) / self.alpha  # arXiv:2006.11239, eq. 15
+
+    @property
+    def slope(self) -> float:
+        """By how much the estimate of x0 changes with the prediction; `denoised` is linear in it."""
+        if self.prediction_type == "sample":
+            return 1.0
+        if self.prediction_type == "edm":
+            return EDM_DATA_STD * self.sigma
+        return -self.sigma if self.prediction_type in ("v_prediction", "flow_prediction") else -self.sigma / self.alpha
 
     def noise(self, model_input: Tensor, prediction: Tensor) -> Tensor:
         """The estimate of the noise in ``model_input``, (B, C, h, w)."""

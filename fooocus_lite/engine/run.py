@@ -22,7 +22,7 @@ from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
 from fooocus_lite.engine.family import Family, load_family
-from fooocus_lite.engine.guidance import guided
+from fooocus_lite.engine.guidance import guided, not_there
 from fooocus_lite.engine.moment import NoiseSource, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
 from fooocus_lite.engine.samplers import make_path
@@ -224,8 +224,7 @@ class _Drawing:
         plan, expansion, trouble = self._with_words(plan)
         encoded = family.encode(plan)
         warnings = plan.warnings + trouble + encoded.warnings
-        if plan.sag_scale and family.sag_layer is None:
-            warnings += (f"The model {plan.model.name} has no self-attention guidance; its scale does nothing.",)
+        warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name))
         log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
         self._emit(PromptReady(
             texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
@@ -235,10 +234,7 @@ class _Drawing:
             SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
             device=machine.device, noise=noise,
         )  # fmt: skip
-        with guided(
-            family.forward, encoded.cond, encoded.uncond,
-            guidance_scale=plan.guidance_scale, sag_scale=plan.sag_scale, sag_layer=family.sag_layer,
-        ) as predict:  # fmt: skip
+        with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
             latents = noise.draw() * path.init_noise_sigma
             observe = self._observer(len(path.spans), engine.previews(family))
             latents = denoise(predict, path, latents, observe=observe)

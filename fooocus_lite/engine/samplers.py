@@ -41,7 +41,8 @@ class Path(Walk):
 
     def _moment(self, index: int, level: Level, timestep: Tensor) -> Moment:
         seen = self.as_seen(level)
-        return Moment(index, timestep, seen.alpha, seen.sigma, self.levels.prediction_type)
+        progress = self.levels.progress(seen)
+        return Moment(index, timestep, seen.alpha, seen.sigma, self.levels.prediction_type, progress)
 
     @property
     def init_noise_sigma(self) -> float:

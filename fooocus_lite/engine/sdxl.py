@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
-from fooocus_lite.engine.guidance import Condition, unet_forward
+from fooocus_lite.engine.guidance import Condition, unet_forward, unet_layers
 from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
 from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
 from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
@@ -50,7 +50,7 @@ class Sdxl:
         ).to(memory_format=layout)
         self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
         self.forward = unet_forward(self._unet, machine.dtype)
-        self.sag_layer: nn.Module | None = _middle_self_attention(self._unet)
+        self.layers = unet_layers(self._unet)
         channels = int(self._unet.config.in_channels)
         self.colours = load_colours(folder / "preview.json", channels) or (SDXL_COLOURS if channels == 4 else None)
 
@@ -58,9 +58,12 @@ class Sdxl:
         """The Plan's texts; the unwanted ones only if an unconditional pass will run."""
         cond, warnings = self._condition(plan.texts, plan, "prompt")
         if plan.guidance_scale == 1:
-            return Encoded(cond, None, warnings)
+            return Encoded(cond, warnings=warnings)
         uncond, more = self._condition(plan.negative_texts, plan, "negative prompt")
-        return Encoded(cond, uncond, warnings + more)
+        # Nothing unwanted stands at no angle to anything; the third pass would be for nothing.
+        has_perp_neg = plan.perp_neg != 0 and any(plan.negative_texts)
+        empty = self._condition(("",), plan, "")[0] if has_perp_neg else None
+        return Encoded(cond, uncond, empty, warnings=warnings + more)
 
     def _condition(self, texts: tuple[str, ...], plan: Plan, what: str) -> tuple[Condition, tuple[str, ...]]:
         files = {name: Path(path) for name, path in plan.embeddings}
@@ -127,12 +130,6 @@ def _vae_dtype(config: Mapping[str, Any], machine: Machine) -> torch.dtype:
     if machine.device.type == "cuda" and torch.cuda.get_device_capability(machine.device)[0] >= 8:
         return torch.bfloat16
     return torch.float32
-
-
-def _middle_self_attention(unet: Any) -> nn.Module | None:
-    """The first self-attention of the middle block, the layer of arXiv:2210.00939, section 5."""
-    attentions = getattr(unet.mid_block, "attentions", None)
-    return attentions[0].transformer_blocks[0].attn1 if attentions else None
 
 
 def _cut_warning(embedded: Embedded, what: str) -> str:

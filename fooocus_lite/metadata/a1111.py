@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fooocus_lite.metadata.found import Found, lenient
+from fooocus_lite.metadata.guidance import FIELDS as GUIDANCE_FIELDS
+from fooocus_lite.metadata.guidance import read_guidance
 from fooocus_lite.untrusted import Refused, as_float, as_int, as_names, as_pair, parse_json
 
 NEGATIVE = "Negative prompt:"
@@ -22,9 +24,9 @@ _STEPS = re.compile(r"\s*Steps: *\d", re.IGNORECASE)
 #: Names (lower case) that become fields of the recipe, or say nothing that would change a picture.
 HANDLED = frozenset((
     "steps", "clip skip", "sampler", "schedule type", "scheduler", "cfg scale", "seed", "size", "model", "styles",
-    "sag scale", "raw prompt", "raw negative prompt", "lora hashes", "lora weights", "hashes", "ti hashes",
+    "raw prompt", "raw negative prompt", "lora hashes", "lora weights", "hashes", "ti hashes",
     "model hash", "refiner hash", "vae hash", "version", "user", "performance", "created date", "rng",
-    "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata",
+    "parser", "operations", "app", "backend", "pipeline", "civitai resources", "civitai metadata", *GUIDANCE_FIELDS,
 ))  # fmt: skip
 #: Settings without a counterpart → the values that change nothing, as text.
 SILENT = {"vae": ("Default (model)", "Automatic", "None"), "refiner": ("None",)}
@@ -70,7 +72,7 @@ def _read_numbers(found: Found, settings: Mapping[str, str]) -> None:
     found.steps = lenient(found, as_int, settings.get("steps"), "Steps")
     found.seed = lenient(found, as_int, settings.get("seed"), "Seed")
     found.guidance_scale = lenient(found, as_float, settings.get("cfg scale"), "CFG scale")
-    found.sag_scale = lenient(found, as_float, settings.get("sag scale"), "SAG scale")
+    read_guidance(found, settings)
     clip_skip = lenient(found, as_int, settings.get("clip skip"), "Clip skip")
     # 1 is what they write when nobody chose; for SDXL they read the last layer but one all the same.
     found.clip_skip = None if clip_skip == 1 else clip_skip

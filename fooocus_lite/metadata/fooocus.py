@@ -12,6 +12,7 @@ from typing import Any
 
 from fooocus_lite.fooocus_names import PERFORMANCES
 from fooocus_lite.metadata.found import Found, optional_float, optional_int
+from fooocus_lite.metadata.guidance import read_guidance
 from fooocus_lite.untrusted import Refused, as_names, as_pair, as_text
 
 #: A picture or log row has several of these; one is enough to know it.
@@ -25,12 +26,8 @@ LABELS = {
 }
 #: Settings without a counterpart → the values that change nothing.
 WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
-    "sharpness": (0, 0.0),
-    "adm_guidance": ("(1.0, 1.0, 0.0)",),
-    "adaptive_cfg": (),
     "refiner_model": ("None",),
     "vae": ("Default (model)", "None"),
-    "freeu": (),
     "inpaint_method": ("None",),
 }
 _LORA_KEY = re.compile(r"lora_(?:combined_)?\d{1,3}")
@@ -69,6 +66,7 @@ def read(data: Mapping[str, Any]) -> Found:
     found.seed = optional_int(values, "seed")
     found.clip_skip = optional_int(values, "clip_skip")
     found.guidance_scale = optional_float(values, "guidance_scale")
+    read_guidance(found, {name.replace("_", " "): value for name, value in values.items()})
     _read_steps(found, values)
     found.sampler = _optional_text(values, "sampler")
     found.schedule = _optional_text(values, "scheduler")

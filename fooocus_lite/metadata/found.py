@@ -21,6 +21,7 @@ class Found:
         words: The prompt with styles applied, where the program keeps both.
         negative_words: Likewise.
         expansion: The prompt with what a language model added to it.
+        guidance: Fields of our recipe for guidance, besides the scale → number.
         sampler: The program's name for it, such as ``DPM++ 2M`` or ``k_euler``.
         schedule: Likewise, such as ``Karras``; may also be a part of ``sampler``.
         model: Name or file, with or without folder and ending.
@@ -41,7 +42,7 @@ class Found:
     seed: int | None = None
     steps: int | None = None
     guidance_scale: float | None = None
-    sag_scale: float | None = None
+    guidance: dict[str, float] = field(default_factory=dict[str, float])
     clip_skip: int | None = None
     sampler: str | None = None
     schedule: str | None = None

@@ -19,7 +19,6 @@ WITHOUT_COUNTERPART: dict[str, tuple[object, ...]] = {
     "controlnets": ([],),
     "ipAdapters": ([],),
     "t2iAdapters": ([],),
-    "cfg_rescale_multiplier": (0, 0.0),
     "seamless_x": (False,),
     "seamless_y": (False,),
     "hrf_enabled": (False,),
@@ -55,6 +54,9 @@ def _read_new(data: Mapping[str, Any]) -> Found:
         sampler=_text(data, "scheduler"),
         model=_model_name(data.get("model")),
     )
+    rescale = optional_float(data, "cfg_rescale_multiplier")
+    if rescale:
+        found.guidance["guidance_rescale"] = rescale
     loras = data.get("loras") or []
     if not isinstance(loras, list):
         raise Refused("holds settings that cannot be used: loras is not a list")

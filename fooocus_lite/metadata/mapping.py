@@ -9,11 +9,12 @@ from typing import Any
 
 from fooocus_lite.errors import UnknownName
 from fooocus_lite.fooocus_names import bare_name
+from fooocus_lite.guidances import KNOBS, OFF
 from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
 from fooocus_lite.prompts import normal_name
-from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.recipe import MAX_SEED, MAX_SIDE, Recipe, number_range, parse_recipe, shown
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
@@ -21,12 +22,7 @@ MAX_STYLES = 30
 _HASH = re.compile(r"[0-9a-fA-F]{8,64}")
 _LORA_TAG = re.compile(r"<lora:([^:<>]+):")
 #: Fields with a range: name → smallest, largest.
-RANGES: dict[str, tuple[float, float]] = {
-    "steps": (1, MAX_STEPS),
-    "guidance_scale": (1.0, 30.0),
-    "sag_scale": (0.0, 5.0),
-    "clip_skip": (1, MAX_CLIP_SKIP),
-}
+RANGES = {name: number_range(name) for name in ("steps", "clip_skip", *OFF)}
 
 
 @dataclass(frozen=True)
@@ -159,7 +155,7 @@ def _numbers(found: Found, warnings: list[str]) -> dict[str, Any]:
     """Steps, guidance and seed inside their ranges."""
     values: dict[str, Any] = {}
     for name, (low, high) in RANGES.items():
-        value = getattr(found, name)
+        value = found.guidance.get(name) if name in KNOBS else getattr(found, name)
         if value is None:
             continue
         values[name] = type(value)(min(max(value, low), high))

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from fooocus_lite.metadata import a1111
+from fooocus_lite.metadata.guidance import guidance_pairs
 from fooocus_lite.picture_text import PictureInfo
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -38,7 +39,7 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
         "Sampler": SAMPLERS[recipe.sampler].label if recipe.sampler in SAMPLERS else recipe.sampler,
         "Schedule type": SCHEDULERS[recipe.scheduler].label if recipe.scheduler in SCHEDULERS else recipe.scheduler,
         "CFG scale": recipe.guidance_scale,
-        "SAG scale": recipe.sag_scale or None,
+        **guidance_pairs(recipe.weights()),
         "Clip skip": recipe.clip_skip,
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,

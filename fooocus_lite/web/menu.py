@@ -102,6 +102,27 @@ class SchedulerRow(_Row):
     max_steps: int
 
 
+class GuidanceField(_Row):
+    """A field of a Recipe that a guidance goes by."""
+
+    name: str = Field(examples=["pag_scale"])
+    label: str
+    info: str
+    step: float = Field(description="Smallest change that the page makes.")
+    off: float = Field(description="The value that means: as if there were no such thing.")
+    switches: bool = Field(description="Any other value switches the guidance on.")
+
+
+class GuidanceRow(_Row):
+    """One thing that can lead a picture."""
+
+    id: str
+    label: str
+    good_for: str
+    cost: str = Field(description="What a guided step costs with it.")
+    fields: list[GuidanceField] = Field(description="Besides `guidance_scale`.")
+
+
 class SamplerPair(_Row):
     """What a sampler of earlier versions is called now."""
 
@@ -129,6 +150,7 @@ class Menu(_Row):
     wildcards: list[str] = Field(description="Word lists, by the name that stands between double underscores.")
     samplers: list[SamplerRow]
     schedulers: list[SchedulerRow]
+    guidances: list[GuidanceRow]
     former_samplers: dict[str, SamplerPair] = Field(description="Ids that pictures and presets may still say.")
     image_formats: list[str]
     limits: dict[str, Limit] = Field(description="By field of Recipe.")

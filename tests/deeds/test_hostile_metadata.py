@@ -15,12 +15,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF
 from fooocus_lite.metadata import ReadPicture, a1111, read_stream, read_text
 from fooocus_lite.metadata.mapping import Mapped, to_recipe
 from fooocus_lite.metadata.parameters import to_parameters
 from fooocus_lite.picture_text import PictureInfo, to_text
 from fooocus_lite.png import encode_png
-from fooocus_lite.recipe import MAX_SEED, Recipe
+from fooocus_lite.recipe import MAX_SEED, Recipe, number_range
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.untrusted import MAX_TEXT_BYTES
 from tests.deeds import foreign as f
@@ -252,7 +253,7 @@ RECIPES = st.builds(
     sampler=st.sampled_from(sorted(SAMPLERS)),
     scheduler=st.sampled_from(sorted(SCHEDULERS)),
     guidance_scale=st.floats(1, 30),
-    sag_scale=st.just(0.0) | st.floats(0.01, 5),
+    **{name: st.just(off) | st.floats(*number_range(name)) for name, off in OFF.items() if name in KNOBS},
 )
 
 
@@ -266,11 +267,12 @@ def as_found(recipe: Recipe, texts: tuple[str, ...]) -> Mapped:
 @example(Recipe(prompt="a\nNegative prompt: b", negative_prompt=" c ", steps=5), ("other",))
 def test_our_recipe_comes_back_from_the_text_for_others(recipe: Recipe, texts: tuple[str, ...]) -> None:
     mapped = as_found(recipe, texts)
+    off = [row for row in GUIDANCES.values() if not row.is_on(recipe.weights())]
     wanted = recipe.model_copy(
         update={
+            **{name: None for row in off for name in row.fields if name in KNOBS},
             "negative_prompt": recipe.negative_prompt or "",
             "styles": recipe.styles or (),
-            "sag_scale": recipe.sag_scale or None,
         }
     )
     assert mapped.recipe == wanted

@@ -32,7 +32,8 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
     assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one, or add it" in said(found)
     assert "<lora:sd_xl_offset_example-lora_1.0:0.1>" in said(found)
-    assert "sharpness '2.0'" in said(found)
+    assert (recipe.sharpness, recipe.adm_positive, recipe.adm_negative, recipe.adm_end) == (2.0, 1.5, 0.8, 0.3)
+    assert recipe.adaptive_cfg is None, "weaker than its 7"
     assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
     expected = () if found.scheme == "fooocus" else ("Plain",)
     assert recipe.styles == ("Expand prompt", *expected), "the second scheme names no styles: found by their words"
@@ -82,6 +83,7 @@ def test_fooocus_in_every_container(name: str) -> None:
         prompt="a fox\nin snow", negative_prompt="fog", styles=("SAI Anime",), clip_skip=2,
         model="bluePencilXL_v050", width=1344, height=768, seed=8123456789012345678, steps=30,
         sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=5.5,
+        sharpness=2.0, adm_positive=1.5, adm_negative=0.8, adm_end=0.3,
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
@@ -89,6 +91,17 @@ def test_fooocus_in_every_container(name: str) -> None:
 
 def fooocus(**changes: Any) -> ReadPicture:
     return read_text(f.as_json(f.FOOOCUS | changes), LIBRARY)
+
+
+def test_fooocus_guidance_is_ours() -> None:
+    found = fooocus(guidance_scale=9, freeu="(1.01, 1.02, 0.99, 0.95)", adm_guidance="('1.2', '0.9', '0.4')")
+    recipe = found.recipe
+    assert (recipe.freeu_b1, recipe.freeu_b2, recipe.freeu_s1, recipe.freeu_s2) == (1.01, 1.02, 0.99, 0.95)
+    assert (recipe.adm_positive, recipe.adm_end, recipe.adaptive_cfg) == (None, None, 7.0), "its usual one goes unsaid"
+    assert "adm guidance is" in said(found)
+    assert fooocus(guidance_scale=9, adaptive_cfg=5).recipe.adaptive_cfg == 5
+    assert fooocus(sharpness=99).recipe.sharpness == 30
+    assert "sharpness 99.0 is outside 0 to 30; 30 is taken" in said(fooocus(sharpness=99))
 
 
 def test_fooocus_labels_of_its_log_mean_the_same() -> None:

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from fooocus_lite.engine.attention import column_mass, recorded_attention
 from fooocus_lite.engine.denoise import denoise
-from fooocus_lite.engine.guidance import Condition, degrade, guided, joined, map_size, unet_forward
+from fooocus_lite.engine.guidance import (
+    Condition,
+    Layers,
+    Told,
+    Weights,
+    degrade,
+    guided,
+    joined,
+    map_size,
+    unet_forward,
+    unet_layers,
+)
 from fooocus_lite.engine.moment import Moment, NoiseSource
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -76,8 +87,8 @@ def run(
 ) -> tuple[Tensor, list[int]]:
     forward, batches = counted(unet)
     latents = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(2))
-    told = uncond or condition(9)
-    with guided(forward, condition(8), told, guidance_scale=g, sag_scale=s, sag_layer=middle(unet)) as predict:
+    told, weights = Told(condition(8), uncond or condition(9)), Weights(guidance_scale=g, sag_scale=s)
+    with guided(forward, told, weights, steps=1, layers=Layers(middle(unet))) as predict:
         return predict(latents, moment(kind)), batches
 
 
@@ -103,8 +114,8 @@ def test_self_attention_guidance_is_that_of_diffusers(
     ).images  # fmt: skip
     schedule = ddim_schedule(config)
     with torch.no_grad(), guided(
-        unet_forward(sd15_unet, torch.float32), Condition(cond), Condition(uncond),
-        guidance_scale=guidance_scale, sag_scale=0.75, sag_layer=middle(sd15_unet),
+        unet_forward(sd15_unet, torch.float32), Told(Condition(cond), Condition(uncond)),
+        Weights(guidance_scale=guidance_scale, sag_scale=0.75), steps=5, layers=unet_layers(sd15_unet),
     ) as predict:  # fmt: skip
         ours = denoise(predict, schedule, latents)
         bare = unet_forward(sd15_unet, torch.float32)
@@ -155,9 +166,10 @@ def test_lengths_whose_common_multiple_is_huge_are_not_repeated(sdxl_unet: Any) 
     long, short = condition(9, tokens=16 * 32), condition(8, tokens=16 * 31)
     forward, batches = counted(sdxl_unet)
     latents = torch.randn(1, 4, 8, 8)
-    with guided(forward, short, long, guidance_scale=3, sag_scale=0.5, sag_layer=middle(sdxl_unet)) as predict:
+    weights = Weights(guidance_scale=3, sag_scale=0.5, pag_scale=1)
+    with guided(forward, Told(short, long), weights, steps=1, layers=unet_layers(sdxl_unet)) as predict:
         assert bool(predict(latents, moment()).isfinite().all())
-    assert batches == [1, 1, 1]
+    assert batches == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0])
@@ -208,14 +220,19 @@ def test_the_model_is_as_before_also_after_a_failure(sdxl_unet: Any) -> None:
     before = dict(sdxl_unet.attn_processors)
     modules = [name for name, _ in sdxl_unet.named_modules()]
     forward, _ = counted(sdxl_unet)
+    weights = Weights(guidance_scale=4, sag_scale=1, pag_scale=1, freeu_b1=1.2, freeu_s2=0.5)
+    told = Told(condition(1), condition(2))
     with (
         pytest.raises(ZeroDivisionError),
-        guided(forward, condition(1), condition(2), guidance_scale=4, sag_scale=1, sag_layer=middle(sdxl_unet)),
+        guided(forward, told, weights, steps=1, layers=unet_layers(sdxl_unet)) as predict,
     ):
         assert sdxl_unet.attn_processors != before
+        assert any(module._forward_pre_hooks for module in sdxl_unet.modules())
+        predict(torch.zeros(1, 4, 8, 8), moment())
         raise ZeroDivisionError
     assert sdxl_unet.attn_processors == before
     assert [name for name, _ in sdxl_unet.named_modules()] == modules
+    assert not any(module._forward_pre_hooks for module in sdxl_unet.modules())
 
 
 def test_map_size_follows_the_unet_down() -> None:

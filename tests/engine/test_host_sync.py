@@ -15,13 +15,18 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fooocus_lite.engine.denoise import denoise
-from fooocus_lite.engine.guidance import Condition, guided, unet_forward
+from fooocus_lite.engine.guidance import Condition, Told, Weights, guided, unet_forward, unet_layers
 from fooocus_lite.engine.moment import NoiseSource, Step
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from tests.engine.tiny_sdxl import SCHEDULER, make_unet
 
 META = torch.device("meta")
+EVERYTHING = Weights(
+    guidance_scale=8, guidance_rescale=0.7, guidance_end=0.8, adaptive_cfg=5, perp_neg=1, apg_eta=0, apg_threshold=15,
+    apg_momentum=-0.5, sag_scale=0.5, pag_scale=2, sharpness=2, freeu_b1=1.2, freeu_b2=1.3, freeu_s1=0.9, freeu_s2=0.5,
+    adm_positive=1.5, adm_negative=0.8, adm_end=0.3,
+)  # fmt: skip
 
 
 class HostTraffic(TorchDispatchMode):
@@ -63,10 +68,9 @@ def traffic(sampler: str, *, kind: str = "epsilon", spoil: Any = None) -> HostTr
     row, config = SAMPLERS[sampler], SCHEDULER | {"prediction_type": kind}
     steps = 20 if sampler == "restart" else 5  # with fewer it never goes back
     path = make_path(row, SCHEDULERS[row.scheduler], config, steps, device=META, noise=noise)
-    layer = unet.mid_block.attentions[0].transformer_blocks[0].attn1
+    told = Told(condition(32), condition(16), condition(16))
     with torch.inference_mode(), guided(
-        unet_forward(unet, torch.float32), condition(32), condition(16),
-        guidance_scale=4, sag_scale=0.5, sag_layer=layer,
+        unet_forward(unet, torch.float32), told, EVERYTHING, steps=len(path.spans), layers=unet_layers(unet)
     ) as predict:  # fmt: skip
         latents = noise.draw() * path.init_noise_sigma
         with HostTraffic() as seen:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Weights
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
-from fooocus_lite.recipe import Recipe
+from fooocus_lite.recipe import Recipe, number_range
 from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
@@ -161,6 +162,25 @@ def test_scheduler_row(name: str) -> None:
     assert {find_pair("euler", one).scheduler for one in written} == {name}
     assert f"def {row.schedule}(" in (ROOT / "fooocus_lite" / "engine" / "schedules.py").read_text(encoding="utf-8")
     assert f"| `{name}` |" in (ROOT / "docs" / "samplers.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", GUIDANCES)
+def test_guidance_row(name: str) -> None:
+    row = GUIDANCES[name]
+    assert row.label and row.good_for and row.cost and row.paper and row.text_name
+    document = (ROOT / "docs" / "guidance.md").read_text(encoding="utf-8")
+    line = next(line for line in document.splitlines() if line.startswith(f"| {row.label} |"))
+    for field in row.fields:
+        low, high = number_range(field)
+        assert low <= OFF[field] <= high and f"`{field}`" in line
+        knob = KNOBS.get(field)
+        assert field == "guidance_scale" or (knob and knob.label and knob.info.endswith(".") and knob.step > 0)
+    assert not row.is_on(Weights())
+
+
+def test_every_field_of_guidance_is_in_one_row() -> None:
+    assert sorted(field for row in GUIDANCES.values() for field in row.fields) == sorted(OFF)
+    assert KNOBS.keys() == OFF.keys() - {"guidance_scale"}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

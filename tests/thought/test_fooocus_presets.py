@@ -107,6 +107,7 @@ def test_what_the_default_preset_draws_here() -> None:
         "sampler": "dpmpp_2m_sde",
         "scheduler": "karras",
         "guidance_scale": 4.0,
+        "sharpness": 2.0,
     }
     assert "prompt" not in recipe.model_fields_set, "an empty one must not clear the person's"
     assert warnings == ("Not applied here: LoRA sd_xl_offset_example-lora_1.0.safetensors (0.1).",)

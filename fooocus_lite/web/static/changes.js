@@ -1,6 +1,7 @@
 // What a preset or a picture changed in the form: one line beside the preset, and a way back.
 
 import { button, h, setText, whenThere } from "./dom.js";
+import { guidanceFields } from "./guidances.js";
 import { state } from "./store.js";
 
 const FIELDS = [ // [fields that are shown as one, what they are called, their value in words]
@@ -14,7 +15,6 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["sampler"], "sampler", ({ sampler }) => nameIn("samplers", "id", sampler)],
   [["scheduler"], "scheduler", ({ scheduler }) => nameIn("schedulers", "id", scheduler)],
   [["guidance_scale"], "guidance", ({ guidance_scale: scale }) => scale],
-  [["sag_scale"], "self-attention guidance", ({ sag_scale: scale }) => scale],
   [["clip_skip"], "CLIP skip", ({ clip_skip: layer }) => layer],
   [["count"], "pictures", ({ count }) => count],
   [["seed", "random_seed"], "seed", ({ seed, random_seed: isRandom }) => (isRandom ? "random" : seed)],
@@ -29,7 +29,8 @@ const inWords = (value) => (value === undefined || value === null ? "" : String(
 
 /** What one draft has otherwise than another, as `{names, label, from, to}` with the values in words. */
 export function differences(before, after) {
-  return FIELDS.map(([names, label, read]) => ({ names, label, from: inWords(read(before)), to: inWords(read(after)) }))
+  const guidance = guidanceFields().map(({ name, label }) => [[name], label, (draft) => draft[name]]);
+  return [...FIELDS, ...guidance].map(([names, label, read]) => ({ names, label, from: inWords(read(before)), to: inWords(read(after)) }))
     .filter(({ from, to }) => from !== to);
 }
 

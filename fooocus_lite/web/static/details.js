@@ -1,6 +1,7 @@
 // Everything about one picture: enough to make it again.
 
 import { button, copyButton, h } from "./dom.js";
+import { guidanceOn } from "./guidances.js";
 import { samplerWords } from "./samplers.js";
 import { state } from "./store.js";
 
@@ -13,7 +14,6 @@ const ROWS = [
   ["Steps", (recipe) => recipe.steps],
   ["Sampler", samplerWords],
   ["Guidance", (recipe) => recipe.guidance_scale],
-  ["Attention guidance", (recipe) => recipe.sag_scale || ""],
   ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],
   ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
   ["Preset", (recipe) => state.menu?.presets.find((row) => row.name === recipe.preset)?.label || recipe.preset],
@@ -32,6 +32,7 @@ export function drawDetails(place, { isForming = false, ...picture }, close) {
     list.append(h("dt", { textContent: name }), h("dd", { textContent: String(value) }));
   };
   for (const [name, read] of ROWS) add(name, read(picture.recipe));
+  for (const [name, values] of guidanceOn(picture.recipe)) add(name, values);
   if (picture.finished_at) add("Drawn", new Date(picture.finished_at * 1000).toLocaleString());
   if (picture.seconds) add("Took", `${picture.seconds.toFixed(1)} s`);
   add("File", picture.file);

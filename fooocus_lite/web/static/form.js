@@ -16,6 +16,9 @@ const RECIPE_FIELDS = [
   "prompt", "negative_prompt", "styles", "preset", "model", "width", "height", "count",
   "seed", "steps", "sampler", "scheduler", "guidance_scale", "sag_scale", "clip_skip", "image_format",
   "wildcard_order", "index", "expansion",
+  "guidance_rescale", "guidance_start", "guidance_end", "adaptive_cfg", "perp_neg", "apg_eta", "apg_threshold",
+  "apg_momentum", "pag_scale", "sharpness", "freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2", "adm_positive",
+  "adm_negative", "adm_end",
 ];
 let names = [];
 let pending = {}; // values on their way into the widgets
@@ -215,6 +218,7 @@ function openAdvancedAt(field) {
   setAdvanced(true);
   if (innerWidth < 720 && document.documentElement.dataset.sheet !== "advanced") setSheet("advanced");
   const panel = field.closest('[role="tabpanel"]');
+  if (field.closest("#fl-guidance")) document.querySelector('#fl-toggle-guidance[aria-expanded="false"]')?.click();
   if (panel) openTab(panel.id.replace("fl-tab-", ""));
 }
 

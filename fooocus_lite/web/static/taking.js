@@ -2,6 +2,7 @@
 
 import { differences, formerValues, showChanged } from "./changes.js";
 import { fill, known } from "./form.js";
+import { allOff } from "./guidances.js";
 import { clear, showNote } from "./notice.js";
 import { paired } from "./samplers.js";
 import { state } from "./store.js";
@@ -14,7 +15,7 @@ const UNSAID = {
 /** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
 function usable({ seed, preset, model, count, ...rest }) {
   const said = Object.entries(rest).filter(([, value]) => value !== null);
-  const fields = paired({ ...UNSAID, ...Object.fromEntries(said) });
+  const fields = paired({ ...UNSAID, ...allOff(), ...Object.fromEntries(said) });
   const notes = [];
   const { models, presets, styles } = state.menu;
   const gone = fields.styles.filter((name) => !styles.some((row) => row.name === name));

@@ -1,4 +1,4 @@
-"""What few people change: the walk from noise to picture, how words are read and chosen, the file's format.
+"""What few people change: the walk from noise to picture, what leads it, how words are read, the file's format.
 
 How one is called and what else a file says are no part of a recipe: ``static/done.js`` and ``static/filetext.js``
 fill their places.
@@ -38,9 +38,8 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         elem_id="fl-scheduler",
         elem_classes="fl-field",
     )
-    sag = slider(
-        menu, "sag_scale", step=0.05, label="Self-attention guidance", info="Firmer shapes, half as fast; 0 is off."
-    )
+    knobs = {field["name"]: field for row in menu["guidances"] for field in row["fields"]}
+    sag = _knob(menu, knobs.pop("sag_scale"))
     clip_skip = slider(
         menu,
         "clip_skip",
@@ -63,7 +62,18 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         "clip_skip": clip_skip,
         "image_format": image_format,
     }
-    return fields | _build_words(defaults, limits)
+    return fields | _build_guidance(menu, knobs) | _build_words(defaults, limits)
+
+
+def _build_guidance(menu: dict[str, Any], knobs: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """What leads a picture besides; ``static/guidancefold.js`` folds it, and says above it what is on."""
+    gr.HTML('<div id="fl-guidancebar"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
+    with gr.Column(elem_id="fl-guidance"):
+        return {name: _knob(menu, knob) for name, knob in knobs.items()}
+
+
+def _knob(menu: dict[str, Any], knob: dict[str, Any]) -> gr.Slider:
+    return slider(menu, knob["name"], step=knob["step"], label=knob["label"], info=knob["info"])
 
 
 def usual_schedule(menu: dict[str, Any]) -> str:

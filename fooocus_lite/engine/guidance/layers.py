@@ -1,0 +1,64 @@
+"""Where guidance reaches inside a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from fooocus_lite.engine.guidance.condition import Told
+from fooocus_lite.engine.guidance.freeu import Stage
+from fooocus_lite.guidances import GUIDANCES, Weights
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The places of one model; an empty one = the model has none.
+
+    Attributes:
+        attention: The self-attention that self-attention guidance looks at.
+        perturbed: Those that perturbed-attention guidance perturbs.
+        decoder: The decoder's stages for FreeU, coarsest first.
+    """
+
+    attention: nn.Module | None = None
+    perturbed: tuple[nn.Module, ...] = ()
+    decoder: tuple[Stage, ...] = ()
+
+
+def unet_layers(unet: Any) -> Layers:
+    """Those of a diffusers ``UNet2DConditionModel``: of its middle block (the layers of arXiv:2210.00939, section 5,
+    and arXiv:2403.17377), and the first two stages of its decoder."""
+    blocks = [
+        block.attn1
+        for transformer in getattr(unet.mid_block, "attentions", None) or ()
+        for block in transformer.transformer_blocks
+    ]
+    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2])
+
+
+def _decoder(unet: Any) -> Iterator[Stage]:
+    before = unet.mid_block.resnets[-1].out_channels
+    for block in unet.up_blocks:
+        stage: list[tuple[nn.Module, int]] = []
+        for resnet in block.resnets:
+            stage.append((resnet, before))
+            before = resnet.out_channels
+        yield stage
+
+
+def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Iterator[str]:
+    """A sentence for each guidance that is on and that this model has no place for."""
+    places = {
+        "attention": layers.attention is not None,
+        "perturbed": bool(layers.perturbed),
+        "decoder": bool(layers.decoder),
+        "sizes": told.cond.has_sizes,
+        "uncond": told.uncond is not None or weights.guidance_scale == 1,
+    }
+    for key, row in GUIDANCES.items():
+        needs = "uncond" if key == "classifier_free" else row.needs
+        if row.is_on(weights) and not places.get(needs, True):
+            yield f"The model {model} has no place for {row.label}; it does nothing."
