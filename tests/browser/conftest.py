@@ -58,7 +58,10 @@ def come(browser: playwright.Browser, quiet_server: Server) -> Iterator[Callable
 
 @pytest.fixture
 def start(web_models: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers of the test's own, in the same folders each time, and ends them after it."""
+    """Starts servers of the test's own, in the same folders each time, and ends them after it.
+
+    A test names it before ``come``: a page that is still open complains when its server goes.
+    """
     with ExitStack() as ends:
 
         def start_one(**settings: object) -> Server:

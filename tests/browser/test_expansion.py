@@ -61,7 +61,7 @@ def test_settings_from_elsewhere_give_the_words_back_when_undone(person: Person)
 
 
 def test_without_the_language_model_one_is_told_and_the_picture_comes(
-    come: Callable[..., Person], start: Callable[..., Server], tmp_path: Path
+    start: Callable[..., Server], come: Callable[..., Person], tmp_path: Path
 ) -> None:
     person = come(server=start(expansion_model=tmp_path))
     person.set_steps(2)

@@ -120,7 +120,7 @@ def test_a_favourite_stays_one(stylist: Person, come: Callable[..., Person], qui
     expect(group(stylist, "Favourites").locator(".name")).to_have_text(["Blueprint", "Oil Painting"])
 
 
-def test_a_favourite_survives_the_end_of_the_program(come: Callable[..., Person], start: Callable[..., Server]) -> None:
+def test_a_favourite_survives_the_end_of_the_program(start: Callable[..., Server], come: Callable[..., Person]) -> None:
     server = start()
     person = come(server=server)
     person.open_advanced("Styles")
@@ -258,10 +258,12 @@ def test_added_words_stay_on_in_every_cell(stylist: Person, quiet_server: Server
     stylist.set_steps(2)
     stylist.open_advanced("Styles")
     stylist.prompt.fill(PROMPT)
+    stylist.button("Expand prompt").click()
+    for name in ("Neon", "Blueprint"):
+        tile(stylist, name).click()
     for name in ("Expand prompt", "Neon", "Blueprint"):
-        stylist.choose_style(name)
         expect(token(stylist, name)).to_be_visible()
-    expect(stylist.page.locator("#fl-every p > span")).to_contain_text("2 pictures · one seed · Expand prompt stays on")
+    expect(stylist.page.locator("#fl-every p > span")).to_contain_text("one seed · Expand prompt stays on")
     stylist.button("See my prompt in every style").click()
     for name in ("Neon", "Blueprint"):
         expect(sheet(stylist.page).get_by_role("button", name=f"Show: {name}")).to_be_visible()
