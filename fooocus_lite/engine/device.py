@@ -121,6 +121,12 @@ def total_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
+def free_memory_bytes(device: torch.device) -> int:
+    """What is left on a CUDA device for this process, its own reserve included."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + int(torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Start measuring anew, where the device can."""
     if device.type in ("cuda", "xpu"):

@@ -24,8 +24,11 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 Stamp = tuple[str, int, int]
 
 
-def stamp(path: Path) -> Stamp:
+def stamp(path: Path, what: str = _WHAT) -> Stamp:
     """Equal stamps mean that the file was not changed.
+
+    Args:
+        what: The kind of file, for the error.
 
     Raises:
         MissingModel: the file is not there.
@@ -33,7 +36,7 @@ def stamp(path: Path) -> Stamp:
     try:
         status = path.stat()
     except OSError as exc:
-        raise missing(path, _WHAT) from exc
+        raise missing(path, what) from exc
     return (str(path), status.st_mtime_ns, status.st_size)
 
 

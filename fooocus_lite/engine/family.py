@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.guidance import Condition, Forward
 from fooocus_lite.engine.preview import LatentColours
@@ -44,6 +46,14 @@ class Family(Protocol):
     colours: LatentColours | None
 
     def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
+
+    def adapted(self, uses: Sequence[Use]) -> AbstractContextManager[None]:
+        """The model changed by adapters, until the block ends.
+
+        Raises:
+            BadValue: one was made for another model.
+        """
+        ...
 
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts as conditions."""

@@ -12,12 +12,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any
 
 import torch
 
 from fooocus_lite.engine import device as devices
+from fooocus_lite.engine.adapters import Adapters
 from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
@@ -65,6 +67,7 @@ class Engine:
         self._machine: devices.Machine | None = None
         self._loaded: tuple[ModelRef, Family] | None = None
         self._expander = Expander()
+        self.adapters = Adapters()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -195,8 +198,8 @@ class _Drawing:
         started = time.monotonic()
         outcome: Event
         try:
-            with torch.inference_mode():
-                self._draw(started)
+            with torch.inference_mode(), ExitStack() as changes:
+                self._draw(started, changes)
             outcome = Finished(seconds=time.monotonic() - started)
         except Stopped:
             log.info("picture stopped after %.1f s", time.monotonic() - started)
@@ -214,13 +217,15 @@ class _Drawing:
                 plan.width, plan.height, plan.sampler, plan.scheduler, plan.steps, outcome.seconds,
             )  # fmt: skip
 
-    def _draw(self, started: float) -> None:
+    def _draw(self, started: float, changes: ExitStack) -> None:
         engine, plan = self._engine, self._plan
         machine = engine.machine()
         self._emit(Started(device=devices.device_name(machine.device)))
         devices.reset_peak_memory(machine.device)
+        uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
         family = engine.family(plan.model)
         self._stop_if_asked()
+        changes.enter_context(family.adapted(uses))
         plan, expansion, trouble = self._with_words(plan)
         encoded = family.encode(plan)
         warnings = plan.warnings + trouble + encoded.warnings
@@ -242,6 +247,7 @@ class _Drawing:
             latents = noise.draw() * path.init_noise_sigma
             observe = self._observer(len(path.spans), engine.previews(family))
             latents = denoise(predict, path, latents, observe=observe)
+        changes.close()  # before the decoder needs the memory
         self._stop_if_asked()
         pixels = family.decode(latents).contiguous().cpu()
         facts = self._facts(machine, time.monotonic() - started)

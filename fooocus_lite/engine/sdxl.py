@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fooocus_lite.engine.adapter_layers import Layers
+from fooocus_lite.engine.adapters import Use, applied, check_fit
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward
@@ -16,6 +19,7 @@ from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
 from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
 from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
 from fooocus_lite.errors import BadValue
+from fooocus_lite.lora_keys import UNET
 from fooocus_lite.plan import ModelRef, Plan
 
 # arXiv:2307.01952, section 2.1: hidden states of both encoders, pooled of the second only.
@@ -43,6 +47,7 @@ class Sdxl:
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
         self._unet = unet.to(memory_format=layout)
+        self._layers = Layers({UNET: self._unet, **self._texts.parts})
         vae = read_json(folder / "vae" / "config.json")
         self._vae_dtype = _vae_dtype(vae, machine)
         self._vae = load_module(
@@ -53,6 +58,19 @@ class Sdxl:
         self.sag_layer: nn.Module | None = _middle_self_attention(self._unet)
         channels = int(self._unet.config.in_channels)
         self.colours = load_colours(folder / "preview.json", channels) or (SDXL_COLOURS if channels == 4 else None)
+
+    @contextmanager
+    def adapted(self, uses: Sequence[Use]) -> Generator[None]:
+        """As `Family.adapted`; the text encoders are changed only while they read, and texts they know are not read."""
+        parts = self._texts.parts
+        of_texts = [use for use in uses if use.touches(parts)]
+        check_fit(self._layers, uses)
+        key = tuple((use.stamp, use.weight) for use in of_texts)
+        with (
+            self._texts.changed(key, lambda: applied(self._layers, of_texts, parts)),
+            applied(self._layers, uses, (UNET,)),
+        ):
+            yield
 
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts; the unwanted ones only if an unconditional pass will run."""

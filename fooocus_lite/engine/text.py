@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.embeddings import Stamp, load_embedding, stamp
@@ -76,7 +76,7 @@ class _Text:
         return self.prompt_embeds.nbytes + self.pooled.nbytes
 
 
-_Key = tuple[str, int, tuple[Stamp, ...]]
+_Key = tuple[str, int, tuple[Stamp, ...], Hashable]
 
 
 class TextEncoders:
@@ -95,8 +95,30 @@ class TextEncoders:
     ) -> None:
         self._encoders = [_Encoder(folder, spec, machine) for spec in specs]
         self._kept = _Kept(cache_bytes)
+        self._variant: Hashable = ()
+        self._change: Callable[[], AbstractContextManager[None]] = nullcontext
         # Both halves of a chunk must be as long; SDXL's are.
         self._length = min(encoder.max_length for encoder in self._encoders)
+
+    @property
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The encoders, by the names of their folders."""
+        return {encoder.spec.encoder: encoder.module for encoder in self._encoders}
+
+    @contextmanager
+    def changed(self, variant: Hashable, change: Callable[[], AbstractContextManager[None]]) -> Generator[None]:
+        """Inside the block, texts are read by other weights.
+
+        Args:
+            variant: Names them: a text that they have read is not read again.
+            change: Makes them so, as long as they read.
+        """
+        before = self._variant, self._change
+        self._variant, self._change = variant, change
+        try:
+            yield
+        finally:
+            self._variant, self._change = before
 
     def embed(self, texts: Sequence[str], *, clip_skip: int, embeddings: Mapping[str, Path] | None = None) -> Embedded:
         """The texts, each read by itself, joined on the token axis; a text seen lately runs no encoder.
@@ -135,10 +157,11 @@ class TextEncoders:
 
     def _text(self, text: str, clip_skip: int, embeddings: Mapping[str, Path]) -> _Text:
         files = {name: embeddings[name] for name in named_embeddings([text]) if name in embeddings}
-        key = (text, clip_skip, tuple(stamp(path) for path in files.values()))
+        key = (text, clip_skip, tuple(stamp(path) for path in files.values()), self._variant)
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._encode(text, clip_skip, self._vectors(files))
+            with self._change():
+                kept = self._encode(text, clip_skip, self._vectors(files))
             self._kept.put(key, kept)
         return kept
 
@@ -202,6 +225,11 @@ class _Encoder:
         self.width = int(self._clip.config.hidden_size)
         self.layers = int(self._clip.config.num_hidden_layers)
         self.max_length = min(self.tokenizer.max_length, int(self._clip.config.max_position_embeddings))
+
+    @property
+    def module(self) -> nn.Module:
+        """The encoder itself."""
+        return self._clip
 
     def encode(self, chunks: list[list[Token]], length: int, clip_skip: int) -> tuple[Tensor, Tensor]:
         """(1, chunks · length, channels) hidden states; (1, channels) pooled of the first chunk, without weights."""
