@@ -114,6 +114,12 @@ def fooocus_wildcards(settings: Settings) -> Path | None:
     return None if root is None else FooocusFolder(root, _object(root / "config.txt", [])).wildcards
 
 
+def fooocus_loras(settings: Settings) -> tuple[Path, ...]:
+    """The folders of LoRAs in the Fooocus folder that is used in place; none without one."""
+    root = fooocus_root(settings)
+    return () if root is None else FooocusFolder(root, _object(root / "config.txt", [])).models["path_loras"]
+
+
 def in_reading_order(shipped: Path, fooocus: Path | None, own: Path) -> Iterator[tuple[Path, Source]]:
     """The folders with whose they are; what a later one holds takes the place of what an earlier one holds."""
     yield shipped, "shipped"

@@ -87,6 +87,11 @@ def bare_name(path: str) -> str:
     return _ENDING.sub("", file_name(path))
 
 
+def without_ending(path: str) -> str:
+    """The path that a setting names, with its folders but without the ending of a file of weights."""
+    return _ENDING.sub("", path.replace("\\", "/").strip())
+
+
 def parse_size(text: str) -> tuple[int, int] | None:
     """(width, height) of ``1152*896``, or of the label ``1152×896 <span …> ∣ 9:7``; ``None`` if it is neither."""
     found = re.match(r"\s*(\d{1,5})\s*[*×xX]\s*(\d{1,5})(?!\d)", text)

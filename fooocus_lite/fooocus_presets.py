@@ -8,13 +8,22 @@ older models are no replacement for this one's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.fooocus_names import PERFORMANCES, SAMPLER_NAMES, SCHEDULES, bare_name, file_name, parse_size
+from fooocus_lite.fooocus_names import (
+    PERFORMANCES,
+    SAMPLER_NAMES,
+    SCHEDULES,
+    bare_name,
+    file_name,
+    parse_size,
+    without_ending,
+)
 from fooocus_lite.recipe import MAX_COUNT, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.recipe import MAX_LORAS as RECIPE_LORAS
 from fooocus_lite.registry import SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 
@@ -149,6 +158,8 @@ def recipe_of(preset: FooocusPreset) -> tuple[Recipe, tuple[str, ...]]:
         wanted |= {name: values[key]} if key in said else {}
     for key, name in (("default_prompt", "prompt"), ("default_prompt_negative", "negative_prompt")):
         wanted |= {name: values[key]} if values[key] else {}
+    if "default_loras" in said:
+        wanted["loras"] = _lora_list(values["default_loras"], warnings)
     if "default_aspect_ratio" in said:
         wanted["width"], wanted["height"] = values["default_aspect_ratio"]
     if said & {"default_sampler", "default_scheduler"}:
@@ -181,11 +192,18 @@ def _steps(preset: FooocusPreset, warnings: list[str]) -> dict[str, int]:
     return {"steps": usual}
 
 
+def _lora_list(rows: Sequence[Lora], warnings: list[str]) -> list[dict[str, Any]]:
+    """The rows as a recipe's list; names keep their folders, for two files may have one name."""
+    if len(rows) > RECIPE_LORAS:
+        warnings.append(f"Of {len(rows)} LoRAs, the first {RECIPE_LORAS} are taken.")
+    return [
+        {"name": without_ending(file), "weight": weight, "enabled": is_on}
+        for is_on, file, weight in rows[:RECIPE_LORAS]
+    ]
+
+
 def _left_out(preset: FooocusPreset) -> Iterator[str]:
     values = preset.values
-    loras = ", ".join(f"{file_name(file)} ({weight:g})" for is_on, file, weight in values["default_loras"] if is_on)
-    if loras:
-        yield f"Not applied here: LoRA {loras}."
     if values["default_refiner"] != NO_FILE:
         yield f"Not used here: the refiner {file_name(values['default_refiner'])}."
     if values["default_vae"] != MODELS_VAE:

@@ -24,6 +24,7 @@ from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
+from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.prompt_files import (
@@ -62,6 +63,7 @@ class Library:
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
         a1111_text: Whether pictures also hold the text that other programs read.
+        lora_cards: What the LoRA files say of themselves; those that were asked for.
         expansion_model: What `fooocus_lite.expansion.expansion_model` says.
     """
 
@@ -78,12 +80,13 @@ class Library:
     expansion_model: tuple[str, str] = ("", "")
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
+    lora_cards: LoraCards = field(default_factory=LoraCards, repr=False, compare=False)
 
     def refreshed(self) -> Library:
         """This snapshot while nothing changed on disk, else a new one. Cheap: one look per file."""
         if self.settings is None or files.signature(self.settings, self.models.values()) == self.signature:
             return self
-        return load_library(self.settings)
+        return replace(load_library(self.settings), lora_cards=self.lora_cards)
 
     def find_style(self, name: str) -> Style:
         """The style called so, however it is written, or by the name that Fooocus has for it.
@@ -285,9 +288,9 @@ class LiveLibrary:
 def is_complete(recipe: Recipe) -> bool:
     """Does the recipe leave nothing to a preset? (The seed is nobody's default.)"""
     # expansion: chosen by the seed when it is open, and only where its style is.
-    # clip_skip and scheduler: pictures from before they existed lack them, and were drawn with what their family says,
-    # and with the sampler's usual one.
-    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion")
+    # clip_skip, scheduler and loras: pictures from before they existed lack them, and were drawn with what their
+    # family says, with the sampler's usual one and with none.
+    nobodys = ("preset", "seed", "clip_skip", "scheduler", "expansion", "loras")
     return all(getattr(recipe, name) is not None for name in Recipe.model_fields if name not in nobodys)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
-from fooocus_lite.library_json import called, read_rows, sentence
+from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
@@ -33,6 +33,7 @@ class CatalogEntry:
         available: The weights are on this disk.
         style_categories: Style files that the model can show; empty means all.
         noise: How it was trained to take noise away; says which samplers and schedules go with it.
+        context_width: Numbers of a text's vector as its UNet reads them; says which LoRAs fit. 0 = unknown.
     """
 
     name: str
@@ -49,6 +50,7 @@ class CatalogEntry:
     description: str = ""
     style_categories: tuple[str, ...] = ()
     noise: Noise = "table"
+    context_width: int = 0
 
     @property
     def allowed_sides(self) -> str:
@@ -58,7 +60,7 @@ class CatalogEntry:
     @property
     def values(self) -> Recipe:
         """Every field as this model and its family decide it: what a preset that says nothing leaves."""
-        return self.defaults.over(Recipe(styles=(), **FAMILIES[self.family].defaults))
+        return self.defaults.over(Recipe(styles=(), loras=(), **FAMILIES[self.family].defaults))
 
     def fits(self, side: int) -> bool:
         """Can this model draw a picture with a side of so many pixels?"""
@@ -120,6 +122,7 @@ def _entry(row: _CatalogRow, settings: Settings) -> CatalogEntry:
         description=row.description,
         style_categories=tuple(row.styles),
         noise=row.noise or FAMILIES[row.family].noise,
+        context_width=_context_width(path),
     )
     for side in {side for size in (*sizes, (row.native_size, row.native_size)) for side in size}:
         if not entry.fits(side):
@@ -136,6 +139,14 @@ def _model_path(text: str, settings: Settings) -> Path:
 def is_model(path: Path) -> bool:
     """Is this a diffusers folder or a weights file? Only looks; reads nothing."""
     return (path / "model_index.json").is_file() or (path.suffix == ".safetensors" and path.is_file())
+
+
+def _context_width(path: Path) -> int:
+    """What the configuration of a model's UNet says; a broken one is the engine's to tell."""
+    config = path / "unet" / "config.json"
+    said = read_object(config, path, []) if config.is_file() else {}
+    width = said.get("cross_attention_dim")
+    return width if isinstance(width, int) and not isinstance(width, bool) else 0
 
 
 def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int], ...]:

@@ -214,6 +214,11 @@ class MadeFor:
     context_width: int
     rank: int
 
+    @property
+    def is_transformer(self) -> bool:
+        """Whether it has no UNet, as no model here can do without."""
+        return self.kind in (FLUX, SD3, OTHER)
+
 
 def made_for(shapes: Mapping[str, Shape]) -> MadeFor:
     """What the tensors of a file say about the model it is for.

@@ -15,6 +15,7 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
 from fooocus_lite.library import CatalogEntry, Library
+from fooocus_lite.lora_files import misfit
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -123,13 +124,16 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         seed: Used when the recipe names none.
 
     Raises:
-        BadValue: a size or step count that the model or sampler cannot do, or a textual inversion that is a pickle.
+        BadValue: a size or step count that the model or sampler cannot do, a textual inversion or LoRA that is a
+            pickle, more LoRAs than anybody uses, or one that was made for another kind of model.
+        CorruptModel: a LoRA's file is damaged.
         UnknownName: a style, preset, sampler or model that is not there.
         MissingModel: there is no model at all.
     """
     full = resolve(recipe, library, seed)
     entry = library.find_model(full.model or "")
     wording = make_wording(full, library)
+    _check_loras(wording.loras, entry, library)
     names = library.pick_styles((*(full.styles or ()), *wording.styles), entry, _decided(full.seed))
     styles = [library.find_style(name) for name in dict.fromkeys(names)]
     texts, negative_texts = make_texts(
@@ -157,7 +161,6 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         warnings=(
             *_preset_warnings(full, library),
             *wording.warnings,
-            *_unused(wording.loras),
             *_warnings(full, entry, styles, texts, negative_texts),
             *unknown,
         ),
@@ -314,10 +317,13 @@ def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
     return () if preset is None else tuple(f"Preset {preset.name}: {warning}" for warning in preset.warnings)
 
 
-def _unused(loras: Sequence[LoraRef]) -> Iterator[str]:
-    names = ", ".join(dict.fromkeys(lora.name for lora in loras))
-    if names:
-        yield f"LoRAs cannot be applied yet; the picture is made without {names[:200]}."
+def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library) -> None:
+    """Whether the files are whole, and for this kind of model, as far as their headers tell."""
+    for lora in loras:
+        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.context_width)
+        if reason:
+            hint = "Choose a LoRA that was made for this model, or another model."
+            raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
 
 
 def _warnings(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
+from fooocus_lite.fooocus_folder import fooocus_loras, fooocus_wildcards, in_reading_order
 from fooocus_lite.library_json import Source, readable, shown_path
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
@@ -17,6 +17,8 @@ from fooocus_lite.settings import Settings
 File = TypeVar("File", covariant=True)
 #: Of textual inversions; the pickles are known only to be refused with a sentence.
 EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
+#: Of LoRAs, likewise.
+LORA_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
 MAX_LIST_BYTES = 8_000_000
 MAX_LISTS_BYTES = 64_000_000
 
@@ -97,8 +99,16 @@ def read_word_lists(settings: Settings, problems: list[str]) -> ByName[WordList]
 
 
 def read_loras(settings: Settings) -> ByName[str]:
-    """Absolute paths of the LoRA files."""
-    return ByName({name: str(path) for name, path in _files(settings.loras_dir, ".safetensors")})
+    """Absolute paths of the LoRA files: a person's own first, then those that ship, then Fooocus's."""
+    found: dict[str, str] = {}
+    for name, path in _lora_files(settings):
+        found.setdefault(name, str(path))
+    return ByName(found)
+
+
+def _lora_files(settings: Settings) -> list[tuple[str, Path]]:
+    folders = dict.fromkeys((settings.loras_dir, *settings.adapters_dirs, *fooocus_loras(settings)))
+    return [file for folder in folders for file in _files(folder, *LORA_SUFFIXES)]
 
 
 def read_embeddings(settings: Settings) -> ByName[str]:
@@ -111,7 +121,7 @@ def read_embeddings(settings: Settings) -> ByName[str]:
 
 def watched(settings: Settings) -> list[Path]:
     """Every file that the readers above look at."""
-    weights = (*_files(settings.loras_dir, ".safetensors"), *_embedding_files(settings))
+    weights = (*_lora_files(settings), *_embedding_files(settings))
     return [path for _, path, _ in _list_files(settings)] + [path for _, path in weights]
 
 
@@ -127,10 +137,14 @@ def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:
             yield name, path, source
 
 
-def _files(folder: Path, suffix: str) -> list[tuple[str, Path]]:
-    """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name."""
+def _files(folder: Path, *suffixes: str) -> list[tuple[str, Path]]:
+    """(name, path) of every file below ``folder``, folders included; the upper ones first, then by name.
+
+    Of one name in two formats, the one whose suffix is named first comes first.
+    """
     # os.path says no, where Path would raise, of what may not be looked at.
-    paths = [path for path in folder.rglob("*") if path.suffix.lower() == suffix and os.path.isfile(path)]
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in suffixes and os.path.isfile(path)]
+    paths.sort(key=lambda path: suffixes.index(path.suffix.lower()))
     named = [(readable(path.relative_to(folder).with_suffix("").as_posix()), path) for path in paths]
     return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
 

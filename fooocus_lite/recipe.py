@@ -20,10 +20,52 @@ MAX_EXPANSION_CHARS = 2_000
 MAX_SIDE = 4096
 MAX_INDEX = 2**31 - 1
 MAX_CLIP_SKIP = 12
+MAX_LORAS = 20
+MAX_LORA_WEIGHT = 10.0
+_LORAS = (
+    f"a list of at most {MAX_LORAS} LoRAs, each with a name, "
+    f"a weight from {-MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}, and whether it is enabled"
+)
 ImageFormat = Literal["png", "jpeg", "webp"]
 WildcardOrder = Literal["random", "ordered"]
 Text = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARS)]
 Name = Annotated[str, StringConstraints(max_length=200)]
+
+
+def without_nul(text: str) -> str:
+    """``text`` without what others cannot take: a NUL ends a C string, and half characters cannot be UTF-8."""
+    return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+
+
+def no_truth_value(value: Any) -> Any:
+    """``value``, which a number is read from."""
+    if isinstance(value, bool):  # pydantic would read true as 1
+        raise ValueError("a truth value is no number")
+    return value
+
+
+class Lora(BaseModel):
+    """A LoRA by name, and how strongly it acts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+        description="File below a folder of LoRAs, with or without its folder and ending.", examples=["ink"]
+    )
+    weight: float = Field(
+        default=1.0, ge=-MAX_LORA_WEIGHT, le=MAX_LORA_WEIGHT, description="1 = as trained; 0 = not at all."
+    )
+    enabled: bool = Field(default=True, description="False keeps it in the list, and does not apply it.")
+
+    @field_validator("name")
+    @classmethod
+    def _without_nul(cls, text: str) -> str:
+        return without_nul(text)
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        return no_truth_value(value)
 
 
 class Recipe(BaseModel):
@@ -36,6 +78,9 @@ class Recipe(BaseModel):
     styles: tuple[Name, ...] | None = Field(default=None, max_length=30, description="Style names, applied in order.")
     expansion: Annotated[str, StringConstraints(max_length=MAX_EXPANSION_CHARS)] | None = Field(
         default=None, description="Words that the style Expand prompt adds; none = it chooses by the seed."
+    )
+    loras: tuple[Lora, ...] | None = Field(
+        default=None, max_length=MAX_LORAS, description="LoRAs besides those that the prompt names; these come first."
     )
     preset: Name | None = Field(default=None, description="Preset whose values fill the fields you leave out.")
     model: Name | None = Field(default=None, description="Model name as `GET /v1/menu` lists it.")
@@ -66,10 +111,7 @@ class Recipe(BaseModel):
     @field_validator("prompt", "negative_prompt", "expansion")
     @classmethod
     def _without_nul(cls, text: str | None) -> str | None:
-        # A NUL ends the string in C libraries, PNG text and SQLite tools; lone surrogates cannot be UTF-8.
-        if text is None:
-            return None
-        return text.replace("\x00", "").encode("utf-8", "ignore").decode("utf-8")
+        return None if text is None else without_nul(text)
 
     @field_validator(
         *("width", "height", "seed", "count", "index", "steps", "guidance_scale", "sag_scale", "clip_skip"),
@@ -77,9 +119,7 @@ class Recipe(BaseModel):
     )
     @classmethod
     def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # pydantic would read true as 1
-            raise ValueError("a truth value is no number")
-        return value
+        return no_truth_value(value)
 
     def over(self, other: Recipe) -> Recipe:
         """This recipe's own fields on top of ``other``'s; a field left ``None`` counts as not set.
@@ -121,6 +161,10 @@ def _as_our_error(exc: ValidationError) -> BadValue | UnknownName:
     if first["type"] == "string_too_long":
         got, most = len(str(first["input"])), first.get("ctx", {}).get("max_length", MAX_PROMPT_CHARS)
         return BadValue(f"{field} has {got:,} characters.", f"Use at most {most:,}.", field=field)
+    inner = [part for part in first["loc"][1:] if isinstance(part, str)]
+    if field == "loras" and inner:
+        what = f"{inner[-1][:60]} of a LoRA".encode("utf-8", "replace").decode()
+        return BadValue(f"The {what} cannot be {shown(first['input'])}.", f"Allowed is {_LORAS}.", field=field)
     return BadValue(f"{field} cannot be {shown(first['input'])}.", f"Allowed is {describe_range(field)}.", field=field)
 
 
@@ -150,6 +194,8 @@ def describe_range(field: str) -> str:
         return "png, jpeg or webp"
     if field == "wildcard_order":
         return "random or ordered"
+    if field == "loras":
+        return _LORAS
     if field == "styles":
         return f"a list of at most {limits.get('max_length', 30)} style names"
     return "text"

@@ -165,6 +165,11 @@ class Settings:
         return self.models_dir / "loras"
 
     @property
+    def adapters_dirs(self) -> tuple[Path, ...]:
+        """Where the LoRAs lie that ship."""
+        return tuple(dict.fromkeys((self.models_dir / "adapters", self.root / "models" / "adapters")))
+
+    @property
     def embeddings_dir(self) -> Path:
         """Where files of textual inversions are looked for."""
         return self.models_dir / "embeddings"

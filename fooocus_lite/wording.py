@@ -6,15 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from fooocus_lite.errors import UnknownName
+from fooocus_lite.errors import BadValue, UnknownName
 from fooocus_lite.library import Library
-from fooocus_lite.prompt_files import ByName
+from fooocus_lite.lora_files import refuse_pickle
+from fooocus_lite.prompt_files import LORA_SUFFIXES, ByName
 from fooocus_lite.prompt_tags import LoraTag
 from fooocus_lite.prompts import Words, make_words
-from fooocus_lite.recipe import Recipe
+from fooocus_lite.recipe import MAX_LORA_WEIGHT, MAX_LORAS, Recipe
 
 MAX_STYLE_TAGS = 30
-MAX_LORAS = 40
 #: Missing things that are named one by one, because looking for near names takes long and nobody reads hundreds.
 MAX_NAMED = 10
 
@@ -24,7 +24,7 @@ class LoraRef:
     """A LoRA on this disk, and how strongly it acts.
 
     Attributes:
-        name: As the prompt writes it.
+        name: As the recipe or the prompt writes it.
         path: Absolute; a safetensors file.
         weight: 1 is as trained; may be negative.
     """
@@ -57,7 +57,7 @@ def make_wording(recipe: Recipe, library: Library) -> Wording:
     words = _words(recipe, library)
     notes = [*_missing_lists(words, library), *words.notes]
     styles = tuple(_styles(words.styles, library, notes))
-    loras = tuple(_loras(words.loras, library, notes))
+    loras = tuple(_loras(recipe, words.loras, library, notes))
     return Wording(words.lines, words.negative_lines, styles, loras, tuple(dict.fromkeys(notes)))
 
 
@@ -94,19 +94,46 @@ def _styles(names: Sequence[str], library: Library, notes: list[str]) -> Iterato
             notes.append(f"{exc} The tag was left out.")
 
 
-def _loras(tags: Sequence[LoraTag], library: Library, notes: list[str]) -> Iterator[LoraRef]:
-    if len(tags) > MAX_LORAS:
-        notes.append(f"The prompt names {len(tags)} LoRAs; the first {MAX_LORAS} are used.")
+def _loras(recipe: Recipe, tags: Sequence[LoraTag], library: Library, notes: list[str]) -> Iterator[LoraRef]:
+    """Those of the recipe's list, then those that the prompt names; of one file, the list's weight counts.
+
+    Raises:
+        BadValue: they are more than anybody uses, one is a pickle, or its weight is beyond all sense.
+    """
+    listed = [(lora.name, lora.weight) for lora in recipe.loras or () if lora.enabled and lora.weight]
+    tagged = [(tag.name, tag.weight) for tag in tags if tag.weight]
+    if len(listed) + len(tagged) > MAX_LORAS:
+        problem = f"{len(listed) + len(tagged)} LoRAs at once are too many."
+        raise BadValue(problem, f"Use at most {MAX_LORAS}.", field="loras")
     missing: dict[str, None] = {}
-    for tag in tags[:MAX_LORAS]:
-        path = library.loras.find(tag.name.removesuffix(".safetensors"))
+    taken: set[str] = set()
+    for place, (name, weight) in enumerate((*listed, *tagged)):
+        if abs(weight) > MAX_LORA_WEIGHT:
+            problem = f"The weight of the LoRA {name[:60]} cannot be {weight:g}."
+            raise BadValue(problem, f"Allowed is {-MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}.", field="prompt")
+        path = find_lora(name, library)
         if path is None:
-            missing[tag.name] = None
-        else:
-            yield LoraRef(tag.name, path, tag.weight)
+            missing[name] = None
+        elif place < len(listed) or path not in taken:
+            taken |= {path} if place < len(listed) else set()
+            yield LoraRef(name, path, weight)
     for number, name in enumerate(missing):
         hint = _hint(library.loras, name) if number < MAX_NAMED else ""
         notes.append(f"There is no LoRA {name[:60]!r} in models/loras.{hint} The picture is made without it.")
+
+
+def find_lora(name: str, library: Library) -> str | None:
+    """The path of the LoRA called so, with or without its folder and ending, if there is one.
+
+    Raises:
+        BadValue: there is one, but as a pickle.
+    """
+    wanted = name.replace("\\", "/")
+    ending = next((suffix for suffix in LORA_SUFFIXES if wanted.lower().endswith(suffix)), "")
+    path = library.loras.find(wanted) or library.loras.find(wanted[: len(wanted) - len(ending)])
+    if path is not None:
+        refuse_pickle(path)
+    return path
 
 
 def _hint(files: ByName[object], name: str) -> str:

@@ -31,10 +31,10 @@ def read(path: Path, settings: Settings, *, as_json: bool) -> str:
 
 def _as_text(found: ReadPicture) -> str:
     lines = [f"scheme: {found.scheme}"]
-    for name, value in found.recipe.set_fields().items():
+    for name, value in found.recipe.model_dump(mode="json", exclude_none=True, exclude={"loras"}).items():
         text = ", ".join(value) if isinstance(value, list) else str(value)
         lines += [f"{name}: {printable(line)}" if not index else f"  {printable(line)}" for index, line in _lines(text)]
-    lines += [f"lora: {printable(lora.name)} {lora.weight:g}" for lora in found.loras]
+    lines += [f"lora: {printable(lora.name)} {lora.weight:g}" for lora in found.recipe.loras or () if lora.enabled]
     return "\n".join([*lines, *(f"note: {printable(note)}" for note in found.warnings)])
 
 

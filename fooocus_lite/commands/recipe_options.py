@@ -42,6 +42,9 @@ def add_recipe(command: argparse.ArgumentParser, left_out: Sequence[str] = ()) -
     for name, (metavar, text) in RECIPE_OPTIONS.items():
         if name not in left_out:
             command.add_argument(f"--{name.replace('_', '-')}", dest=f"recipe_{name}", metavar=metavar, help=text)
+    command.add_argument(
+        "--lora", dest="loras", metavar="NAME[:WEIGHT]", action="append", help="a LoRA, weight 1 if none (repeatable)"
+    )
     command.add_argument("--style", dest="styles", metavar="NAME", action="append", help="a style (repeatable)")
 
 
@@ -55,6 +58,7 @@ def recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
 
     given = {name: getattr(options, f"recipe_{name}", None) for name in RECIPE_OPTIONS}
     values: dict[str, Any] = {"prompt": options.prompt, "styles": options.styles}
+    values |= {"loras": None if options.loras is None else [_lora(text) for text in options.loras]}
     values |= {FIELD_OF.get(name, name): value for name, value in given.items() if name != "size"}
     if given["size"] is not None:
         match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×*]\s*(\d{1,9})\s*", given["size"])
@@ -63,3 +67,9 @@ def recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
         values |= {"width": match.group(1), "height": match.group(2)}
     values["image_format"] = {"jpg": "jpeg"}.get(values["image_format"], values["image_format"])
     return parse_wish({name: value for name, value in values.items() if value is not None}, library)
+
+
+def _lora(text: str) -> dict[str, Any]:
+    """``ink:0.8`` or ``ink``; a name may hold a colon itself."""
+    name, colon, weight = text.rpartition(":")
+    return {"name": name, "weight": weight} if colon and name else {"name": text}

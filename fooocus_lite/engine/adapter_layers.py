@@ -63,11 +63,8 @@ class Layers:
     def _names(self) -> dict[str, dict[str, Tensor]]:
         names: dict[str, dict[str, Tensor]] = {}
         for part, module in self.parts.items():
-            weights = {
-                path: child.weight
-                for path, child in module.named_modules()
-                if isinstance(getattr(child, "weight", None), Tensor)
-            }
+            found = ((path, getattr(child, "weight", None)) for path, child in module.named_modules())
+            weights = {path: weight for path, weight in found if isinstance(weight, Tensor)}
             named = {path.removeprefix("text_model.").replace(".", "_"): weight for path, weight in weights.items()}
             if part == UNET:
                 named |= {sgm.replace(".", "_"): weights[path] for sgm, path in sgm_names(module) if path in weights}

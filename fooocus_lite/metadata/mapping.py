@@ -13,7 +13,17 @@ from fooocus_lite.library import Library
 from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.styles import EXPANSION, added_words, styles_in
 from fooocus_lite.prompts import normal_name
-from fooocus_lite.recipe import MAX_CLIP_SKIP, MAX_SEED, MAX_SIDE, MAX_STEPS, Recipe, parse_recipe, shown
+from fooocus_lite.recipe import (
+    MAX_CLIP_SKIP,
+    MAX_LORA_WEIGHT,
+    MAX_LORAS,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    Recipe,
+    parse_recipe,
+    shown,
+)
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
@@ -76,12 +86,10 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
     warnings += [f"Only the first {MAX_STYLES} styles are taken."] if len(styles) > MAX_STYLES else []
     if found.model:
         values["model"] = bare_name(found.model)
+    loras = _loras(found)
+    values["loras"] = _lora_list(loras, warnings)
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
     recipe, missing = check_names(recipe, library, found.model_hash)
-    loras = _loras(found)
-    if loras:
-        tags = " ".join(lora.tag for lora in loras[:5]) + (" …" if len(loras) > 5 else "")
-        missing.append(f"LoRAs stand apart from the prompt; to use them, write into it: {printable(tags)}")
     if found.left_out:
         listed = ", ".join(f"{name} {shown(value)}" for name, value in found.left_out.items())
         missing.append(f"There is no setting here for: {printable(listed)}.")
@@ -112,6 +120,9 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out
+    for lora in recipe.loras or ():
+        if library.loras.find(lora.name) is None:
+            warnings.append(f"The LoRA {shown(lora.name)} is not here; add it to models/loras.")
     return recipe.model_copy(update=changes), warnings
 
 
@@ -153,6 +164,19 @@ def _loras(found: Found) -> tuple[LoraUse, ...]:
             named.add(name.casefold())
             uses.append(LoraUse(name, weight))
     return tuple(uses)
+
+
+def _lora_list(loras: tuple[LoraUse, ...], warnings: list[str]) -> list[dict[str, Any]]:
+    """Those of a recipe's list, with weights inside its range."""
+    if len(loras) > MAX_LORAS:
+        warnings.append(f"Only the first {MAX_LORAS} LoRAs are taken.")
+    rows: list[dict[str, Any]] = []
+    for lora in loras[:MAX_LORAS]:
+        weight = min(max(lora.weight, -MAX_LORA_WEIGHT), MAX_LORA_WEIGHT)
+        if weight != lora.weight:
+            warnings.append(f"The LoRA {shown(lora.name)} has the weight {lora.weight:g}; {weight:g} is taken.")
+        rows.append({"name": lora.name, "weight": weight})
+    return rows
 
 
 def _numbers(found: Found, warnings: list[str]) -> dict[str, Any]:

@@ -43,9 +43,16 @@ def _pairs(info: PictureInfo) -> dict[str, Any]:
         "Seed": recipe.seed,
         "Size": f"{recipe.width}x{recipe.height}" if recipe.width and recipe.height else None,
         "Model": recipe.model or info.model or None,
+        "Lora weights": _loras(recipe) or None,
         "Version": info.app,
     }
     return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _loras(recipe: Recipe) -> str:
+    """``ink: 0.8, lines: -0.25``, as Fooocus writes it; without names that would not come back."""
+    used = (lora for lora in recipe.loras or () if lora.enabled and not {",", ":"} & set(lora.name))
+    return ", ".join(f"{lora.name}: {lora.weight:g}" for lora in used)
 
 
 def _raw(recipe: Recipe) -> dict[str, str]:

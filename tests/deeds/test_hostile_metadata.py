@@ -20,7 +20,7 @@ from fooocus_lite.metadata.mapping import Mapped, to_recipe
 from fooocus_lite.metadata.parameters import to_parameters
 from fooocus_lite.picture_text import PictureInfo, to_text
 from fooocus_lite.png import encode_png
-from fooocus_lite.recipe import MAX_SEED, Recipe
+from fooocus_lite.recipe import MAX_SEED, Lora, Recipe
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.untrusted import MAX_TEXT_BYTES
 from tests.deeds import foreign as f
@@ -253,6 +253,7 @@ RECIPES = st.builds(
     scheduler=st.sampled_from(sorted(SCHEDULERS)),
     guidance_scale=st.floats(1, 30),
     sag_scale=st.just(0.0) | st.floats(0.01, 5),
+    loras=st.none() | st.just((Lora(name="ink", weight=0.5), Lora(name="soft lines", weight=-1.25))),
 )
 
 
@@ -271,10 +272,11 @@ def test_our_recipe_comes_back_from_the_text_for_others(recipe: Recipe, texts: t
             "negative_prompt": recipe.negative_prompt or "",
             "styles": recipe.styles or (),
             "sag_scale": recipe.sag_scale or None,
+            "loras": recipe.loras or (),
         }
     )
     assert mapped.recipe == wanted
-    assert mapped.loras == ()
+    assert [(lora.name, lora.weight) for lora in mapped.loras] == [(lora.name, lora.weight) for lora in wanted.loras]
 
 
 def test_half_characters_in_names_can_still_be_shown() -> None:

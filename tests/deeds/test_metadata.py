@@ -13,7 +13,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.metadata import ReadPicture, read_file, read_text
 from fooocus_lite.preset_files import Preset
-from fooocus_lite.recipe import Recipe
+from fooocus_lite.recipe import Lora, Recipe
 from tests.deeds import foreign as f
 from tests.deeds.foreign import LIBRARY, read, said
 
@@ -31,7 +31,8 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert recipe.model == "juggernautXL_v8Rundiffusion"
     assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
     assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one, or add it" in said(found)
-    assert "<lora:sd_xl_offset_example-lora_1.0:0.1>" in said(found)
+    assert recipe.loras == (Lora(name="sd_xl_offset_example-lora_1.0", weight=0.1),)
+    assert "The LoRA 'sd_xl_offset_example-lora_1.0' is not here; add it to models/loras." in said(found)
     assert "sharpness '2.0'" in said(found)
     assert "clip" not in said(found) and "vae" not in said(found), "what changes nothing is not worth a word"
     expected = () if found.scheme == "fooocus" else ("Plain",)
@@ -82,6 +83,7 @@ def test_fooocus_in_every_container(name: str) -> None:
         prompt="a fox\nin snow", negative_prompt="fog", styles=("SAI Anime",), clip_skip=2,
         model="bluePencilXL_v050", width=1344, height=768, seed=8123456789012345678, steps=30,
         sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=5.5,
+        loras=(Lora(name="ink", weight=0.7), Lora(name="lines", weight=-0.25)),
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
@@ -117,7 +119,7 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
 def test_a_part_of_fooocus_s_settings_can_be_pasted(text: str) -> None:
     found = read_text(text, LIBRARY)
     assert found.scheme == "fooocus"
-    assert found.recipe == Recipe(prompt="a fox", styles=("SAI Anime",), seed=7)
+    assert found.recipe == Recipe(prompt="a fox", styles=("SAI Anime",), loras=(), seed=7)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_a1111_in_every_container(name: str) -> None:
     assert found.recipe == Recipe(
         prompt="a fox, (in snow:1.2) <lora:ink:0.7>\nsecond line, with a comma", negative_prompt="fog,\nmud", styles=(),
         model="sd_xl_base_1.0", width=832, height=1216, seed=1234567890, steps=25, sampler="dpmpp_2m",
-        scheduler="karras", guidance_scale=6.5,
+        scheduler="karras", guidance_scale=6.5, loras=(),
     )  # fmt: skip
     assert found.loras == (), "the prompt names it"
     assert found.warnings == (
@@ -265,6 +267,7 @@ def test_invokeai_new() -> None:
     assert found.recipe == Recipe(
         prompt="a fox", negative_prompt="fog", styles=(), model="Juggernaut XL v9", width=1024, height=768, seed=4242,
         steps=28, sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=7.5,
+        loras=(Lora(name="ink", weight=0.75),),
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.75>"]
     assert "There is no setting here for: vae 'sdxl-vae-fp16-fix'." in found.warnings

@@ -9,7 +9,7 @@ import pytest
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.metadata import read_text
-from fooocus_lite.recipe import Recipe
+from fooocus_lite.recipe import Lora, Recipe
 from tests.deeds import foreign as f
 from tests.deeds.foreign import LIBRARY, read, said
 
@@ -26,6 +26,7 @@ def test_comfyui_graph_is_followed_back() -> None:
     assert found.recipe == Recipe(
         prompt="a fox\nin snow", negative_prompt="fog", styles=(), model="sd_xl_base_1.0", width=1152, height=896,
         seed=156680208700286, steps=20, sampler="dpmpp_2m", scheduler="karras", guidance_scale=8.0,
+        loras=(Lora(name="ink", weight=0.7), Lora(name="lines", weight=-0.25)),
     )  # fmt: skip
     assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
 

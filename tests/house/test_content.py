@@ -171,5 +171,7 @@ def test_family_row(name: str) -> None:
     assert f"class {attribute}" in source
     filled = Recipe(**row.defaults)
     open_fields = {field for field in Recipe.model_fields if getattr(filled, field) is None}
-    assert open_fields == {"styles", "preset", "model", "seed", "expansion"}, "a family's defaults fill everything else"
+    assert open_fields == {"styles", "loras", "preset", "model", "seed", "expansion"}, (
+        "a family's defaults fill everything else"
+    )
     assert find_pair(filled.sampler or "", filled.scheduler) and filled.width and filled.width % row.size_multiple == 0

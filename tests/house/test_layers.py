@@ -14,11 +14,11 @@ from tests.house.code import ROOT, imports, module_name, package_files, parse, s
 
 WORDS = {
     *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion"),
-    *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys"),
+    *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted"),
 }
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
-    *("library", "library_json", "library_files", "style_files", "preset_files", "fooocus_folder"),
+    *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("choices", "expansion", "menu", "plan", "sheets"),
 }
 FACES = {"cli", "commands", "teller", "web", "__main__"}

@@ -54,7 +54,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_every_option_of_generate_is_a_field_of_the_recipe() -> None:
     fields = {FIELD_OF.get(name, name) for name in RECIPE_OPTIONS} - {"size"}
-    assert fields | {"width", "height", "styles", "prompt"} == set(Recipe.model_fields)
+    assert fields | {"width", "height", "styles", "loras", "prompt"} == set(Recipe.model_fields)
 
 
 @pytest.mark.parametrize(

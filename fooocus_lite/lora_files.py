@@ -1,0 +1,239 @@
+"""LoRA files as the library knows them, from their headers alone: what they are for, and how they are used.
+
+Everything in a header was written by whoever made the file: lengths are bounded, and signs that move a cursor are
+replaced. The weights themselves are the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
+from fooocus_lite.library_json import readable
+from fooocus_lite.lora_keys import MadeFor, Shape, made_for
+from fooocus_lite.untrusted import printable
+
+#: Ten times the largest header that trainers write.
+MAX_HEADER_BYTES = 32 * 2**20
+MAX_WORDS, MAX_WORD_CHARS, MAX_LINE_CHARS = 12, 60, 200
+MAX_CARDS = 20_000
+PICTURE_ENDINGS = (".preview.png", ".png", ".preview.jpg", ".jpg", ".jpeg", ".preview.webp", ".webp")
+_PICKLES = (".pt", ".pth", ".ckpt", ".bin")
+_ARCHITECTURES = (
+    (re.compile(r"flux", re.IGNORECASE), "FLUX"),
+    (re.compile(r"sdxl|stable-diffusion-xl|xl-v1", re.IGNORECASE), "SDXL"),
+    (re.compile(r"sd_?v?1|stable-diffusion-v1", re.IGNORECASE), "Stable Diffusion 1.5"),
+    (re.compile(r"sd_?v?2|stable-diffusion-v2", re.IGNORECASE), "Stable Diffusion 2"),
+    (re.compile(r"sd3|stable-diffusion-v?3", re.IGNORECASE), "Stable Diffusion 3"),
+)
+
+
+@dataclass(frozen=True)
+class LoraCard:
+    """A LoRA as a person chooses it.
+
+    Attributes:
+        path: Absolute.
+        title: What its maker calls it; empty where nothing is said.
+        made_for: What its layers are for, or else what its maker says.
+        words: What to write into a prompt so that it shows, the most usual first.
+        note: A sentence of its maker.
+    """
+
+    path: str
+    title: str
+    made_for: MadeFor
+    words: tuple[str, ...]
+    note: str
+    size_bytes: int
+
+
+class LoraCards:
+    """Cards of files, each read once until the file changes; safe from every thread."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[int, int], LoraCard]] = {}
+
+    def of(self, path: str) -> LoraCard:
+        """The card of the file at ``path``.
+
+        Raises:
+            BadValue: it is a pickle.
+            MissingModel, CorruptModel: it is not there, or not usable.
+        """
+        refuse_pickle(path)
+        try:
+            status = os.stat(path)
+        except OSError as exc:
+            raise MissingModel(f"The LoRA file {_short(path)} is missing.", "Put it back, or leave it out.") from exc
+        stamp = (status.st_mtime_ns, status.st_size)
+        kept = self._kept.get(path)
+        if kept is not None and kept[0] == stamp:
+            return kept[1]
+        card = _read_card(path, status.st_size)
+        if len(self._kept) >= MAX_CARDS:
+            self._kept = {}
+        self._kept[path] = (stamp, card)
+        return card
+
+
+def refuse_pickle(path: str) -> None:
+    """Let pass what is none.
+
+    Raises:
+        BadValue: the file is of a kind that can run a stranger's code when it is opened.
+    """
+    if path.lower().endswith(_PICKLES):
+        raise BadValue(
+            f"The LoRA {_short(path)} is a pickle, and opening a pickle can run a stranger's code.",
+            "Put a .safetensors file of it in its place, or leave it out.",
+            field="loras",
+        )
+
+
+def _read_card(path: str, size: int) -> LoraCard:
+    header = _read_header(path, size)
+    said = header.pop("__metadata__", None)
+    metadata = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+    shapes = dict(_shapes(path, header, size))
+    found = made_for(shapes)
+    if not found.kind:
+        found = MadeFor(_told_kind(metadata), found.context_width, found.rank)
+    return LoraCard(
+        path=path,
+        title=_line(metadata.get("modelspec.title")) or _line(metadata.get("ss_output_name")),
+        made_for=found,
+        words=trigger_words(metadata),
+        note=_line(metadata.get("modelspec.description")),
+        size_bytes=size,
+    )
+
+
+def _read_header(path: str, size: int) -> dict[str, Any]:
+    """The JSON object at the head of a safetensors file, with the length of the header in bytes as ``""``."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(8)
+            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
+            if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
+                raise _damaged(path, "it is cut short, or no safetensors file")
+            header = json.loads(file.read(length))
+    except OSError as exc:
+        raise _damaged(path, f"it cannot be read ({exc.strerror})") from exc
+    except (ValueError, RecursionError) as exc:
+        raise _damaged(path, "its header is not that of a safetensors file") from exc
+    if not isinstance(header, dict):
+        raise _damaged(path, "its header is not that of a safetensors file")
+    return cast("dict[str, Any]", header) | {"": length}
+
+
+def _shapes(path: str, header: dict[str, Any], size: int) -> Iterator[tuple[str, Shape]]:
+    start, end = 8 + int(header.pop("")), 0
+    try:
+        for key, row in header.items():
+            yield key, tuple(int(side) for side in row["shape"])
+            end = max(end, int(row["data_offsets"][1]))
+    except (LookupError, TypeError, ValueError, OverflowError) as exc:
+        raise _damaged(path, "its header is not that of a safetensors file") from exc
+    if size < start + end:
+        raise _damaged(path, f"it is cut short: {size:,} of {start + end:,} bytes")
+
+
+def _told_kind(metadata: Mapping[str, Any]) -> str:
+    """What its maker says it is for."""
+    for name in ("modelspec.architecture", "ss_base_model_version"):
+        text = str(metadata.get(name, ""))[:MAX_LINE_CHARS]
+        for pattern, kind in _ARCHITECTURES:
+            if pattern.search(text):
+                return kind
+    return ""
+
+
+def trigger_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """What its maker names as trigger, then the words that its training pictures were described with most often."""
+    phrase = metadata.get("modelspec.trigger_phrase")
+    words = [_line(part) for part in phrase.split(",")] if isinstance(phrase, str) else []
+    words += _frequent(metadata.get("ss_tag_frequency"))
+    return tuple(dict.fromkeys(word[:MAX_WORD_CHARS] for word in words if word))[:MAX_WORDS]
+
+
+def _frequent(text: Any) -> list[str]:
+    """kohya's count of words: ``{folder: {word: count}}`` as JSON."""
+    try:
+        folders = json.loads(text) if isinstance(text, str) else {}
+        counts: Counter[str] = Counter()
+        for tags in folders.values():
+            for tag, count in tags.items():
+                counts[_line(tag)] += min(int(count), 1_000_000)
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+        return []
+    return [word for word, _ in counts.most_common(MAX_WORDS)]
+
+
+def _line(value: Any) -> str:
+    text = " ".join(value[: 4 * MAX_LINE_CHARS].split()) if isinstance(value, str) else ""
+    return printable(text[:MAX_LINE_CHARS])
+
+
+def preview_path(path: str) -> Path | None:
+    """The picture that lies beside a LoRA under its name: ``ink.png`` or ``ink.preview.png``."""
+    stem = os.path.splitext(path)[0]
+    return next((Path(stem + ending) for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
+
+
+def misfit(card: LoraCard, model: str, context_width: int) -> str:
+    """Why a LoRA cannot be used with a model, as the end of a sentence; empty when it can, or nobody knows.
+
+    Args:
+        model: What the model is called.
+        context_width: See `fooocus_lite.library_files.CatalogEntry`.
+    """
+    made = card.made_for
+    if made.context_width and context_width and made.context_width != context_width:
+        return f"was made for {made.kind}, and {model} is another kind of model"
+    if made.kind and not made.context_width and made.is_transformer:
+        return f"was made for {made.kind}, and {model} is another kind of model"
+    return ""
+
+
+def _damaged(path: str, reason: str) -> CorruptModel:
+    return CorruptModel(
+        f"The LoRA file {_short(path)} is damaged: {reason}.", "Put an intact copy in its place, or leave it out."
+    )
+
+
+def _short(path: str) -> str:
+    return printable(readable("/".join(Path(path).parts[-2:])))
+
+
+def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) -> dict[str, Any]:
+    """What a list of LoRAs shows of one, JSON-ready.
+
+    Args:
+        models: Context width by model, for ``fits``.
+    """
+    row: dict[str, Any] = {
+        "name": name, "title": "", "note": "", "kind": "", "rank": 0, "words": [], "size_bytes": 0,
+        "fits": [], "has_picture": preview_path(path) is not None, "problem": "",
+    }  # fmt: skip
+    try:
+        card = cards.of(path)
+    except FooocusError as exc:
+        return row | {"problem": str(exc)}
+    return row | {
+        "title": card.title,
+        "note": card.note,
+        "kind": card.made_for.kind,
+        "rank": card.made_for.rank,
+        "words": list(card.words),
+        "size_bytes": card.size_bytes,
+        "fits": [model for model, width in models.items() if not misfit(card, model, width)],
+    }
