@@ -35,6 +35,7 @@ COMMANDS = {
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
     "import-fooocus": "take over styles, presets, word lists, favourites and pictures of a Fooocus folder",
+    "loras": "list the LoRAs: what they are for, and the words that make them show",
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
     "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
@@ -221,6 +222,13 @@ def run_presets(options: argparse.Namespace) -> int:
     from fooocus_lite.commands.library import presets_text
 
     return _show_library(options, presets_text)
+
+
+def run_loras(options: argparse.Namespace) -> int:
+    """`loras`."""
+    from fooocus_lite.commands.library import loras_text
+
+    return _show_library(options, loras_text)
 
 
 def run_wildcards(options: argparse.Namespace) -> int:

@@ -169,7 +169,9 @@ class Library:
         return next((entry for entry in there if entry.available), entries[0])
 
     def has(self, need: Need) -> bool:
-        """Is the needed model on this disk?"""
+        """Is the needed model or LoRA on this disk?"""
+        if need.kind == "lora":
+            return self.loras.find(need.name) is not None
         entry = self.model_for(need)
         return entry is not None and entry.available
 

@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.library_json import readable
 from fooocus_lite.lora_keys import MadeFor, Shape, made_for
 from fooocus_lite.untrusted import printable
+
+if TYPE_CHECKING:
+    from fooocus_lite.library import Library
 
 #: Ten times the largest header that trainers write.
 MAX_HEADER_BYTES = 32 * 2**20
@@ -212,6 +215,12 @@ def _damaged(path: str, reason: str) -> CorruptModel:
 
 def _short(path: str) -> str:
     return printable(readable("/".join(Path(path).parts[-2:])))
+
+
+def lora_rows(library: Library) -> list[dict[str, Any]]:
+    """Every LoRA of the library as `lora_row` shows it, the upper folders first."""
+    models = {entry.name: entry.context_width for entry in library.models.values()}
+    return [lora_row(name, path, library.lora_cards, models) for name, path in library.loras.items()]
 
 
 def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
         "recipe": _own_fields(preset.recipe),
         "needs": [
             {"kind": need.kind, "name": need.name, "file": need.file, "url": need.url}
-            | {"older": list(need.older), "available": library.has(need) if need.kind == "model" else None}
+            | {"older": list(need.older), "available": library.has(need) if need.kind in ("model", "lora") else None}
             for need in library.needs_of(preset)
         ],
         "warnings": list(preset.warnings),

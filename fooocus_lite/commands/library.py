@@ -1,4 +1,4 @@
-"""What `fooocus-lite styles`, `presets`, `wildcards` and `import-fooocus` print."""
+"""What `fooocus-lite styles`, `presets`, `loras`, `wildcards` and `import-fooocus` print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import Library
+from fooocus_lite.lora_files import lora_rows
 from fooocus_lite.menu import preset_row, style_row
 from fooocus_lite.settings import Settings
 from fooocus_lite.untrusted import printable
@@ -44,6 +45,24 @@ def presets_text(library: Library, *, as_json: bool) -> str:
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
         rows += [("", "", "", f"note: {warning}") for warning in preset.warnings]
     return _table(rows)
+
+
+def loras_text(library: Library, *, as_json: bool) -> str:
+    """Every LoRA: a table with what it is for and its words, or JSON."""
+    rows = lora_rows(library)
+    if as_json:
+        return _json(rows)
+    if not rows:
+        return "There are none. Put .safetensors files into models/loras."
+    return _table([
+        (
+            row["name"],
+            f"rank {row['rank']}" if row["rank"] else "",
+            f"for {', '.join(row['fits'])}" if row["fits"] else f"made for {row['kind']}" if row["kind"] else "",
+            row["problem"] or ", ".join(row["words"]),
+        )
+        for row in rows
+    ])  # fmt: skip
 
 
 def wildcards_text(library: Library, *, as_json: bool) -> str:

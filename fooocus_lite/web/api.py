@@ -32,6 +32,7 @@ from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
 from fooocus_lite.web.guard import LOCAL_NAMES
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
+from fooocus_lite.web.loras_api import add_lora_routes
 from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.reveal import reveal
 from fooocus_lite.web.sheets_api import add_sheet_routes
@@ -80,6 +81,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.library)
+    add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     _add_read(router, parts)
     return router
 

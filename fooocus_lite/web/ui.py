@@ -18,7 +18,7 @@ from fooocus_lite.settings import Settings
 from fooocus_lite.web.theme import make_theme
 
 #: Tabs of the Advanced column, in order: files in ``web/tabs/`` with ``LABEL``, ``applies`` and ``build``.
-TABS = ("settings", "styles", "models", "expert")
+TABS = ("settings", "styles", "models", "loras", "expert")
 FIRST_PROMPT = "a red star on a blue background"
 Fields = dict[str, Any]
 
@@ -29,6 +29,7 @@ HEAD = """
 <link rel="stylesheet" href="/ui/parts.css">
 <link rel="stylesheet" href="/ui/styles.css">
 <link rel="stylesheet" href="/ui/contact.css">
+<link rel="stylesheet" href="/ui/loras.css">
 <link rel="stylesheet" href="/ui/layout.css">
 <link rel="stylesheet" href="/ui/panels.css">
 <script>

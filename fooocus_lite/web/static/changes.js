@@ -1,6 +1,7 @@
 // What a preset or a picture changed in the form: one line beside the preset, and a way back.
 
 import { button, h, setText, whenThere } from "./dom.js";
+import { loraWords } from "./loralist.js";
 import { state } from "./store.js";
 
 const FIELDS = [ // [fields that are shown as one, what they are called, their value in words]
@@ -8,6 +9,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["negative_prompt"], "negative prompt", ({ negative_prompt: text }) => text],
   [["styles"], "styles", ({ styles }) => (styles || []).join(", ")],
   [["expansion"], "added words", ({ expansion }) => expansion],
+  [["loras"], "LoRAs", ({ loras }) => loraWords(loras)],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],

@@ -1,12 +1,14 @@
 // Everything about one picture: enough to make it again.
 
 import { button, copyButton, h } from "./dom.js";
+import { loraWords } from "./loralist.js";
 import { samplerWords } from "./samplers.js";
 import { state } from "./store.js";
 
 const ROWS = [
   ["Styles", (recipe) => (recipe.styles || []).join(", ")],
   ["Expansion", ({ expansion }) => (expansion === "" ? "none" : expansion)],
+  ["LoRAs", (recipe) => loraWords(recipe.loras)],
   ["Not", (recipe) => recipe.negative_prompt],
   ["Size", (recipe) => `${recipe.width}×${recipe.height}`],
   ["Seed", (recipe) => recipe.seed],

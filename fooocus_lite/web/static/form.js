@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { duration, memory, ordinal } from "./dom.js";
 import { hideChanged } from "./changes.js";
 import { onEnd } from "./live.js";
+import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
@@ -77,7 +78,9 @@ function showBrokenFiles(problems) {
 }
 
 /** Only what there is a widget for. */
-export const known = (draft) => Object.fromEntries(Object.entries(draft).filter(([name]) => names.includes(name)));
+export const known = (draft) => Object.fromEntries(
+  Object.entries(draft).filter(([name]) => names.includes(name)).map(([name, value]) => [name, name === "loras" ? JSON.stringify(lorasOf(value)) : value]),
+);
 
 /** Names that are gone since the draft was kept would only make errors. */
 function forget(draft, menu) {
@@ -159,6 +162,7 @@ export function toRecipe(draft) {
   }
   recipe.negative_prompt = draft.negative_prompt || "";
   recipe.styles = draft.styles || [];
+  recipe.loras = lorasOf(draft.loras);
   if (!expands(draft)) delete recipe.expansion;
   if (draft.random_seed) delete recipe.seed;
   else if (recipe.seed !== undefined) recipe.seed = String(recipe.seed).trim(); // text: longer than a JS number may be

@@ -8,7 +8,7 @@ import { state } from "./store.js";
 
 /** What a recipe that does not speak of it means. */
 const UNSAID = {
-  negative_prompt: "", styles: [], index: 0, wildcard_order: "random", expansion: "", scheduler: "auto",
+  negative_prompt: "", styles: [], loras: [], index: 0, wildcard_order: "random", expansion: "", scheduler: "auto",
 };
 
 /** The fields that a recipe fills, and a sentence for each thing that cannot be so here. */
