@@ -23,7 +23,7 @@ PROMPT = "a red star on a blue background"
 STEPS = 20
 
 __all__ = ["PARTS", "Report", "Row", "measure"]
-PARTS = ("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading")
+PARTS = ("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading", "loras")
 
 
 def measure(settings: Settings, *, only: Sequence[str] | None, say: Callable[[str], None]) -> Report:

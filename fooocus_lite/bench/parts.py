@@ -212,6 +212,22 @@ def measure_reading(bench: Bench) -> Iterator[Row]:
     yield Row("reading a picture's settings", seconds / MANY * 1e6, 2_000, how, "µs")
 
 
+def measure_loras(bench: Bench) -> Iterator[Row]:
+    """Another weight of a LoRA for the next picture: in, words read anew, and out again; against a picture."""
+    pictures: list[float] = []
+    switches: list[float] = []
+    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
+        layers = loop.ask("write_lora", str(bench.folder / "bench.safetensors"))
+        for number in range(ROUNDS + 1):
+            time.sleep(REST_S)
+            pictures.append(loop.ask("picture", number))
+            time.sleep(REST_S)
+            switches.append(loop.ask("switch_lora", 0.5 + number / 100))
+    del pictures[0], switches[0]  # the first ones load the model and the file
+    how = f"rank 16 on {layers} layers of UNet and text encoders, ÷ {bench.plan.steps} steps"
+    yield ratio_row("another LoRA weight ÷ a picture", 0.05, switches, pictures, how)
+
+
 def measure_bytes(bench: Bench) -> Iterator[Row]:
     """What an answer and a message weigh after few and after many tasks."""
     found: dict[int, tuple[int, int]] = {}

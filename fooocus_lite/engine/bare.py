@@ -6,17 +6,22 @@ A child process of `bench`: orders as JSON lines on standard input, answers as J
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fooocus_lite.engine.adapters import Adapters
 from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.device import choose_machine
 from fooocus_lite.engine.family import Encoded, load_family
@@ -25,7 +30,9 @@ from fooocus_lite.engine.moment import Moment, NoiseSource
 from fooocus_lite.engine.preview import OnItsWay, to_pixels
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.samplers import make_path
-from fooocus_lite.plan import Plan, plan_from_dict
+from fooocus_lite.engine.weights import weight_files
+from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from fooocus_lite.plan import LoraRef, Plan, plan_from_dict
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 #: Our sampler → the scheduler of diffusers that walks so, and its options. Another sampler is measured beside Euler.
@@ -37,6 +44,9 @@ _THEIRS: dict[str, tuple[str, dict[str, Any]]] = {
         {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
     ),
 }
+_LORA_PARTS = {UNET: "lora_unet_", TEXT_ENCODER: "lora_te1_", TEXT_ENCODER_2: "lora_te2_"}
+_LORA_RANK = 16
+_ATTENTION = re.compile(r"(attn[12]\.to_(q|k|v|out\.0)|self_attn\.\w+_proj)\.weight$")
 _READS = ("aten.item", "aten._local_scalar_dense", "aten.is_nonzero", "aten.nonzero")
 
 
@@ -47,6 +57,8 @@ class Bare:
         self.plan = plan
         self.machine = choose_machine(device, dtype)
         self.family = load_family(plan.model, self.machine)
+        self._adapters = Adapters()
+        self._lora: LoraRef | None = None
 
     def picture(self, seed: int) -> float:
         """Seconds for a picture of the plan, its words encoded before."""
@@ -89,6 +101,33 @@ class Bare:
             latents, denoised = done.prev_sample, getattr(done, "pred_original_sample", None)
         return latents, denoised
 
+    def write_lora(self, path: str) -> int:
+        """Write a LoRA on every attention layer, for `switch_lora`; how many layers that are."""
+        dice = torch.Generator().manual_seed(1)
+        stored: dict[str, Tensor] = {}
+        for part, prefix in _LORA_PARTS.items():
+            (file,) = weight_files(Path(self.plan.model.path) / part)
+            with safe_open(str(file), framework="pt") as weights:
+                keys: list[str] = weights.keys()
+                shapes = {key: weights.get_slice(key).get_shape() for key in keys if _ATTENTION.search(key)}
+            for key, (rows, columns) in shapes.items():
+                layer = prefix + key.removesuffix(".weight").replace(".", "_")
+                stored[f"{layer}.lora_down.weight"] = torch.randn(_LORA_RANK, columns, generator=dice)
+                stored[f"{layer}.lora_up.weight"] = torch.randn(rows, _LORA_RANK, generator=dice) * 1e-3
+        save_file(stored, path)
+        self._lora = LoraRef("bench", path, 1.0)
+        return len(stored) // 2
+
+    def switch_lora(self, weight: float) -> float:
+        """Seconds that a LoRA at another weight adds to a picture."""
+        if self._lora is None:
+            raise RuntimeError("write_lora comes first")
+        started = time.perf_counter()
+        with self.family.adapted(self._adapters.uses([replace(self._lora, weight=weight)])):
+            self.family.encode(self.plan)
+        _wait(self.machine.device)
+        return time.perf_counter() - started
+
     def host_reads(self) -> int:
         """How often our own loop reads a number from the device in one picture without previews."""
         plan, machine = self.plan, self.machine
@@ -125,6 +164,11 @@ class Bare:
         return len(runs)
 
 
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class _Reads(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
@@ -145,6 +189,8 @@ def main() -> None:
         orders: dict[str, Callable[[Any], Any]] = {
             "picture": bare.picture,
             "first_preview": bare.first_preview,
+            "write_lora": bare.write_lora,
+            "switch_lora": bare.switch_lora,
             "host_reads": lambda _: bare.host_reads(),
             "encoder_runs": lambda _: bare.encoder_runs(**where),
         }

@@ -27,9 +27,9 @@ def starter_lora(models: Path, path: Path) -> None:
     stored: dict[str, torch.Tensor] = {}
     (weights,) = (models / "starter" / "unet").glob("*.safetensors")
     with safe_open(str(weights), framework="pt") as unet:
-        for number, key in enumerate(
-            key for key in unet.keys() if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
-        ):
+        keys = unet.keys()  # the handle is no dict
+        wanted = [key for key in keys if key.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+        for number, key in enumerate(wanted):
             layer = "lora_unet_" + key.removesuffix(".weight").replace(".", "_")
             factors = files.lora(tuple(unet.get_slice(key).get_shape()), files.dice(number))
             stored |= {f"{layer}.{name}": factor for name, factor in factors.items()}
