@@ -15,6 +15,7 @@ from fooocus_lite.commands.recipe_options import FIELD_OF, RECIPE_OPTIONS
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import SETTINGS
 from tests import fooocus_like
+from tests.lora_header import lora_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -183,6 +184,31 @@ def test_styles_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFi
     out, _ = said(capsys, "styles", code=0)
     assert len(out.splitlines()) == len(rows)
     assert "★  Fog" in out
+
+
+def test_loras_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "models" / "loras"
+    folder.mkdir(parents=True)
+    for name, width in (("ink", 256), ("xl", 2048)):
+        content = lora_bytes(width, metadata={"modelspec.trigger_phrase": "ink\x1b[2Jwash"})
+        (folder / f"{name}.safetensors").write_bytes(content)
+    (folder / "cut.safetensors").write_bytes(b"x")
+    where = ("--models-dir", str(folder.parent))
+    out, _ = said(capsys, "loras", *where, code=0)
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert (
+        "rank 3" in lines["ink"]
+        and "for starter" in lines["ink"]
+        and "ink\N{REPLACEMENT CHARACTER}[2Jwash" in lines["ink"]
+    )
+    assert "made for SDXL" in lines["xl"] and "is damaged" in lines["cut"]
+    out, _ = said(capsys, "loras", "--json", *where, code=0)
+    assert {row["name"]: row["fits"] for row in json.loads(out)} >= {"ink": ["starter"], "xl": [], "cut": []}
+    draw = ("generate", "x <lora:sub/ink:2>", "--dry-run", *where)
+    out, err = said(capsys, *draw, "--lora", "ink:-0.5", "--lora", "gone", code=0)
+    assert "LoRA:     ink, weight -0.5" in out and "There is no LoRA 'gone'" in out + err
+    assert "made for SDXL, and starter" in said(capsys, *draw, "--lora", "xl", code=2)[1]
+    assert "The weight of a LoRA cannot be 'x'." in said(capsys, *draw, "--lora", "ink:x", code=2)[1]
 
 
 def test_presets_say_what_they_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_lora_tags(text: str, loras: list[tuple[str, float]], rest: str) -> None
 
 @pytest.mark.parametrize("row", FACTS["inline_lora"], ids=lambda row: row["prompt"])
 def test_tags_are_those_of_fooocus(row: dict[str, Any]) -> None:
-    on_purpose = {  # docs/prompts.md: at most 40 LoRAs, and none of a widget; read after the words are chosen
+    on_purpose = {  # docs/prompts.md: at most 20 LoRAs, and none of a widget; read after the words are chosen
         "x <lora:A:1> y": ([("A", 1.0)], "x y"),
         "[[<lora:A:1>, <lora:B:1>]] x": ([("A", 1.0)], "x"),
     }
