@@ -60,7 +60,7 @@ function say(word) {
 }
 
 const modelNow = () => {
-  const name = state.draft?.model || state.menu?.defaults.model;
+  const name = state.draft?.model || state.estimate?.recipe.model || state.menu?.defaults.model;
   return state.menu?.models.find((model) => model.name === name) || { name, label: name };
 };
 
@@ -109,17 +109,17 @@ function drawRow(row) {
   row.pick.disabled = why !== "" && !isOn;
   setText(row.note, why);
   row.weight.hidden = !isOn;
-  if (!isOn || row.weight.contains(document.activeElement)) return;
-  row.slider.value = chosen.weight;
-  row.number.value = chosen.weight;
+  for (const input of isOn ? [row.slider, row.number] : []) {
+    if (input !== document.activeElement || wish) input.value = chosen.weight; // what is being typed stays
+  }
 }
 
 function draw() {
   if (!state.menu || !parts) return;
   if (wish && JSON.stringify(wish) === JSON.stringify(lorasOf(state.draft?.loras))) wish = null;
-  const key = JSON.stringify([wish, state.draft?.loras, state.draft?.model]);
+  const key = JSON.stringify([wish, state.draft?.loras, modelNow().name]);
   if (drawn.key === key && drawn.rows === rows) return;
-  drawn = { key, rows };
+  drawn = { ...drawn, key, rows };
   rows.forEach(drawRow);
   drawMissing();
   const count = chosenNow().filter((row) => row.enabled).length;
