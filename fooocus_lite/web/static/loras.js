@@ -18,7 +18,7 @@ const weights = new Map(); // of those that were switched off
 
 const chosenNow = () => wish || lorasOf(state.draft?.loras);
 const bare = (name) => name.split("/").pop();
-const rowOf = (file) => chosenNow().find((row) => fileOf(row.name) === file);
+const rowIn = (list, file) => list.find((row) => fileOf(row.name) === file);
 
 /** The file that a name means: by its path below the folder, else by its own name alone. */
 function fileOf(name) {
@@ -37,8 +37,9 @@ function choose(list) {
 
 /** On at its last weight, or off and out of the list. */
 function toggle(file) {
-  const row = rowOf(file);
-  const rest = chosenNow().filter((one) => one !== row);
+  const list = chosenNow();
+  const row = rowIn(list, file);
+  const rest = list.filter((one) => one !== row);
   if (row?.enabled) {
     weights.set(file.name, row.weight);
     choose(rest);
@@ -46,10 +47,11 @@ function toggle(file) {
 }
 
 function weigh(file, text) {
-  const row = rowOf(file);
+  const list = chosenNow();
+  const row = rowIn(list, file);
   const weight = Math.round(Math.min(MOST, Math.max(-MOST, Number(text))) * 100) / 100;
   if (!row || !Number.isFinite(weight) || text === "") { draw(); return; }
-  choose(chosenNow().map((one) => (one === row ? { ...one, weight } : one)));
+  choose(list.map((one) => (one === row ? { ...one, weight } : one)));
 }
 
 /** A word into the prompt, at its end, once. */
@@ -96,11 +98,11 @@ function drawMissing() {
   const missing = chosenNow().filter((row) => row.enabled && !fileOf(row.name));
   parts.missing.replaceChildren(...missing.map((row) => h("li", {},
     h("span", { textContent: `${row.name} is not here; pictures are made without it.` }),
-    h("button", { type: "button", className: "fl-btn small bare", textContent: "Take it out", "aria-label": `Take out: ${row.name}`, onclick: () => choose(chosenNow().filter((one) => one !== row)) }))));
+    h("button", { type: "button", className: "fl-btn small bare", textContent: "Take it out", "aria-label": `Take out: ${row.name}`, onclick: () => choose(chosenNow().filter((one) => one.name !== row.name)) }))));
 }
 
 function drawRow(row) {
-  const chosen = rowOf(row.file);
+  const chosen = rowIn(chosenNow(), row.file);
   const isOn = Boolean(chosen?.enabled);
   const why = hindrance(row.file);
   row.pick.setAttribute("aria-pressed", String(isOn));
