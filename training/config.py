@@ -64,6 +64,11 @@ class Config:
     )  # fmt: skip
     short_tokens: int = 40
     short_until: float = 0.7
+    lcm_batch: int = 32
+    lcm_rate: float = 1e-3
+    style_batch: int = 32
+    style_rate: float = 1e-3
+    style_pictures: int = 1500
 
 
 CONFIGS = {

@@ -1,7 +1,7 @@
 """The plain look and ten styles, each a function (drawing, masks, rng) -> (height, width, 3), 0..1.
 
 ``masks`` are the parts' coverages, (height, width) each, in painting order. Sizes that should look
-the same in every picture are given for a side of 128 pixels and scaled by `_unit`.
+the same in every picture are given for a side of 128 pixels and scaled by `unit_of`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from training.pictures import SUPERSAMPLE, Array, Drawing, blurred, ground, pain
 Painter = Callable[[Drawing, list[Array], Generator], Array]
 
 
-def _unit(drawing: Drawing) -> float:
+def unit_of(drawing: Drawing) -> float:
+    """Pixels of this drawing for one of a drawing of 128 pixels."""
     return min(drawing.width, drawing.height) / 128
 
 
@@ -28,7 +29,7 @@ def _noise(rng: Generator, height: int, width: int, cell: float) -> Array:
     return np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float32)
 
 
-def _lines(drawing: Drawing, masks: list[Array], width: float) -> list[Array]:
+def outlines(drawing: Drawing, masks: list[Array], width: float) -> list[Array]:
     """Each part's outline as a coverage, hidden where later parts lie over it; None-like zeros for parts without."""
     sheets = []
     size = (drawing.width * SUPERSAMPLE, drawing.height * SUPERSAMPLE)
@@ -53,7 +54,8 @@ def _lines(drawing: Drawing, masks: list[Array], width: float) -> list[Array]:
     return sheets
 
 
-def _over(canvas: Array, colour: Array | tuple[float, ...], alpha: Array) -> Array:
+def over(canvas: Array, colour: Array | tuple[float, ...], alpha: Array) -> Array:
+    """``canvas`` (height, width, 3) with ``colour`` painted over it as far as ``alpha`` (height, width) covers."""
     return canvas + (np.asarray(colour, np.float32) - canvas) * alpha[..., None]
 
 
@@ -81,7 +83,7 @@ def plain(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
 def watercolor(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Thin washes with dark rims and blooms on warm paper, which stays bare at the border."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     paper = np.full((high, wide, 3), (0.98, 0.965, 0.93), np.float32)
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     border = np.minimum.reduce([rows, columns, high - 1 - rows, wide - 1 - columns]) + 5 * unit * _noise(
@@ -90,15 +92,15 @@ def watercolor(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     wash = np.clip((border - 7 * unit) / (3 * unit), 0, 1)
     bloom = _noise(rng, high, wide, 22 * unit)
     rim = np.clip(wash - blurred(wash, 2.5 * unit), 0, 1)
-    canvas = _over(paper, ground(drawing), wash * (0.66 + 0.2 * bloom))
+    canvas = over(paper, ground(drawing), wash * (0.66 + 0.2 * bloom))
     canvas = canvas * (1 - 0.35 * rim[..., None])
     for part, mask in zip(drawing.parts, masks, strict=True):
         soft = np.clip((blurred(mask, 1.2 * unit) + 0.28 * _noise(rng, high, wide, 7 * unit) - 0.3) / 0.4, 0, 1)
         soft = soft * (blurred(mask, 2 * unit) > 0.02) * np.clip(wash + 0.25, 0, 1)
         bloom = _noise(rng, high, wide, 18 * unit)
         rim = np.clip(soft - blurred(soft, 2.5 * unit), 0, 1)
-        canvas = _over(canvas, paper[0, 0], soft * 0.55)
-        canvas = _over(canvas, part.rgb, soft * (0.74 + 0.2 * bloom))
+        canvas = over(canvas, paper[0, 0], soft * 0.55)
+        canvas = over(canvas, part.rgb, soft * (0.74 + 0.2 * bloom))
         canvas = canvas * (1 - 0.4 * rim[..., None])
     return canvas
 
@@ -108,7 +110,7 @@ def pixel_art(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
     No dither: the autoencoder smears it, and of grounds in random tones a few steps of a sampler make paint.
     """
-    step = 4 * max(1, int(_unit(drawing)))
+    step = 4 * max(1, int(unit_of(drawing)))
     rows, columns = -(-drawing.height // step), -(-drawing.width // step)
 
     def small(sheet: Array) -> Array:
@@ -122,41 +124,41 @@ def pixel_art(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
         cover = (small(mask) > (0.5 if part.outline else 0.12)).astype(np.float32)
         if part.outline:
             sheet = Image.fromarray((cover * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(3))
-            canvas = _over(canvas, np.array(part.rgb) * 0.28, np.asarray(sheet, np.float32) / 255)
-        canvas = _over(canvas, np.broadcast_to(np.array(part.rgb, np.float32), canvas.shape), cover)
+            canvas = over(canvas, np.array(part.rgb) * 0.28, np.asarray(sheet, np.float32) / 255)
+        canvas = over(canvas, np.broadcast_to(np.array(part.rgb, np.float32), canvas.shape), cover)
         if part.outline:
             wide = np.pad(cover, 1, mode="edge")  # what goes on past the picture's border has no edge there
             lit = cover * (1 - wide[:-2, :-2])
             dim = cover * (1 - wide[2:, 2:]) * (1 - lit)
-            canvas = _over(canvas, np.array(part.rgb) * 0.5 + 0.5, lit * 0.6)
-            canvas = _over(canvas, np.array(part.rgb) * 0.6, dim * 0.8)
+            canvas = over(canvas, np.array(part.rgb) * 0.5 + 0.5, lit * 0.6)
+            canvas = over(canvas, np.array(part.rgb) * 0.6, dim * 0.8)
     return np.repeat(np.repeat(canvas, step, 0), step, 1)[: drawing.height, : drawing.width]
 
 
 def line_drawing(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Ink outlines in the things' own (darkened) colours with slanted hatching on white paper."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     canvas = np.full((high, wide, 3), (0.985, 0.98, 0.965), np.float32)
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     hatch = np.clip(1.4 - np.abs((rows + columns) % (8 * unit) - 4 * unit) / unit, 0, 1)
-    lines = _lines(drawing, masks, 2.4 * unit)
+    lines = outlines(drawing, masks, 2.4 * unit)
     for part, mask, line in zip(drawing.parts, masks, lines, strict=True):
         colour = np.array(part.rgb)
         ink = colour * min(1.0, 0.62 / max(float(colour @ (0.3, 0.59, 0.11)), 0.01))
-        canvas = _over(canvas, (0.985, 0.98, 0.965), mask)
+        canvas = over(canvas, (0.985, 0.98, 0.965), mask)
         if part.outline:
-            canvas = _over(canvas, ink, mask * hatch * 0.75)
-            canvas = _over(canvas, ink * 0.7, line)
+            canvas = over(canvas, ink, mask * hatch * 0.75)
+            canvas = over(canvas, ink * 0.7, line)
         else:
-            canvas = _over(canvas, (0.45, 0.45, 0.5), line)
+            canvas = over(canvas, (0.45, 0.45, 0.5), line)
     return canvas
 
 
 def neon(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Glowing tubes along the outlines on a nearly black wall."""
-    unit = _unit(drawing)
+    unit = unit_of(drawing)
     canvas = ground(drawing) * 0.13 + np.array((0.02, 0.015, 0.05), np.float32)
-    lines = _lines(drawing, masks, 3.2 * unit)
+    lines = outlines(drawing, masks, 3.2 * unit)
     for part, line in zip(drawing.parts, lines, strict=True):
         colour = np.clip(np.array(part.rgb), 0.1, 1)
         colour = colour / colour.max() * 0.98
@@ -164,13 +166,13 @@ def neon(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
             colour = np.array((0.42, 0.42, 0.5))
         glow = 0.75 * blurred(line, 9 * unit)[..., None] * 1.6 + 0.9 * blurred(line, 3 * unit)[..., None]
         canvas = canvas + glow * colour.astype(np.float32)
-        canvas = _over(canvas, colour * 0.5 + 0.5, np.clip(line * 1.1, 0, 1))
+        canvas = over(canvas, colour * 0.5 + 0.5, np.clip(line * 1.1, 0, 1))
     return canvas
 
 
 def stained_glass(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Panes of uneven colour between dark leads; the things' outlines are leads as well."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     cell = 25 * unit
     rows, columns = (np.arange(-1, round(length / cell) + 1) for length in (high, wide))
     seeds = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2) + rng.uniform(
@@ -193,12 +195,12 @@ def stained_glass(drawing: Drawing, masks: list[Array], rng: Generator) -> Array
     lead[1:] |= regions[1:] != regions[:-1]
     sheet = Image.fromarray((lead * 255).astype(np.uint8)).filter(ImageFilter.MaxFilter(3 if unit < 1.5 else 5))
     lead = np.clip(blurred(np.asarray(sheet, np.float32) / 255, 0.6) * 1.2, 0, 1)
-    return _over(glass, (0.07, 0.07, 0.08), lead)
+    return over(glass, (0.07, 0.07, 0.08), lead)
 
 
 def paper_cutout(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Layers of coloured paper, each throwing a soft shadow on the one beneath."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     canvas = ground(drawing) * 0.86
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     edge = np.minimum.reduce([rows, columns, high - 1 - rows, wide - 1 - columns])
@@ -215,28 +217,28 @@ def paper_cutout(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
         shade = shifted(shade, step, step) if tall else shade * 0
         canvas = canvas * (1 - 0.5 * shade * (1 - mask))[..., None]
         rim = np.clip(mask - shifted(mask, 1, 1), 0, 1) if tall else mask * 0
-        canvas = _over(canvas, colour, mask)
-        canvas = _over(canvas, (1, 1, 1), rim * 0.45)
+        canvas = over(canvas, colour, mask)
+        canvas = over(canvas, (1, 1, 1), rim * 0.45)
     return canvas * (1 + 0.02 * _noise(rng, high, wide, 3 * unit))[..., None]
 
 
 def blueprint(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """White outlines and centre lines on blue squared paper."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     rows, columns = np.mgrid[0:high, 0:wide]
     canvas = np.full((high, wide, 3), (0.09, 0.27, 0.58), np.float32)
     minor, major = round(8 * unit), round(32 * unit)
-    canvas = _over(canvas, (0.5, 0.7, 0.95), 0.2 * ((rows % minor == 0) | (columns % minor == 0)))
-    canvas = _over(canvas, (0.6, 0.8, 1.0), 0.3 * ((rows % major == 0) | (columns % major == 0)))
-    lines = _lines(drawing, masks, 2.2 * unit)
+    canvas = over(canvas, (0.5, 0.7, 0.95), 0.2 * ((rows % minor == 0) | (columns % minor == 0)))
+    canvas = over(canvas, (0.6, 0.8, 1.0), 0.3 * ((rows % major == 0) | (columns % major == 0)))
+    lines = outlines(drawing, masks, 2.2 * unit)
     for part, mask, line in zip(drawing.parts, masks, lines, strict=True):
-        canvas = _over(canvas, (0.13, 0.34, 0.68), mask * (0.6 if part.outline else 0))
+        canvas = over(canvas, (0.13, 0.34, 0.68), mask * (0.6 if part.outline else 0))
         if part.shadow:
             x, y = part.fills[0].mean(0)
             dash = ((rows + columns) // max(1, round(4 * unit))) % 2
             axis = ((np.abs(rows - y) < 0.6 * unit) | (np.abs(columns - x) < 0.6 * unit)) * dash
-            canvas = _over(canvas, (0.75, 0.88, 1.0), 0.45 * axis)
-        canvas = _over(canvas, (0.95, 0.98, 1.0), line)
+            canvas = over(canvas, (0.75, 0.88, 1.0), 0.45 * axis)
+        canvas = over(canvas, (0.95, 0.98, 1.0), line)
     return canvas
 
 
@@ -245,7 +247,7 @@ def oil_painting(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
     No stroke is thinner than half a latent cell, which the autoencoder would smear.
     """
-    high, wide, unit, zoom = drawing.height, drawing.width, _unit(drawing), 2
+    high, wide, unit, zoom = drawing.height, drawing.width, unit_of(drawing), 2
     flat = paint_flat(drawing, masks)
     turn = _noise(rng, high, wide, 45 * unit) * 2.6
     sheet = Image.fromarray((np.clip(flat, 0, 1) * 255).astype(np.uint8)).resize((wide * zoom, high * zoom))
@@ -276,25 +278,25 @@ def oil_painting(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
 
 def chalkboard(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Crumbly coloured chalk on a smudged dark slate."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     canvas = (
         np.full((high, wide, 3), (0.17, 0.24, 0.22), np.float32)
         * (1 + 0.16 * _noise(rng, high, wide, 30 * unit))[..., None]
     )
     rows, columns = np.mgrid[0:high, 0:wide].astype(np.float32)
     strokes = np.clip(1.3 - np.abs((rows * 0.7 - columns) % (6 * unit) - 3 * unit) / (1.3 * unit), 0, 1)
-    for part, mask, line in zip(drawing.parts, masks, _lines(drawing, masks, 2.8 * unit), strict=True):
+    for part, mask, line in zip(drawing.parts, masks, outlines(drawing, masks, 2.8 * unit), strict=True):
         chalk = np.array(part.rgb) * 0.72 + 0.26
         crumbs = np.clip(0.8 + 0.5 * _noise(rng, high, wide, 2.2 * unit), 0, 1)
-        canvas = _over(canvas, (0.17, 0.24, 0.22), mask * 0.8 if part.outline else mask * 0)
-        canvas = _over(canvas, chalk, mask * (0.22 + 0.4 * strokes) * crumbs if part.outline else mask * 0)
-        canvas = _over(canvas, chalk, line * crumbs)
+        canvas = over(canvas, (0.17, 0.24, 0.22), mask * 0.8 if part.outline else mask * 0)
+        canvas = over(canvas, chalk, mask * (0.22 + 0.4 * strokes) * crumbs if part.outline else mask * 0)
+        canvas = over(canvas, chalk, line * crumbs)
     return canvas
 
 
 def low_poly(drawing: Drawing, masks: list[Array], rng: Generator) -> Array:
     """Every part broken into triangles of slightly different brightness."""
-    high, wide, unit = drawing.height, drawing.width, _unit(drawing)
+    high, wide, unit = drawing.height, drawing.width, unit_of(drawing)
     cell, zoom = 17 * unit, 2
     rows, columns = round(high / cell) + 3, round(wide / cell) + 3
     knots = (np.stack(np.mgrid[0:rows, 0:columns], -1) - 1 + rng.uniform(-0.32, 0.32, (rows, columns, 2))) * cell * zoom

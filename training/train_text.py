@@ -18,7 +18,8 @@ from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
 from training.reading import read_captions, reading_loss
-from training.train_unet import Trainee, cheap_attention
+from training.team import cheap_attention
+from training.train_unet import Trainee
 
 REPORT_EVERY = 50
 

@@ -7,39 +7,41 @@ a model trained with it reads the layout off the noise and not out of the words 
 The learning rate warms up, stays, and falls to nothing at the end of the wall-clock budget ``--minutes``.
 A run that was stopped goes on from its last checkpoint: weights, averages, optimizer, time spent.
 ``--start-from`` begins a new run with the weights of another checkpoint.
-
-On a CPU several processes with one thread each (``--processes``) are faster than one process with
-several threads, and suffer less from other programs.
 """
 
 from __future__ import annotations
 
-import contextlib
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from random import Random
-from typing import Any
 
-import numpy as np
 import torch
-import torch.multiprocessing as mp
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
 from training.config import Config, half, parse, save_atomic
 from training.models import TOKENS, encode_text, make_text_encoders, make_unet, time_ids
 from training.reading import ends, read_captions, reading_loss
+from training.team import (
+    Team,
+    cheap_attention,
+    clip,
+    flat_gradients,
+    rate_at,
+    train,
+    train_in_processes,
+    update_average,
+)
 from training.words import NOTHING_THERE, QUESTIONS, Spec, answers, caption, nothing
 
 SCHEDULE = {
     "num_train_timesteps": 1000, "beta_start": 0.00085, "beta_end": 0.02, "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction",
 }  # fmt: skip
-SAVE_EVERY_S = 180
 EMPTY_PROMPTS = 0.1
 READING_WEIGHT = 0.05
 PRACTICE = 1  # captions without a picture for each one with
@@ -128,9 +130,16 @@ class Batches:
     """Draws batches of one bucket each, with fresh captions; some specs come more often (`how_often`)."""
 
     def __init__(
-        self, buckets: list[Bucket], tokenizer: CLIPTokenizer, *, batch: int, repeats: dict[str, float], seed: str
+        self,
+        buckets: list[Bucket],
+        tokenizer: CLIPTokenizer,
+        *,
+        batch: int,
+        repeats: dict[str, float],
+        seed: str,
+        say: Callable[[Spec, Random], str] = caption,
     ) -> None:
-        self.buckets, self.tokenizer, self.batch = buckets, tokenizer, batch
+        self.buckets, self.tokenizer, self.batch, self.say = buckets, tokenizer, batch, say
         self.rng = Random(seed)
         self.counts = [len(bucket.specs) for bucket in buckets]
         self.weights = [list(accumulate(how_often(spec, repeats) for spec in bucket.specs)) for bucket in buckets]
@@ -147,7 +156,7 @@ class Batches:
         count = max(4, round(self.batch / max(1.0, area)))
         picked = self.rng.choices(range(len(bucket.specs)), cum_weights=self.weights[which], k=count)
         specs = [None if self.rng.random() < EMPTY_PROMPTS else bucket.specs[index] for index in picked]
-        texts = [caption(spec, self.rng) if spec else nothing(self.rng) for spec in specs]
+        texts = [self.say(spec, self.rng) if spec else nothing(self.rng) for spec in specs]
         said = [answers(spec) if spec else (NOTHING_THERE,) * len(QUESTIONS) for spec in specs]
         texts = [text.upper() if self.rng.random() < 0.03 else text for text in texts]
         ids = self.tokenizer(
@@ -168,71 +177,28 @@ def spread_timesteps(count: int) -> Tensor:
     return (1000 * quantiles ** (2 / 3)).long().clamp(0, 999)
 
 
-def cheap_attention(device: torch.device) -> contextlib.AbstractContextManager:
-    """On CPUs plain matrix products beat the fused attention, whose backward pass is slow there."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
+class Noising:
+    """The noise that pictures get in training, and how much an error counts at which time."""
 
+    def __init__(self, config: Config, device: torch.device) -> None:
+        alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
+        self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
+        # An error in v weighs SNR + 1 as one in x0; the clean end is held to gamma (arXiv:2303.09556, eq. 3).
+        from_v = alphas / (1 - alphas) + 1
+        self.weights = from_v.clamp(max=config.snr_gamma) / from_v
 
-def rate_at(progress: float, config: Config) -> float:
-    """Learning rate at ``progress`` 0..1 of the budget: up, level, then straight down to a hundredth."""
-    rise = progress / config.warm_up
-    fall = 1 - 0.99 * (progress - config.level_until) / (1 - config.level_until)
-    return config.rate * max(0.01, min(1.0, rise, fall))
+    def noised(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy ``latents`` (n, channels, h, w), their timesteps (n,), and the v that is to be predicted."""
+        noise = torch.randn(latents.shape).to(latents.device)
+        timesteps = spread_timesteps(len(latents)).to(latents.device)
+        at = timesteps[:, None, None, None]
+        noisy = self.signal[at] * latents + self.noise[at] * noise
+        return noisy, timesteps, self.signal[at] * noise - self.noise[at] * latents
 
-
-@dataclass
-class Team:
-    """The processes of one run on a CPU: they share gradients through memory, and one clock.
-
-    ``shared`` is (2, processes, parameters); the halves take turns, so that one barrier a step is enough.
-    """
-
-    rank: int
-    world: int
-    shared: Tensor | None = None
-    barrier: Any = None
-    clock: Any = None
-    turn: int = 0
-
-    def share(self, gradients: Tensor) -> None:
-        """Replaces the flat ``gradients`` by their mean over all processes."""
-        if self.shared is None:
-            return
-        sheets = self.shared[self.turn]
-        self.turn = 1 - self.turn
-        sheets[self.rank].copy_(gradients)
-        self.barrier.wait()
-        torch.mean(sheets, dim=0, out=gradients)
-
-    def tell_time(self, elapsed: float) -> float:
-        """The first process's time, so that all agree on the learning rate and on the end.
-
-        Set before and read after the barrier in `share`, one step later for everybody.
-        """
-        if self.clock is None:
-            return elapsed
-        before = self.clock[1 - self.turn]
-        if self.rank == 0:
-            self.clock[self.turn] = elapsed
-        return before
-
-
-@torch.no_grad()
-def update_average(average: dict[str, Tensor], model: Trainee, decay: float) -> None:
-    """Moves the exponential moving average of the weights towards ``model``."""
-    names, values = zip(*model.named_parameters(), strict=True)
-    torch._foreach_lerp_([average[name] for name in names], [value.detach() for value in values], 1 - decay)
-
-
-def flat_gradients(model: nn.Module) -> Tensor:
-    """One vector that all gradients are views of: shared and clipped in one go."""
-    parameters = list(model.parameters())
-    flat = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
-    start = 0
-    for parameter in parameters:  # with the parameter's own strides, as the fused optimizer expects
-        parameter.grad = flat.as_strided(parameter.shape, parameter.stride(), start)
-        start += parameter.numel()
-    return flat
+    def loss(self, v_pred: Tensor, v: Tensor, timesteps: Tensor) -> Tensor:
+        """The weighted mean square of the error."""
+        error = (v_pred.float() - v).square().mean((1, 2, 3))
+        return (error * self.weights[timesteps]).mean()
 
 
 class Run:
@@ -263,11 +229,7 @@ class Run:
         torch.manual_seed(Random(seed).getrandbits(40))
         batch = config.batch // team.world
         self.batches = Batches(buckets, self.tokenizer, batch=batch, repeats=dict(config.repeats), seed=seed)
-        alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod.to(device)
-        self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
-        # An error in v weighs SNR + 1 as one in x0; the clean end is held to gamma (arXiv:2303.09556, eq. 3).
-        from_v = alphas / (1 - alphas) + 1
-        self.weights = from_v.clamp(max=config.snr_gamma) / from_v
+        self.noising = Noising(config, device)
 
     def resume(self) -> None:
         """Reads the checkpoint."""
@@ -290,68 +252,32 @@ class Run:
         """The weighted loss of a fresh batch whose captions are padded to ``tokens``."""
         latents, ids, sizes, said = (part.to(self.device) for part in self.batches.next(tokens))
         self.seen += len(latents) * self.team.world
-        noise = torch.randn(latents.shape).to(self.device)
-        timesteps = spread_timesteps(len(latents)).to(self.device)
-        at = timesteps[:, None, None, None]
-        noisy = self.signal[at] * latents + self.noise[at] * noise
+        noisy, timesteps, v = self.noising.noised(latents)
         with half(self.device):
             v_pred, read = self.model(noisy.contiguous(memory_format=torch.channels_last), timesteps, ids, sizes)
-        v = self.signal[at] * noise - self.noise[at] * latents
-        error = (v_pred.float() - v).square().mean((1, 2, 3))
         reading = torch.stack([reading_loss(some, said) for some in read]).mean()
         self.reading = reading.item()
-        return (error * self.weights[timesteps]).mean() + READING_WEIGHT * reading
+        return self.noising.loss(v_pred, v, timesteps) + READING_WEIGHT * reading
 
     def step(self, progress: float) -> float:
         """One update; returns the loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(progress, self.config)
+            group["lr"] = rate_at(progress, self.config, self.config.rate)
         with cheap_attention(self.device):
             loss = self.loss(self.config.short_tokens if progress < self.config.short_until else TOKENS)
             self.gradients.zero_()
             loss.backward()
         self.team.share(self.gradients)
-        self.gradients.mul_(min(1.0, 1.0 / (float(self.gradients.norm()) + 1e-6)))
+        clip(self.gradients)
         self.optimizer.step()
         self.steps += 1
         if self.team.rank == 0:
             update_average(self.average, self.model, min(self.config.ema, (1 + self.steps) / (10 + self.steps)))
         return loss.item()
 
-
-def train(run: Run, minutes: float) -> None:
-    """Steps until the budget is spent, with a checkpoint every few minutes."""
-    started = time.monotonic() - run.elapsed
-    saved = time.monotonic()
-    losses: list[float] = []
-    while (progress := run.elapsed / (60 * minutes)) < 1:
-        losses.append(run.step(progress))
-        run.elapsed = run.team.tell_time(time.monotonic() - started)
-        if run.team.rank > 0:
-            continue
-        if run.steps % 50 == 0:
-            rate = run.optimizer.param_groups[0]["lr"]
-            print(
-                f"{run.elapsed:6.0f} s  step {run.steps}  pictures {run.seen}"
-                f"  loss {np.mean(losses[-50:]):.4f}  reading {run.reading:.3f}  rate {rate:.1e}",
-                flush=True,
-            )
-        if time.monotonic() - saved > SAVE_EVERY_S:
-            run.save()
-            saved = time.monotonic()
-    if run.team.rank == 0:
-        run.save()
-
-
-def work_in_team(rank: int, world: int, shared: Tensor, barrier: Any, clock: Any, job: tuple) -> None:
-    """One of several processes on a CPU."""
-    config, work, minutes, start_from = job
-    torch.set_num_threads(1)
-    team = Team(rank, world, shared, barrier, clock)
-    run = Run(config, work, torch.device("cpu"), team, start_from)
-    clock[0] = clock[1] = run.elapsed
-    barrier.wait()
-    train(run, minutes)
+    def note(self) -> str:
+        """How well the texts are read."""
+        return f"reading {self.reading:.3f}"
 
 
 def main() -> None:
@@ -367,14 +293,11 @@ def main() -> None:
         train(Run(config, args.work, args.device, Team(0, 1), args.start_from), minutes)
         return
     vocabulary = len(CLIPTokenizer.from_pretrained(args.work / "tokenizer"))
-    count = sum(parameter.numel() for parameter in Trainee(config, vocabulary).parameters())
-    shared = torch.zeros(2, args.processes, count).share_memory_()
-    context = mp.get_context("spawn")
-    barrier, clock = context.Barrier(args.processes), context.Array("d", 2)
-    mp.spawn(
-        work_in_team,
-        (args.processes, shared, barrier, clock, (config, args.work, minutes, args.start_from)),
-        nprocs=args.processes,
+    train_in_processes(
+        partial(Run, config, args.work, start_from=args.start_from),
+        parameters=sum(parameter.numel() for parameter in Trainee(config, vocabulary).parameters()),
+        processes=args.processes,
+        minutes=minutes,
     )
 
 
