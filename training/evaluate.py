@@ -186,7 +186,7 @@ def pop_art_job(count: int, size: tuple[int, int]) -> Job:
 
 
 def make_jobs(share: float, native: int, prompts: str = "evaluation", *, with_adapter: bool = False) -> list[Job]:
-    """All that is asked; ``share`` of the full numbers, ``native`` pixels a side, things drawn by lot ``prompts``."""
+    """All that is asked: ``share`` of the full numbers, ``native`` pixels a side; ``prompts`` seeds it."""
     rng = Random(prompts)
 
     def count(full: int) -> int:

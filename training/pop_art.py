@@ -39,8 +39,7 @@ def _dots(height: int, width: int) -> Array:
 def pop_art(drawing: Drawing, masks: list[Array], rng: np.random.Generator) -> Array:
     """A painter as those in `training.styles`."""
     back, unit = ground(drawing), unit_of(drawing)
-    is_light = back.mean() > 0.72
-    canvas = over(back, 0.76 * back if is_light else 0.6 * back + 0.4, _dots(drawing.height, drawing.width))
+    canvas = over(back, 0.6 * back + 0.4, _dots(drawing.height, drawing.width))
     step = max(1, round(6 * unit))
     for part, mask, line in zip(drawing.parts, masks, outlines(drawing, masks, 5 * unit), strict=True):
         if part.shadow:
