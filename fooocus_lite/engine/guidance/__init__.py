@@ -97,7 +97,7 @@ def guided(
             for correction in corrections:
                 prediction = prediction + correction(answers)
             if weights.guidance_rescale != 0 and is_corrected:
-                prediction = rescaled(prediction, answers.cond, weights.guidance_rescale)
+                prediction = rescaled(prediction, answers, weights.guidance_rescale)
             return prediction
 
         yield predict

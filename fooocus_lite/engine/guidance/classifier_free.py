@@ -70,7 +70,15 @@ def perpendicular(passes: Passes, weight: float) -> Tensor:
     return torch.sub(passes.cond, unwanted - along_direction(unwanted, wanted), alpha=weight)
 
 
-def rescaled(prediction: Tensor, cond: Tensor, share: float) -> Tensor:
-    """``share`` of the way to the standard deviation of ``cond``, picture by picture (arXiv:2305.08891, eq. 15, 16)."""
-    wanted, has = (tensor.std(PICTURE, keepdim=True) for tensor in (cond, prediction))
-    return prediction * torch.lerp(torch.ones_like(has), wanted / has.clamp_min(_LEAST_NORM), share)
+def rescaled(prediction: Tensor, passes: Passes, share: float) -> Tensor:
+    """``share`` of the way to the standard deviation of cond, picture by picture (arXiv:2305.08891, eq. 15 and 16).
+
+    On velocities, which the paper's models predict. To scale a noise estimate would leave noise in x0.
+    """
+    moment, velocities, back = passes.moment, (prediction, passes.cond), 1.0
+    if moment.prediction_type in ("epsilon", "sample"):  # arXiv:2202.00512, appendix D: v = (alpha x - x0) / sigma
+        noisy = moment.alpha * passes.model_input
+        velocities = tuple((noisy - moment.denoised(passes.model_input, one)) / moment.sigma for one in velocities)
+        back = -moment.sigma / moment.slope
+    has, wanted = (velocity.std(PICTURE, keepdim=True) for velocity in velocities)
+    return prediction + velocities[0] * ((wanted / has.clamp_min(_LEAST_NORM) - 1) * (share * back))
