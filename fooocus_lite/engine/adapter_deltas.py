@@ -34,16 +34,25 @@ class Delta:
     def size_bytes(self) -> int:
         return sum(factor.nbytes for factor in self.factors.values())
 
-    def of(self, weight: Tensor) -> Tensor:
-        """The change, float32, shaped as ``weight``.
+    @property
+    def depends_on_weight(self) -> bool:
+        """Whether the change is another for another weight, as that of a DoRA is."""
+        return "dora_scale" in self.factors
+
+    def add_to(self, result: Tensor, weight: Tensor, strength: float) -> None:
+        """Add the change, ``strength`` times, to ``result`` in place.
 
         Args:
-            weight: Float32, as the model has it; only the change of a DoRA depends on it.
+            result: Float32, shaped as ``weight``.
+            weight: Float32, as the model has it; read only where the change depends on it.
         """
-        factors = {name: factor.to(weight.device, torch.float32) for name, factor in self.factors.items()}
-        change = _formula(factors)(factors).reshape(weight.shape).mul_(self.scale)
+        factors = {name: factor.to(result.device, torch.float32) for name, factor in self.factors.items()}
+        if result.dim() == 2 and set(factors) == {"down", "up"}:  # nearly every layer of nearly every file: one kernel
+            result.addmm_(factors["up"].flatten(1), factors["down"].flatten(1), alpha=strength * self.scale)
+            return
+        change = _formula(factors)(factors).reshape(result.shape).mul_(self.scale)
         magnitude = factors.get("dora_scale")
-        return change if magnitude is None else _decomposed(weight, change, magnitude)
+        result.add_(change if magnitude is None else _decomposed(weight, change, magnitude), alpha=strength)
 
 
 def make_delta(factors: Mapping[str, Tensor], alpha: float | None, *, is_rank_stable: bool = False) -> Delta:

@@ -259,7 +259,7 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
             for weight, deltas in changes.values():
                 kept = weight.to("cpu", copy=True) if outside else weight.clone()
                 originals.append((weight, kept))
-                weight.copy_(_changed(weight, deltas))
+                _change(weight, kept, deltas)
         yield
     finally:
         with torch.inference_mode():
@@ -267,12 +267,17 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
                 weight.copy_(kept)
 
 
-def _changed(weight: Tensor, deltas: Sequence[tuple[Delta, float]]) -> Tensor:
-    base = weight.float()
-    result = base.clone()
+def _change(weight: Tensor, kept: Tensor, deltas: Sequence[tuple[Delta, float]]) -> None:
+    """Change ``weight`` in place; ``kept`` is what it was."""
+    base = kept.to(weight.device, torch.float32)
+    if weight.dtype == torch.float32:
+        result = weight
+    else:
+        result = base.clone() if any(delta.depends_on_weight for delta, _ in deltas) else base
     for delta, strength in deltas:
-        result.add_(delta.of(base), alpha=strength)
-    return result
+        delta.add_to(result, base, strength)
+    if result is not weight:
+        weight.copy_(result)
 
 
 def _goes_outside(weights: Sequence[Tensor]) -> bool:

@@ -236,14 +236,14 @@ def test_what_was_there_comes_back_when_a_change_fails_half_way(
     one = use(write(tmp_path / "x.safetensors", stored))
     from fooocus_lite.engine import adapters
 
-    right: Callable[..., Tensor] = adapters._changed
+    right: Callable[..., None] = adapters._change
 
-    def wrong(*args: Any) -> Tensor:
+    def wrong(*args: Any) -> None:
+        right(*args)
         if next(calls) == 2:
             raise torch.OutOfMemoryError("no room")
-        return right(*args)
 
-    monkeypatch.setattr(adapters, "_changed", wrong)
+    monkeypatch.setattr(adapters, "_change", wrong)
     with pytest.raises(torch.OutOfMemoryError), apply(layers, one):
         raise AssertionError("never entered")
     assert digest(layers) == before
