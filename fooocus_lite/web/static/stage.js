@@ -136,7 +136,7 @@ function showEmpty() {
     icon("star"),
     h("h2", { textContent: "Your picture appears here" }),
     h("p", { textContent: "Press Generate: the words below are ready. Or begin with one of these." }),
-    h("p", { textContent: "A picture dropped here brings its settings along." }),
+    h("p", { className: "fl-wide-only", textContent: "A picture dropped here brings its settings along." }),
     h("div", { id: "fl-ideas" }, ...ideas),
   );
 }
