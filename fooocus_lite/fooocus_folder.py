@@ -21,6 +21,9 @@ MODEL_FOLDERS = {
     "path_controlnet": "models/controlnet",
     "path_inpaint": "models/inpaint",
 }
+#: Folders of one kind that are looked at; a list in ``config.txt`` may name any number.
+MAX_FOLDERS = 20
+_MAX_SHOWN = 80
 #: A folder is Fooocus's when one of these is in it.
 SIGNS = ("sdxl_styles", "presets", "wildcards", "config.txt", "fooocus_version.py")
 
@@ -73,25 +76,49 @@ class FooocusFolder:
 
     @property
     def moved(self) -> Iterator[str]:
-        """One sentence for each folder that is looked into instead of the one that ``config.txt`` names."""
-        for key, folder in (("path_wildcards", self.wildcards), ("path_outputs", self.outputs)):
-            said = _texts(self.config.get(key))
-            if said and folder not in [self.root / text for text in said]:
-                yield f"config.txt says {key} is {said[0]!r}, which is not there; {readable(str(folder))} is used."
+        """A sentence for each list of folders in ``config.txt`` of which not every one is looked into."""
+        used = {"path_wildcards": (self.wildcards,), "path_outputs": (self.outputs,)}
+        for key, folders in (used | {key: self.models[key] for key in ("path_loras", "path_embeddings")}).items():
+            said = self._said(key)
+            if len(said) > MAX_FOLDERS:
+                yield f"config.txt names {len(said):,} folders as {key}; only the first {MAX_FOLDERS} are looked at."
+            lost = [(one, why) for one in said[:MAX_FOLDERS] if (why := self._why_not(one, folders))]
+            if lost:
+                shown = readable(repr(lost[0][0]))
+                shown = shown if len(shown) <= _MAX_SHOWN else shown[: _MAX_SHOWN - 1] + "…"
+                more = f", and {len(lost) - 1} more like it" if len(lost) > 1 else ""
+                names = ", ".join(readable(str(folder)) for folder in folders[:3])
+                yield f"config.txt says {key} is {shown}, which {lost[0][1]}{more}; {names} is used."
 
     def _folders(self, key: str, usual: str) -> tuple[Path, ...]:
         """Those that the configuration names; as in Fooocus the usual one when they are not there.
 
         A folder that was moved, or comes from another computer, still names where it once lay.
         """
-        folders = (self.root / text for text in _texts(self.config.get(key)))
-        return tuple(folder for folder in folders if os.path.isdir(folder)) or (self.root / usual,)
+        named = (self._place(one) for one in self._said(key)[:MAX_FOLDERS] if not self._why_not(one))
+        return tuple(dict.fromkeys(named)) or (self.root / usual,)
 
+    def _said(self, key: str) -> list[Any]:
+        """What the configuration names, one folder or a list of them; nobody checked that it is text."""
+        said = self.config.get(key)
+        return [one for one in (cast("list[Any]", said) if isinstance(said, list) else [said]) if one not in (None, "")]
 
-def _texts(said: Any) -> list[str]:
-    """A text or a list of them; what is none is left out."""
-    texts = cast("list[Any]", said) if isinstance(said, list) else [said]
-    return [text for text in texts if isinstance(text, str) and text.strip() and "\0" not in text]
+    def _place(self, text: str) -> Path:
+        return Path(os.path.abspath(self.root / text))
+
+    def _why_not(self, said: Any, used: tuple[Path, ...] = ()) -> str:
+        """Why a folder is not looked into, as the end of a sentence; empty for one that is, or is in ``used``."""
+        if not isinstance(said, str) or not said.strip() or "\0" in said:
+            return "is no folder"
+        place = self._place(said)
+        if place in used:
+            return ""
+        if not os.path.isdir(place):
+            return "is not there"
+        # Such as a whole disk: looking for models in it would never end.
+        real = os.path.realpath(place)
+        is_around = os.path.dirname(real) == real or Path(os.path.realpath(self.root)).is_relative_to(real)
+        return "is a whole disk, or Fooocus itself lies in it" if is_around else ""
 
 
 def find_root(path: Path) -> Path | None:
@@ -108,16 +135,16 @@ def fooocus_root(settings: Settings) -> Path | None:
     return None if settings.legacy_folder is None else find_root(settings.legacy_folder)
 
 
+def fooocus_in_place(settings: Settings) -> FooocusFolder | None:
+    """Where the parts of the Fooocus folder that is used in place lie, if there is one."""
+    root = fooocus_root(settings)
+    return None if root is None else FooocusFolder(root, _object(root / "config.txt", []))
+
+
 def fooocus_wildcards(settings: Settings) -> Path | None:
     """The folder of word lists in the Fooocus folder that is used in place, if there is one."""
-    root = fooocus_root(settings)
-    return None if root is None else FooocusFolder(root, _object(root / "config.txt", [])).wildcards
-
-
-def fooocus_loras(settings: Settings) -> tuple[Path, ...]:
-    """The folders of LoRAs in the Fooocus folder that is used in place; none without one."""
-    root = fooocus_root(settings)
-    return () if root is None else FooocusFolder(root, _object(root / "config.txt", [])).models["path_loras"]
+    in_place = fooocus_in_place(settings)
+    return None if in_place is None else in_place.wildcards
 
 
 def in_reading_order(shipped: Path, fooocus: Path | None, own: Path) -> Iterator[tuple[Path, Source]]:

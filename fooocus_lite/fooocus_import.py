@@ -1,5 +1,6 @@
 """Taking over a Fooocus folder: what a person made there, copied once into the data folder.
 
+LoRAs and embeddings are large: they stay where they are, and a list in the data folder says where that is.
 Nothing in the Fooocus folder is changed, nothing of the person's own is overwritten, and running it
 again adds only what is missing. A further kind of thing to take over is one more function in `STEPS`.
 """
@@ -22,14 +23,19 @@ from fooocus_lite.fooocus_names import STYLE_FILES, moved_to_top, style_name
 from fooocus_lite.library import load_library
 from fooocus_lite.library_json import json_files, read_json, read_object, read_rows
 from fooocus_lite.metadata.outputs import import_outputs
+from fooocus_lite.model_folders import KINDS, ModelFolders, model_folders_path
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.preset_files import INITIAL
-from fooocus_lite.prompt_files import MAX_LIST_BYTES
+from fooocus_lite.prompt_files import MAX_LIST_BYTES, files_of_fooocus
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import open_store
 
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
 _INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
+
+_CHECKPOINTS = (
+    "Single files cannot be loaded yet; a model that is a folder with a model_index.json can, as models/README.md says."
+)
 
 
 @dataclass
@@ -113,6 +119,29 @@ def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) 
     _count(report, taken, "list of words for wildcards", "lists of words for wildcards")
 
 
+def _take_model_folders(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    """The list is written anew each time: it is of one Fooocus, as that is now."""
+    there = {kind: [str(one) for one in fooocus.models[f"path_{kind}"] if os.path.isdir(one)] for kind in KINDS}
+    folders, path = ModelFolders(**there), model_folders_path(settings)
+    if any(there.values()) or path.exists():
+        data = (json.dumps(folders.model_dump(), ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, data, replace=True)
+        except OSError as exc:
+            raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc
+    for kind in KINDS:
+        for folder in there[kind]:
+            files = [path for _, path in files_of_fooocus(Path(folder), kind)]
+            usable = sum(path.suffix.lower() == ".safetensors" for path in files)
+            if usable:
+                what = _counted(usable, "LoRA" if kind == "loras" else "embedding")
+                report.done.append(f"{what} in {folder}, used from there: leave the folder where it is.")
+            if len(files) > usable:
+                pickles = _counted(len(files) - usable, "file of", "files of")
+                report.left.append(f"{pickles} {folder} can run a stranger's code: get .safetensors files of them.")
+
+
 def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     """Fooocus keeps the whole order of its list: what was moved to the top of it are favourites."""
     path, problems = fooocus.root / "sorted_styles.json", list[str]()
@@ -167,7 +196,7 @@ def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) 
         sentences = len(read_object(path, fooocus.root.parent, report.left))
         if sentences:
             report.left.append(
-                f"The language {path.stem} ({_counted(sentences, 'sentence')}): the page speaks English only so far."
+                f"The language {path.stem} ({_counted(sentences, 'sentence')}): it translates Fooocus's own labels, which are not here."
             )
 
 
@@ -180,14 +209,14 @@ def _note_config(fooocus: FooocusFolder, settings: Settings, report: Report) -> 
 
 
 def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
-    """Settings are a person's own to write, so the folders are said and not set."""
+    """Folders of models that `_take_model_folders` has no use for."""
+    used = {f"path_{kind}" for kind in KINDS}
     for kind, folders in fooocus.models.items():
-        there = [str(folder) for folder in folders if _holds_something(folder, report)]
+        there = [str(folder) for folder in folders if kind not in used and _holds_something(folder, report)]
         if there:
-            name = kind.removeprefix("path_").replace("_", " ")
-            report.left.append(
-                f"The folder of {name} stays where it is: {', '.join(there)}. models/README.md says how to use it."
-            )
+            name, where = kind.removeprefix("path_").replace("_", " "), ", ".join(there)
+            hint = _CHECKPOINTS if kind == "path_checkpoints" else "Nothing here uses it yet."
+            report.left.append(f"The folder of {name} stays where it is: {where}. {hint}")
 
 
 #: Each is given the Fooocus folder, our settings, and the report to which it adds.
@@ -195,6 +224,7 @@ STEPS: tuple[Callable[[FooocusFolder, Settings, Report], None], ...] = (
     _take_styles,
     _take_presets,
     _take_wildcards,
+    _take_model_folders,
     _take_favourites,
     _take_pictures,
     _note_languages,

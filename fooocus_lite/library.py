@@ -27,6 +27,7 @@ from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
+from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.preset_fit import fitted, unknown_names
 from fooocus_lite.prompt_files import (
@@ -311,6 +312,7 @@ def load_library(settings: Settings) -> Library:
     styles = read_styles(settings, problems)
     presets = read_presets(settings, problems)
     choices = read_choices(settings, problems)
+    problems += gone_folders(read_model_folders(settings, problems))
     known = {category for entry in models.values() for category in entry.style_categories}
     library = Library(
         styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
+from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
@@ -195,7 +196,8 @@ def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
     paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))] + watched(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
-    return tuple((str(path), *_stamp(path)) for path in (*paths, *settings.catalogs, choices_path(settings)))
+    paths += [*settings.catalogs, choices_path(settings), model_folders_path(settings)]
+    return tuple((str(path), *_stamp(path)) for path in paths)
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

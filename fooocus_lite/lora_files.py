@@ -187,9 +187,17 @@ def _line(value: Any) -> str:
 
 
 def preview_path(path: str) -> Path | None:
-    """The picture that lies beside a LoRA under its name: ``ink.png`` or ``ink.preview.png``."""
+    """The picture that lies beside a LoRA under its name: ``ink.png`` or ``ink.preview.png``.
+
+    One that is a link must lead to beside the LoRA, which may be a link, too: a folder of LoRAs from anybody
+    shows no picture of another folder.
+    """
     stem = os.path.splitext(path)[0]
-    return next((Path(stem + ending) for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
+    there = next((Path(stem + ending) for ending in PICTURE_ENDINGS if os.path.isfile(stem + ending)), None)
+    if there is None or not os.path.islink(there):
+        return there
+    homes = [os.path.dirname(os.path.realpath(file)) for file in (there, path)]
+    return there if homes[0] == homes[1] else None
 
 
 def misfit(card: LoraCard, model: str, context_width: int) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from fooocus_lite.fooocus_folder import fooocus_loras, fooocus_wildcards, in_reading_order
+from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
 from fooocus_lite.library_json import Source, readable, shown_path
+from fooocus_lite.model_folders import Kind, fooocus_models
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
@@ -19,6 +20,7 @@ File = TypeVar("File", covariant=True)
 EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 #: Of LoRAs, likewise.
 LORA_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_SUFFIXES: Mapping[Kind, tuple[str, ...]] = {"loras": LORA_SUFFIXES, "embeddings": EMBEDDING_SUFFIXES}
 MAX_LIST_BYTES = 8_000_000
 MAX_LISTS_BYTES = 64_000_000
 
@@ -107,12 +109,16 @@ def read_loras(settings: Settings) -> ByName[str]:
 
 
 def _lora_files(settings: Settings) -> list[tuple[str, Path]]:
-    folders = dict.fromkeys((settings.loras_dir, *settings.adapters_dirs, *fooocus_loras(settings)))
-    return [file for folder in folders for file in _files(folder, *LORA_SUFFIXES)]
+    ours = dict.fromkeys((settings.loras_dir, *settings.adapters_dirs))
+    own = [file for folder in ours for file in _files(folder, *LORA_SUFFIXES)]
+    return own + _files_of_fooocus(settings, "loras", ours)
 
 
 def read_embeddings(settings: Settings) -> ByName[str]:
-    """Absolute paths of the textual inversions; of one name in two formats, the safetensors file counts."""
+    """Absolute paths of the textual inversions: a person's own first, then Fooocus's.
+
+    Of one name in two formats in one folder, the safetensors file counts.
+    """
     found: dict[str, str] = {}
     for name, path in _embedding_files(settings):
         found.setdefault(name, str(path))
@@ -126,7 +132,24 @@ def watched(settings: Settings) -> list[Path]:
 
 
 def _embedding_files(settings: Settings) -> list[tuple[str, Path]]:
-    return [file for suffix in EMBEDDING_SUFFIXES for file in _files(settings.embeddings_dir, suffix)]
+    own = [file for suffix in EMBEDDING_SUFFIXES for file in _files(settings.embeddings_dir, suffix)]
+    return own + _files_of_fooocus(settings, "embeddings", (settings.embeddings_dir,))
+
+
+def _files_of_fooocus(settings: Settings, kind: Kind, ours: Container[Path]) -> list[tuple[str, Path]]:
+    folders = [folder for folder in fooocus_models(settings, kind) if folder not in ours]
+    return [file for folder in folders for file in files_of_fooocus(folder, kind)]
+
+
+def files_of_fooocus(folder: Path, kind: Kind) -> list[tuple[str, Path]]:
+    """(name, path) of every LoRA or textual inversion in a folder of Fooocus, but no link that leads out of it."""
+    home = os.path.realpath(folder)
+    files = _files(folder, *_SUFFIXES[kind])
+    return [
+        (name, path)
+        for name, path in files
+        if not os.path.islink(path) or Path(os.path.realpath(path)).is_relative_to(home)
+    ]
 
 
 def _list_files(settings: Settings) -> Iterator[tuple[str, Path, Source]]:

@@ -73,7 +73,7 @@ SETTINGS: dict[str, Setting] = {
             "legacy_folder",
             "folder",
             "",
-            "Your Fooocus folder; its styles, presets and word lists are used in place.",
+            "Your Fooocus folder; its styles, presets, word lists and LoRAs are used in place.",
             "a folder",
         ),
         Setting(

@@ -187,6 +187,27 @@ def test_styles_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFi
     assert "★  Fog" in out
 
 
+def test_an_import_brings_the_loras_and_embeddings_that_presets_and_prompts_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fooocus = tmp_path / "Fooocus"
+    lora, embedding = fooocus / "heavy/loras/sub/ink.safetensors", fooocus / "models/embeddings/soft.safetensors"
+    for path in (lora, embedding):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(lora_bytes(256))
+    (fooocus / "presets").mkdir()
+    preset = {"default_model": "starter.safetensors", "default_loras": [[True, "sub\\ink.safetensors", 0.5]]}
+    (fooocus / "presets" / "inky.json").write_text(json.dumps(preset))
+    (fooocus / "config.txt").write_text(json.dumps({"path_loras": [str(lora.parents[1])]}))
+    options = ("generate", "a fox (embedding:soft:1.1)", "--preset", "inky", "--dry-run", "--json", "--seed", "1")
+    said(capsys, *options, code=2)
+    out, _ = said(capsys, "import-fooocus", str(fooocus), code=0)
+    assert f"1 LoRA in {lora.parents[1]}, used from there" in out and f"1 embedding in {embedding.parent}" in out
+    plan = json.loads(said(capsys, *options, code=0)[0])
+    assert [(row["path"], row["weight"]) for row in plan["loras"]] == [(str(lora), 0.5)]
+    assert plan["embeddings"] == [["soft", str(embedding)]]
+
+
 def test_loras_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "models" / "loras"
     folder.mkdir(parents=True)

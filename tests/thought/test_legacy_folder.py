@@ -144,7 +144,7 @@ def test_a_folder_that_was_moved_is_found_where_it_usually_lies(legacy: Settings
 def test_a_broken_config_is_named_and_the_rest_is_used(legacy: Settings, fooocus: Path, config: str) -> None:
     (fooocus / "config.txt").write_text(config)
     library = load_library(legacy)
-    assert any("config.txt" in problem for problem in library.problems) == (config in ("{", "[]"))
+    assert any("config.txt" in problem for problem in library.problems)
     assert "SAI Anime" in library.styles and "anime" in library.presets
     assert read_fooocus(fooocus).wildcards == fooocus / "wildcards"
 
