@@ -195,9 +195,8 @@ def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) 
     for path in json_files(fooocus.languages):
         sentences = len(read_object(path, fooocus.root.parent, report.left))
         if sentences:
-            report.left.append(
-                f"The language {path.stem} ({_counted(sentences, 'sentence')}): it translates Fooocus's own labels, which are not here."
-            )
+            what = f"The language {path.stem} ({_counted(sentences, 'sentence')})"
+            report.left.append(f"{what}: it translates Fooocus's own labels, which are not here.")
 
 
 def _note_config(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
