@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from fooocus_lite import __version__, torch_build
 from fooocus_lite.library import CatalogEntry, load_library
+from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
 
@@ -172,8 +173,9 @@ def _is_writable(folder: Path) -> bool:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     library = load_library(settings)
+    gone = set(gone_folders(read_model_folders(settings, [])))  # no file is broken
     for problem in library.problems:
-        yield Finding("files", "problem", problem, "Mend or remove the file.")
+        yield Finding("files", "problem", problem, "" if problem in gone else "Mend or remove the file.")
     for entry in library.models.values():
         yield _model(entry)
     if not any(entry.available for entry in library.models.values()):

@@ -138,8 +138,8 @@ def _take_model_folders(fooocus: FooocusFolder, settings: Settings, report: Repo
                 what = _counted(usable, "LoRA" if kind == "loras" else "embedding")
                 report.done.append(f"{what} in {folder}, used from there: leave the folder where it is.")
             if len(files) > usable:
-                pickles = _counted(len(files) - usable, "file of", "files of")
-                report.left.append(f"{pickles} {folder} can run a stranger's code: get .safetensors files of them.")
+                what = f"{_counted(len(files) - usable, 'pickle')} in {folder}"
+                report.left.append(f"{what}: opening one can run a stranger's code; get .safetensors files instead.")
 
 
 def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:

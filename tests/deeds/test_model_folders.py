@@ -73,7 +73,7 @@ def test_an_import_finds_what_a_folder_used_in_place_finds(fooocus: Path, settin
     assert f"1 LoRA in {shared}, used from there: leave the folder where it is." in report.done
     assert sum("1 embedding in " in sentence for sentence in report.done) == 1
     (pickles,) = (sentence for sentence in report.left if "stranger" in sentence)
-    assert pickles.startswith(f"1 file of {loras} ")
+    assert pickles.startswith(f"1 pickle in {loras}: ")
     assert any("checkpoints" in one and "Single files cannot be loaded yet" in one for one in report.left)
 
 
@@ -103,7 +103,7 @@ def test_a_folder_that_is_gone_is_one_sentence_and_no_end(fooocus: Path, setting
     library = load_library(settings)
     assert list(library.loras) == ["lines"] and not library.embeddings
     (said,) = [finding for finding in doctor._models(settings) if "imported" in finding.text]
-    assert said.state == "problem" and said.text == (
+    assert (said.state, said.hint) == ("problem", "") and said.text == (
         f"What was imported from Fooocus is not there any more: the folder {fooocus / 'models/loras'} and 1 more. "
         "Bring it back, or run import-fooocus again."
     )
