@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "serve": "start the page and the interface for programs (what happens without a command)",
     "generate": "draw pictures from words; prints one path per picture",
-    "sheet": "draw a prompt in several styles; prints the path of all of them as one picture",
+    "sheet": "draw a prompt in several styles, samplers or modes; prints the path of all of them as one picture",
     "replay": "draw a saved picture again, pixel for pixel",
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
@@ -126,6 +126,9 @@ def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> 
 
 def _add_sheet(command: argparse.ArgumentParser) -> None:
     add_recipe(command, left_out=("count", "index", "wildcard_order"))
+    command.add_argument(
+        "--every", metavar="style|sampler|mode", action="append", help="what varies; style when left out (repeatable)"
+    )
     command.add_argument("--all", action="store_true", help="every style; else those that the model has learned")
     command.add_argument("--out", metavar="FILE", type=Path, help="put the sheet here, a .jpg; else into output_dir")
 
@@ -189,13 +192,16 @@ def run_sheet(options: argparse.Namespace) -> int:
     """`sheet`."""
     from fooocus_lite.commands.draw import draw_sheet
     from fooocus_lite.library import load_library
+    from fooocus_lite.sheets import parse_varies
     from fooocus_lite.teller import Teller
 
     settings = _quiet(options)
     library = load_library(settings)
     wanted = options.styles or ("all" if options.all else "fitting")
     teller = Teller(0, as_json=options.json, debug=options.debug, tells_paths=False)
-    said = draw_sheet(recipe_of(options, library), wanted, library, settings, teller, options.out)
+    varies = parse_varies(options.every or ["style"])
+    recipe = recipe_of(options, library)
+    said = draw_sheet(recipe, wanted, library, settings, teller, out=options.out, varies=varies)
     print(json.dumps(said.to_dict(), ensure_ascii=False) if options.json else said.path)
     return 0 if said.is_whole else 1
 

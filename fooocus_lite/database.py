@@ -60,6 +60,9 @@ CREATE INDEX tasks_by_style ON tasks (json_extract(recipe, '$.styles[0]'), finis
     """
 CREATE TABLE peaks (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
 """,
+    """
+ALTER TABLE tasks ADD COLUMN varies TEXT NOT NULL DEFAULT 'style'; -- what the picture shows on its contact sheet
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

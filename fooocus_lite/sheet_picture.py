@@ -14,6 +14,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.images import open_small
 from fooocus_lite.lettering import Letters
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.sheets import Varies, count_words
 from fooocus_lite.style_files import EXPAND_STYLE
 
 #: Longest side of a cell in pixels: larger pictures are made smaller, smaller ones are enlarged.
@@ -27,11 +28,12 @@ _ROUND_IN = 4  # corners are drawn this much larger, then made smaller, so that 
 
 @dataclass(frozen=True)
 class Tile:
-    """What stands in a cell: the picture at ``path``, or while there is none the ``words`` that say why."""
+    """What stands in a cell that shows what ``varies``: the picture at ``path``, or the ``words`` that say why not."""
 
     label: str
     path: Path | None
     words: str = ""
+    varies: Varies = "style"
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,10 @@ def compose_sheet(recipe: Recipe, tiles: Sequence[Tile], *, model: str) -> Image
         model: What drew it, for the line under the title.
     """
     title = recipe.prompt.strip() or "No words"
-    note = f"seed {recipe.seed} · {model} · {len(tiles)} {'style' if len(tiles) == 1 else 'styles'}"
-    note += f" · {EXPAND_STYLE.name}" if EXPAND_STYLE.name in (recipe.styles or ()) else ""
+    shows_styles = any(tile.varies == "style" for tile in tiles)
+    shared = [name for name in recipe.styles or () if name == EXPAND_STYLE.name or not shows_styles]
+    counted = count_words(tile.varies for tile in tiles)
+    note = " · ".join([f"seed {recipe.seed}", model, counted, *shared])
     grid = make_grid(len(tiles), recipe.width or LEAST_SIDE, recipe.height or LEAST_SIDE)
     sheet = Image.new("RGB", grid.size, GROUND)
     pen, letters = ImageDraw.Draw(sheet), Letters()

@@ -18,6 +18,7 @@ from fooocus_lite.errors import NotFound
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.sheets import Varies
 from fooocus_lite.tasks import COLUMNS, PastPicture, SheetHead, Task, task_of, to_json, work_of
 
 MAX_ATTEMPTS = 2
@@ -40,13 +41,18 @@ class TaskQueue:
     # What a person does.
 
     def submit(
-        self, recipes: Sequence[Recipe], *, batch_id: str | None = None, labels: Sequence[str] | None = None
+        self,
+        recipes: Sequence[Recipe],
+        *,
+        batch_id: str | None = None,
+        labels: Sequence[str] | None = None,
+        varies: Varies | Sequence[Varies] = "style",
     ) -> list[str]:
         """Put one task per recipe at the end of the line; no kill loses them once this returns.
 
         Args:
             batch_id: Of the batch that they join; the first one's id when left out.
-            labels: One per recipe makes the batch a contact sheet.
+            labels: One per recipe makes the batch a contact sheet, whose cells show what ``varies``.
 
         Raises:
             DiskProblem: nothing was queued.
@@ -54,11 +60,12 @@ class TaskQueue:
         with self._database.write() as transaction:
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
-            for task_id, recipe, label in zip(ids, recipes, labels or [None] * len(ids), strict=True):
+            kinds = [varies] * len(ids) if isinstance(varies, str) else varies
+            for task_id, recipe, label, kind in zip(ids, recipes, labels or [None] * len(ids), kinds, strict=True):
                 transaction.execute(
-                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time(), label),
+                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label, varies)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time(), label, kind),
                 )
                 self._log.record(transaction, task_id, Queued())
         self.wake()
@@ -78,7 +85,7 @@ class TaskQueue:
         )
         if again:
             return str(again[0]["id"])
-        return self.submit([old.recipe], batch_id=old.batch_id, labels=[old.label])[0]
+        return self.submit([old.recipe], batch_id=old.batch_id, labels=[old.label], varies=old.varies)[0]
 
     def cancel(self, task_id: str) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.

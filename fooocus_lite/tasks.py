@@ -13,10 +13,11 @@ from fooocus_lite.events import State
 from fooocus_lite.guidances import passes_per_step
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
+from fooocus_lite.sheets import Varies
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
-    "label",
+    "label", "varies",
 )  # fmt: skip
 COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
 
@@ -27,6 +28,7 @@ class Task:
 
     Attributes:
         label: What it is called on its contact sheet; ``None`` when it is on none. The sheet is the batch.
+        varies: What its cell there is there to show.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Task:
     cancel_requested: bool = False
     position: int | None = None
     label: str | None = None
+    varies: Varies = "style"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fields of the recipe that say nothing are left out."""

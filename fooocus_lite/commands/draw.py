@@ -18,7 +18,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.settings import Settings
 from fooocus_lite.sheet_picture import Tile, compose_sheet, encode_sheet
-from fooocus_lite.sheets import Wanted, make_sheet
+from fooocus_lite.sheets import Varies, Wanted, make_sheet
 from fooocus_lite.teller import Teller
 
 
@@ -55,7 +55,7 @@ def draw_jobs(
 
 @dataclass(frozen=True)
 class DrawnSheet:
-    """A contact sheet on disk, and the ``pictures`` on it by style; one that was not drawn is missing there."""
+    """A contact sheet on disk, and the ``pictures`` on it by label; one that was not drawn is missing there."""
 
     path: Path
     pictures: dict[str, Path]
@@ -67,22 +67,33 @@ class DrawnSheet:
 
 
 def draw_sheet(
-    recipe: Recipe, wanted: Wanted, library: Library, settings: Settings, teller: Teller, out: Path | None
+    recipe: Recipe,
+    wanted: Wanted,
+    library: Library,
+    settings: Settings,
+    teller: Teller,
+    *,
+    out: Path | None = None,
+    varies: Sequence[Varies] = ("style",),
 ) -> DrawnSheet:
     """Draw a contact sheet; its pictures go into ``output_dir`` like any others, the sheet to ``out`` or beside them.
+
+    ``wanted`` and ``varies`` are those of `make_sheet`.
 
     Raises:
         FooocusError: a style or field is wrong, or the sheet cannot be saved.
     """
     if out is not None and out.suffix.lower() not in (".jpg", ".jpeg"):
         raise BadValue(f"A sheet cannot be saved as {out.name[:60]!r}.", "Give it the ending .jpg.", field="out")
-    cells = make_sheet(recipe, wanted, library, secrets.randbelow(2**32))
+    sheet = make_sheet(recipe, wanted, library, secrets.randbelow(2**32), varies=varies)
+    cells = sheet.cells
+    teller.note(*sheet.notes)
     jobs = [job for cell in cells for job in make_jobs(cell.recipe, library)]
     teller.pictures = len(jobs)
     saved = draw_jobs(jobs, library, settings, teller, None)
     first = cells[0].recipe
     pictures = dict(zip((cell.label for cell in cells), saved, strict=False))
-    tiles = [Tile(cell.label, pictures.get(cell.label), "not drawn") for cell in cells]
+    tiles = [Tile(cell.label, pictures.get(cell.label), "not drawn", cell.varies) for cell in cells]
     model = library.find_model(first.model or "").label
     now = datetime.now()
     path = out or settings.output_dir / now.strftime("%Y-%m-%d") / f"{now.strftime('%H-%M-%S')}_{first.seed}_sheet.jpg"

@@ -146,7 +146,7 @@ class QueueRow(BaseModel):
     width: int
     height: int
     seed: int | None
-    label: str | None = Field(default=None, description="Its style on a contact sheet, which is its batch.")
+    label: str | None = Field(default=None, description="What it is called on a contact sheet, which is its batch.")
     cancelling: bool = False
     error: Problem | None = None
 

@@ -1,4 +1,4 @@
-"""Routes for contact sheets: the same words and seed in several styles, and all of them as one picture."""
+"""Routes for contact sheets: the same words and seed in several styles, samplers or modes, also as one picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fooocus_lite.library import Library
 from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheet_picture import Tile, compose_sheet, encode_sheet
-from fooocus_lite.sheets import make_sheet
+from fooocus_lite.sheets import EVERY_VARIES, Varies, make_sheet
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import SheetHead, Task
 from fooocus_lite.web.schemas import Count, Problem, problems
@@ -26,6 +26,7 @@ WORDS = 120
 EXAMPLES: dict[str, Example] = {
     "every style that the model has learned": {"value": {"recipe": {"prompt": "a house by the sea", "seed": 7}}},
     "two styles": {"value": {"recipe": {"prompt": "a house by the sea"}, "styles": ["Watercolor", "Neon"]}},
+    "every sampler and mode": {"value": {"recipe": {"prompt": "a house by the sea"}, "varies": ["sampler", "mode"]}},
 }
 STATE_WORDS: dict[State, str] = {
     "waiting": "waiting",
@@ -41,7 +42,16 @@ class SheetIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    recipe: Recipe = Field(description="What to draw; of its `styles` only `Expand prompt` is used, `count` not.")
+    recipe: Recipe = Field(
+        description="What to draw; `count` is not used. A cell of a style has of `styles` only `Expand prompt`, one of"
+        " a mode decides steps and sampler as the mode does."
+    )
+    varies: list[Varies] = Field(
+        default=["style"],
+        min_length=1,
+        max_length=len(EVERY_VARIES),
+        description="What the cells show, one kind after the other. What the model cannot do has no cell.",
+    )
     styles: list[str] | None = Field(
         default=None, description="Names, at most 500; null = those that the model has learned."
     )
@@ -51,7 +61,8 @@ class SheetIn(BaseModel):
 class SheetCellOut(BaseModel):
     """One picture of a sheet; its files are those of its task."""
 
-    label: str = Field(description="Its style.", examples=["Watercolor"])
+    label: str = Field(description="Its style, sampler or mode.", examples=["Watercolor"])
+    varies: Varies = Field(description="Which of them it is there to show.")
     id: str = Field(description="The task's id.")
     state: State
     error: Problem | None = Field(default=None, description="Null unless failed.")
@@ -68,6 +79,7 @@ class SheetOut(BaseModel):
     height: int
     created_at: float = Field(description="Unix time.")
     cells: list[SheetCellOut]
+    notes: list[str] = Field(default=[], description="What was left out, and why; said when it is asked for.")
 
 
 class SheetRow(BaseModel):
@@ -101,17 +113,19 @@ def _add_asking(router: APIRouter, queue: TaskQueue, library: Callable[[], Libra
         responses=problems(400, 403, 409, 413, 422, 507),
     )
     def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)]) -> SheetOut:
-        """The same prompt and seed once per style, one task each; only `Expand prompt` stays on beside it.
+        """The same prompt and seed once per style, sampler or mode, one task each.
 
-        A random style has no cell.
+        Beside a style only `Expand prompt` stays on; a random style has no cell.
         """
         now = library()
         wanted = sheet.styles if sheet.styles is not None else "all" if sheet.every else "fitting"
-        cells = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32))
+        made = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32), varies=sheet.varies)
+        cells = made.cells
         make_plan(cells[0].recipe, now, 0)
         now.check_available(cells[0].recipe.model or "")
-        ids = queue.submit([cell.recipe for cell in cells], labels=[cell.label for cell in cells])
-        return sheet_out(queue.sheet(ids[0]))
+        recipes, labels = [cell.recipe for cell in cells], [cell.label for cell in cells]
+        ids = queue.submit(recipes, labels=labels, varies=[cell.varies for cell in cells])
+        return sheet_out(queue.sheet(ids[0]), made.notes)
 
     @router.delete(
         "/sheets/{sheet_id}", tags=["sheets"], summary="Draw no more of it", responses=problems(403, 404, 422, 507)
@@ -144,7 +158,7 @@ def _add_showing(router: APIRouter, queue: TaskQueue, library: Callable[[], Libr
         responses=problems(404, 422) | {200: {"content": {"image/jpeg": {}}}},
     )
     def image(sheet_id: str, download: bool = False) -> Response:
-        """A JPEG with every style's name under its picture, as far as they are drawn."""
+        """A JPEG with its name under every picture, as far as they are drawn."""
         tasks = queue.sheet(sheet_id)
         data = _composed(tasks, library())
         name = f'attachment; filename="{_file_name(tasks[0].recipe)}"' if download else "inline"
@@ -155,7 +169,7 @@ def _add_showing(router: APIRouter, queue: TaskQueue, library: Callable[[], Libr
 def _composed(tasks: Sequence[Task], library: Library) -> bytes:
     recipe = tasks[0].recipe
     model = library.models.get(recipe.model or "")
-    tiles = [Tile(task.label or "", _picture(task), STATE_WORDS[task.state]) for task in tasks]
+    tiles = [Tile(task.label or "", _picture(task), STATE_WORDS[task.state], task.varies) for task in tasks]
     return encode_sheet(compose_sheet(recipe, tiles, model=model.label if model else recipe.model or ""))
 
 
@@ -170,7 +184,7 @@ def _file_name(recipe: Recipe) -> str:
     return f"{'-'.join(part for part in ('sheet', words, str(recipe.seed)) if part)}.jpg"
 
 
-def sheet_out(tasks: Sequence[Task]) -> SheetOut:
+def sheet_out(tasks: Sequence[Task], notes: Sequence[str] = ()) -> SheetOut:
     """A sheet as programs see it, from the newest task of every cell."""
     recipe = tasks[0].recipe
     return SheetOut(
@@ -182,12 +196,13 @@ def sheet_out(tasks: Sequence[Task]) -> SheetOut:
         height=recipe.height or 1,
         created_at=min(task.created_at for task in tasks),
         cells=[_cell_out(task) for task in tasks],
+        notes=list(notes),
     )
 
 
 def _cell_out(task: Task) -> SheetCellOut:
     error = Problem(**task.error) if task.error else None
-    return SheetCellOut(label=task.label or "", id=task.id, state=task.state, error=error)
+    return SheetCellOut(label=task.label or "", varies=task.varies, id=task.id, state=task.state, error=error)
 
 
 def _row(head: SheetHead) -> SheetRow:

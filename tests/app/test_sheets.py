@@ -59,6 +59,23 @@ def test_what_the_model_has_learned_waits_in_line_and_can_be_called_off(quiet_se
     assert ask(quiet_server.address, "GET", f"{path}/image")[0] == 200, "a sheet of which nothing is drawn"
 
 
+def test_every_mode_and_sampler(quiet_server: Server) -> None:
+    status, sheet = quiet_server.post("/v1/sheets", {"recipe": WISH | {"steps": 3}, "varies": ["mode", "sampler"]})
+    assert status == 201
+    path = f"/v1/sheets/{sheet['id']}"
+    shown = [(cell["label"], cell["varies"]) for cell in sheet["cells"]]
+    assert shown[:4] == [("Quality", "mode"), ("Speed", "mode"), ("Extreme Speed", "mode"), ("Euler", "sampler")]
+    assert "LMS is left out: it needs at least 4 steps." in sheet["notes"]
+    recipes = [quiet_server.task(cell["id"])["recipe"] for cell in sheet["cells"][2:4]]
+    assert [(one["sampler"], one["steps"], one["styles"]) for one in recipes] == [
+        ("lcm", 4, ["Neon"]),
+        ("euler", 3, ["Neon"]),
+    ]
+    ask_json(quiet_server.address, "DELETE", path)
+    quiet_server.wait(*(cell["id"] for cell in sheet["cells"]))
+    assert [cell["varies"] for cell in quiet_server.get(path)[1]["cells"]] == [kind for _, kind in shown]
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -69,6 +86,9 @@ def test_what_the_model_has_learned_waits_in_line_and_can_be_called_off(quiet_se
         ({"recipe": WISH, "styles": [5]}, 422, "styles cannot be '5'"),
         ({"recipe": WISH | {"steps": 0}}, 422, "steps cannot be 0"),
         ({"recipe": WISH | {"prompt": "a\n---\nb"}}, 422, "one prompt, not 2"),
+        ({"recipe": WISH, "varies": []}, 422, "varies"),
+        ({"recipe": WISH, "varies": ["moon"]}, 422, "varies"),
+        ({"recipe": WISH | {"mode": "extreme_speed"}, "varies": ["sampler"]}, 422, "keeps its sampler"),
         ({"recipe": WISH, "more": 1}, 422, "no field 'more'"),
         ({}, 422, "recipe is missing"),
         (["x"], 422, ""),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageFont
 
-from fooocus_lite.database import SCHEMA
+from fooocus_lite.database import ADDED, SCHEMA
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
 from fooocus_lite.lettering import SYSTEM_FONTS, Letters, cut_to
@@ -17,7 +18,7 @@ from fooocus_lite.library import load_library
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import load_settings
 from fooocus_lite.sheet_picture import GROUND, Tile, compose_sheet, encode_sheet, make_grid
-from fooocus_lite.sheets import make_sheet
+from fooocus_lite.sheets import Varies, make_sheet
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.style_files import Style
 from fooocus_lite.style_pictures import StylePictures, shipped_path
@@ -197,7 +198,7 @@ def test_a_sheet_is_never_too_large(count: int, size: tuple[int, int]) -> None:
 
 def test_every_style_that_ships_fits_on_one_sheet(store: Store, tmp_path: Path) -> None:
     library = load_library(load_settings({"data_dir": str(tmp_path / "data")}, env={}))
-    cells = make_sheet(Recipe(prompt="a red star"), "all", library, seed=7)
+    cells = make_sheet(Recipe(prompt="a red star"), "all", library, seed=7).cells
     assert len(cells) >= 135
     ids = store.queue.submit([cell.recipe for cell in cells], labels=[cell.label for cell in cells])
     assert [end_next(store, tmp_path) for _ in cells] == ids, "drawn in the order of the menu"
@@ -208,6 +209,54 @@ def test_every_style_that_ships_fits_on_one_sheet(store: Store, tmp_path: Path) 
     grid = make_grid(len(tiles), tasks[0].recipe.width or 0, tasks[0].recipe.height or 0)
     x, y = grid.place(len(tiles) - 1)
     assert sheet.getpixel((x + grid.width // 2, y + grid.height // 2)) == (255, 0, 0), "down to the last one"
+
+
+def test_what_a_cell_shows_is_kept(store: Store) -> None:
+    ids = store.queue.submit([a_recipe(), a_recipe()], labels=["Heun", "Speed"], varies=["sampler", "mode"])
+    store.queue.cancel(ids[1])
+    store.queue.retry(ids[1])
+    assert [(task.label, task.varies) for task in store.queue.sheet(ids[0])] == [("Heun", "sampler"), ("Speed", "mode")]
+
+
+def test_a_sheet_of_before_shows_styles(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    old = sqlite3.connect(tmp_path / "data" / "queue.db")
+    old.executescript(f"{SCHEMA} {''.join(ADDED[:2])} PRAGMA user_version=3;")
+    old.execute(
+        "INSERT INTO tasks (id, batch_id, position, recipe, created_at, label)"
+        """ VALUES ('0a', '0a', 1, '{"prompt": "x", "styles": ["Neon"]}', 1, 'Neon')"""
+    )
+    old.commit()
+    old.close()
+    store = open_store(tmp_path / "data")
+    assert [(task.label, task.varies) for task in store.queue.sheet("0a")] == [("Neon", "style")]
+    assert store.warnings == ()
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("kinds", "styles", "said"),
+    [
+        (["style", "style"], ("Neon",), "seed 7 · Starter · 2 styles"),
+        (["style", "style"], ("Neon", "Expand prompt"), "seed 7 · Starter · 2 styles · Expand prompt"),
+        (["sampler", "sampler", "mode"], ("Neon",), "seed 7 · Starter · 2 samplers, 1 mode · Neon"),
+        (["sampler", "style"], ("Neon",), "seed 7 · Starter · 1 sampler, 1 style"),
+    ],
+)
+def test_the_sheet_says_what_varies(
+    monkeypatch: pytest.MonkeyPatch, kinds: list[Varies], styles: tuple[str, ...], said: str
+) -> None:
+    written: list[str] = []
+    write = Letters.write
+
+    def listening(self: Letters, pen: Any, at: Any, text: str, *more: Any, **options: Any) -> None:
+        written.append(text)
+        write(self, pen, at, text, *more, **options)
+
+    monkeypatch.setattr(Letters, "write", listening)
+    tiles = [Tile(f"Tile {at}", None, varies=kind) for at, kind in enumerate(kinds)]
+    compose_sheet(RECIPE.model_copy(update={"styles": styles}), tiles, model="Starter")
+    assert said in written
 
 
 def test_cancelling_a_sheet_leaves_it_there(store: Store) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite.database import Database
+from fooocus_lite.database import ADDED, SCHEMA, Database
 from fooocus_lite.errors import DiskProblem, FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Failed
@@ -116,17 +116,16 @@ def test_a_damaged_file_is_moved_aside_and_the_queue_goes_on(tmp_path: Path, dam
 
 
 def test_a_file_without_measured_memory_is_brought_up_to_date(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    (task_id,) = store.queue.submit([a_recipe()])
-    store.close()
     with sqlite3.connect(tmp_path / "queue.db") as connection:
-        connection.execute("DROP TABLE peaks")
-        connection.execute("PRAGMA user_version = 2")
+        connection.executescript(f"{SCHEMA} {ADDED[0]} PRAGMA user_version=2;")
+        connection.execute(
+            "INSERT INTO tasks (id, batch_id, position, recipe, created_at) VALUES ('0a', '0a', 1, '{}', 1)"
+        )
     connection.close()
     store = open_store(tmp_path)
     assert store.warnings == ()
     store.speeds.record(a_recipe(), 1.0, 7_000_000)
-    assert store.queue.get(task_id).state == "waiting"
+    assert store.queue.get("0a").state == "waiting"
     store.close()
     store = open_store(tmp_path)
     assert store.speeds.picture_bytes(a_recipe()) == 7_000_000

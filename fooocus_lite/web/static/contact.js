@@ -1,12 +1,13 @@
-// A contact sheet over the stage: the same prompt in many styles, filling in as they are drawn.
+// A contact sheet over the stage: the same prompt in many styles, samplers or modes, filling in as they are drawn.
 
 import { call, thumbUrl } from "./api.js";
 import { button, duration, h, icon, setText, whenThere } from "./dom.js";
 import { expandStyle, fill, say } from "./form.js";
 import { onEnd, onNewLine } from "./live.js";
 import { keep, recall } from "./memory.js";
-import { setGallery } from "./pictures.js";
+import { keptFields, refuseMode, takeMode } from "./modes.js";
 import { showProblem } from "./notice.js";
+import { setGallery } from "./pictures.js";
 import { rove } from "./roving.js";
 import { change, onChange, state } from "./store.js";
 import { setSheet } from "./theme.js";
@@ -88,9 +89,28 @@ async function look(cell) {
   }
 }
 
-function use(label) {
-  fill({ styles: [label, ...expandStyle(state.draft)] });
-  say(`In the form: ${label}`);
+/** The id by which the form knows what a sampler's or a mode's cell shows; none if that is gone. */
+function idOf({ label, varies }) {
+  const rows = varies === "sampler" ? state.menu?.samplers : state.menu?.modes;
+  return rows?.find((row) => row.label === label)?.id;
+}
+
+/** Is it in the form already? */
+function isChosen(cell) {
+  if (cell.varies === "style") return (state.draft?.styles || []).includes(cell.label);
+  return state.draft?.[cell.varies] !== undefined && state.draft[cell.varies] === idOf(cell);
+}
+
+function use(cell) {
+  const { draft } = state;
+  const id = cell.varies === "style" ? cell.label : idOf(cell);
+  const next = { ...draft, mode: id };
+  if (id === undefined) { say(`${cell.label} cannot be chosen any more`); return; }
+  if (cell.varies === "sampler" && keptFields(draft).includes("sampler")) { say("The mode keeps its sampler; choose another mode first"); return; }
+  if (cell.varies === "mode" && refuseMode(next)) return;
+  if (cell.varies === "mode") fill(takeMode(next));
+  else fill(cell.varies === "sampler" ? { sampler: id } : { styles: [id, ...expandStyle(draft)] });
+  say(`In the form: ${cell.label}`);
 }
 
 function again(cell) {
@@ -99,19 +119,19 @@ function again(cell) {
 
 function makeCell(at) {
   const cell = () => state.sheet.cells[at];
-  const { label } = cell();
+  const { label, varies } = cell();
   const category = state.menu?.styles.find((style) => style.name === label)?.category;
   const node = {
     img: h("img", { alt: "", decoding: "async", loading: "lazy", hidden: true }),
     words: h("span", { className: "how" }),
     bar: h("i", { hidden: true }),
     again: button("Try again", { kind: "small again", hidden: true, tabIndex: -1, label: `Try again: ${label}`, onclick: () => again(cell()) }),
-    use: button("", { icon: "reuse", kind: "use", tabIndex: -1, label: `Use this style: ${label}`, title: "Use this style", onclick: () => use(label) }),
+    use: button("", { icon: "reuse", kind: "use", tabIndex: -1, label: `Use this ${varies}: ${label}`, title: `Use this ${varies}`, onclick: () => use(cell()) }),
     key: "",
   };
   node.open = h("button", { type: "button", className: "open", tabIndex: -1, onclick: () => look(cell()) }, makeLook(label, hueOf(category)), node.img, node.words, node.bar);
   node.item = h("li", {}, node.open, node.use, node.again, h("span", { className: "name", textContent: label, title: label }));
-  if (/pixel/i.test(label)) node.img.dataset.grain = "pixel";
+  if (varies === "style" && /pixel/i.test(label)) node.img.dataset.grain = "pixel";
   return node;
 }
 
@@ -123,7 +143,7 @@ function drawCell(node, cell, row) {
   const at = now === "running" ? state.progress.get(cell.id) : null;
   node.bar.hidden = now !== "running";
   if (at?.steps) node.bar.style.transform = `scaleX(${at.step / at.steps})`;
-  const chosen = String((state.draft?.styles || []).includes(cell.label));
+  const chosen = String(isChosen(cell));
   if (node.item.dataset.chosen !== chosen) node.item.dataset.chosen = chosen;
   const key = `${cell.id} ${now} ${preview.length}`;
   if (key === node.key) return;
@@ -216,7 +236,7 @@ function build(stage) {
     bar: h("i"),
     save: h("a", { className: "fl-btn small", download: "" }, icon("save"), h("span", { textContent: "Save as one picture" })),
     stop: button("Cancel the rest", { kind: "small bare", onclick: () => call("DELETE", `/v1/sheets/${state.sheet.id}`).then(reload, (error) => showProblem(error)) }),
-    grid: h("ul", { "aria-label": "Pictures by style" }),
+    grid: h("ul", { "aria-label": "Pictures on it" }),
     back: h("button", { id: "fl-tosheet", type: "button", className: "fl-btn small", hidden: true, onclick: backToSheet }, icon("grid"), h("span", { textContent: "Back to the contact sheet" })),
   };
   parts.scroll = h("div", { className: "fl-scroll" }, parts.grid);
