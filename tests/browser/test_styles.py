@@ -226,6 +226,26 @@ def test_from_the_sheet_to_a_picture_and_back(stylist: Person, quiet_server: Ser
     expect(sheet(page)).to_be_hidden()
 
 
+def test_a_sheet_of_samplers_and_modes(stylist: Person, quiet_server: Server) -> None:
+    page = stylist.page
+    wish = {"recipe": {"prompt": PROMPT, "steps": 2, "seed": 7}, "varies": ["sampler", "mode"]}
+    _, made = quiet_server.post("/v1/sheets", wish)
+    ask_json(quiet_server.address, "DELETE", f"/v1/sheets/{made['id']}")
+    quiet_server.wait(*(cell["id"] for cell in made["cells"]))
+    page.reload()
+    stylist.wait_until_alive()
+    stylist.button("Contact sheets").click()
+    names = sheet(page).get_by_role("listitem").locator(".name")
+    expect(names).to_have_text([cell["label"] for cell in made["cells"]])
+    sheet(page).get_by_role("button", name="Use this sampler: Heun").click()
+    page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft')).sampler === 'heun'")
+    sheet(page).get_by_role("button", name="Use this mode: Quality").click()
+    expect(page.get_by_role("radio", name=re.compile("^Quality"))).to_be_checked()
+    page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft')).steps === 40")
+    expect(sheet(page).get_by_role("listitem").filter(has_text="Heun")).to_have_attribute("data-chosen", "true")
+    expect(token(stylist, "Heun")).not_to_be_attached()
+
+
 def test_a_sheet_is_called_off_and_tried_again(come: Callable[..., Person], quiet_server: Server) -> None:
     _, made = quiet_server.post("/v1/sheets", {"recipe": {"prompt": PROMPT, "steps": 200}})
     person = come(PHONE, theme="light")
