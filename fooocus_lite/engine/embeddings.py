@@ -82,10 +82,16 @@ def _is_vectors(tensor: Tensor) -> bool:
 
 
 def _by_encoder(vectors: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor] | None:
-    """The vectors by the encoder they are for; ``None`` if they do not fit the encoders one to one."""
+    """The vectors by the encoder they are for; ``None`` if they do not fit the encoders one to one.
+
+    SDXL's refiner has the second of its encoders alone and reads its part of a file for both. A file for both does not
+    fit a model that has the first alone: that is another kind of model.
+    """
+    unread = {"clip_l"} - widths.keys()
     for naming in _NAMINGS:
         named = {key: vectors[stored] for key, stored in naming.items() if stored in vectors}
         if named:
+            named = {key: tensor for key, tensor in named.items() if key not in unread}
             break
     else:  # one encoder, and a name of the trainer's choice: A1111's ``emb_params``, or the word itself
         named = dict(zip(widths, vectors.values(), strict=False)) if len(vectors) == 1 else {}

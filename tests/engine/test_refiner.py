@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fooocus_lite.engine.device import choose_machine
+from fooocus_lite.engine.embeddings import load_embedding
 from fooocus_lite.engine.guidance import guided
 from fooocus_lite.engine.levels import read_levels
 from fooocus_lite.engine.moment import Moment, NoiseSource
@@ -23,6 +25,7 @@ from fooocus_lite.engine.refiner import first_refined, handed_over
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.engine.sdxl import Sdxl
+from fooocus_lite.errors import BadValue
 from fooocus_lite.events import Event, Failed, Finished, ImageReady
 from fooocus_lite.plan import Plan
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -145,6 +148,22 @@ def test_a_refiner_of_its_own_architecture_draws(
 ) -> None:
     plan = refined(make_plan(model, steps=4, sampler="dpmpp_2m"), true_refiner, 0.5)
     assert pixels(plan) == by_hand(engine, plan, 2)
+
+
+def test_a_word_of_both_encoders_is_read_by_the_refiner_s_one(
+    engine: Engine, pixels: Pixels, model: Path, true_refiner: Path, tmp_path: Path
+) -> None:
+    """A textual inversion for SDXL: the refiner takes the part for its encoder, and only vectors of its size."""
+    file, widths = tmp_path / "f.safetensors", {"clip_l": 16, "clip_g": 24}
+    plan = refined(make_plan(model, texts=("a embedding:f",), embeddings=(("f", str(file)),)), true_refiner, 0.5)
+    for names in (("clip_l", "clip_g"), ("text_encoders_0", "text_encoders_1")):
+        save_file({name: torch.ones(2, width) for name, width in zip(names, widths.values(), strict=True)}, file)
+        assert load_embedding("f", file, {"clip_g": 24}, room=14).keys() == {"clip_g"}
+        assert pixels(plan) == by_hand(engine, plan, 2)
+    for stored in ({"clip_l": 24}, {"clip_l": 16, "clip_g": 16}):
+        save_file({name: torch.ones(2, width) for name, width in stored.items()}, file)
+        with pytest.raises(BadValue, match="another kind of model"):
+            load_embedding("f", file, {"clip_g": 24}, room=14)
 
 
 @pytest.mark.parametrize("theirs", ["epsilon", "v_prediction", "sample"])
