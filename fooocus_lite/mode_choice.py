@@ -19,6 +19,8 @@ _LORAS, _ADAPTERS = "models/loras", "models/adapters"
 def decided_mode(filled: Recipe, entry: CatalogEntry, library: Library) -> dict[str, str]:
     """The fields of a resolved recipe that say which mode it was and on which LoRA it stands.
 
+    A recipe with ``mode_lora`` was decided before and passes with any mode, also one that no table has any more.
+
     Raises:
         UnknownName: there is no such mode.
         BadValue: the model has no such mode.
@@ -84,7 +86,7 @@ def mode_warnings(recipe: Recipe, library: Library) -> Iterator[str]:
 def kept_notes(wish: Recipe, filled: Recipe, entry: CatalogEntry) -> Iterator[str]:
     """A sentence if the mode keeps values that the person wanted otherwise."""
     own = entry.modes.get(known_mode(filled.mode or "") or "")
-    if own is None or wish.mode_lora is not None:
+    if own is None or filled.mode_lora is not None:  # decided before: then it keeps nothing
         return
     wanted = {name: getattr(wish, name) for name in own.kept if getattr(wish, name) is not None}
     said = {name: str(value).casefold() for name, value in wanted.items()}

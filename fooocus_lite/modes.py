@@ -14,7 +14,7 @@ from typing import Any
 
 from fooocus_lite.errors import BadValue, UnknownName
 from fooocus_lite.guidances import OFF
-from fooocus_lite.recipe import Recipe, shown
+from fooocus_lite.recipe import MAX_LORA_WEIGHT, Recipe, shown
 
 #: What `Recipe.mode_lora` says of a mode that needs none.
 NO_LORA = "none"
@@ -184,12 +184,14 @@ def parse_mode_lora(written: object) -> ModeLora:
     """The inverse of `ModeLora.written`; a name alone weighs 1.
 
     Raises:
-        BadValue: it is no name with a weight.
+        BadValue: it is no name with a weight that a LoRA may have.
     """
     name, _, weight = written.rpartition(":") if isinstance(written, str) and ":" in written else (written, "", "1")
-    if isinstance(name, str) and name.strip() and re.fullmatch(_WEIGHT, weight):
+    is_weight = re.fullmatch(_WEIGHT, weight) is not None and abs(float(weight)) <= MAX_LORA_WEIGHT
+    if isinstance(name, str) and name.strip() and is_weight:
         return ModeLora(name.strip(), float(weight))
-    raise BadValue(f"mode_lora cannot be {shown(written)}.", "Allowed is name:weight, or none.", field="mode_lora")
+    hint = f"Allowed is name:weight with a weight from {-MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}, or none."
+    raise BadValue(f"mode_lora cannot be {shown(written)}.", hint, field="mode_lora")
 
 
 def known_mode(name: str) -> str | None:
@@ -215,19 +217,32 @@ def find_mode(name: str) -> str:
 def lay(rungs: Sequence[Recipe], modes: Mapping[str, ModelMode]) -> Recipe:
     """The rungs of the picture ladder as one recipe, with the values of the mode that the highest of them names.
 
-    A recipe that says `Recipe.mode_lora` was decided before: all that its mode gave stands in it, and the mode is but
-    a name, whatever the table says by now. A mode that nobody knows gives nothing; who draws refuses it.
+    A rung that says `Recipe.mode_lora` was decided before: all that its mode gave stands in it, and the mode is but
+    a name, whatever the table says by now, also one that the table no longer has. That holds until a higher rung
+    names a mode. A mode that nobody knows gives nothing; unless it was decided before, who draws refuses it.
 
     Args:
         rungs: The person's first, the family's last.
         modes: The model's.
     """
     place = next((place for place, rung in enumerate(rungs) if rung.mode is not None), None)
-    named = None if place is None else modes.get(known_mode(rungs[place].mode or "") or "")
-    if place is None or named is None or any(rung.mode_lora is not None for rung in rungs):
+    if place is None or any(rung.mode_lora is not None for rung in rungs[: place + 1]):
         return _merged(rungs)
-    below = [Recipe(**named.mode.values), *rungs[place + 1 :]]
-    return _merged([*rungs[: place + 1], *below]).model_copy(update={"mode": named.key, **named.kept})
+    above, below = rungs[: place + 1], [_without_mode(rung) for rung in rungs[place + 1 :]]
+    named = modes.get(known_mode(rungs[place].mode or "") or "")
+    if named is None:
+        return _merged([*above, *below])
+    update = {"mode": named.key, **named.kept}
+    return _merged([*above, Recipe(**named.mode.values), *below]).model_copy(update=update)
+
+
+def _without_mode(rung: Recipe) -> Recipe:
+    """``rung`` under another's mode: open where its own decided it before, by a table that may be another by now."""
+    if rung.mode_lora is None:
+        return rung
+    kept = _FAST if rung.mode_lora != NO_LORA else ()  # what a mode keeps that stands on a LoRA
+    gone = {"mode", "mode_lora", *kept}
+    return Recipe(**{name: getattr(rung, name) for name in rung.model_fields_set - gone})
 
 
 def _merged(rungs: Sequence[Recipe]) -> Recipe:

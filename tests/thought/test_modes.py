@@ -114,6 +114,33 @@ def test_a_decided_picture_asks_no_table(fast: Library, root: Path, monkeypatch:
     assert caught.value.field == "mode" and "choose another mode" in caught.value.hint
 
 
+def test_a_preset_made_from_a_picture_gives_way_to_a_mode(fast: Library, root: Path, load: Load) -> None:
+    """Its mode was decided, LoRA and all; who names another draws in that one."""
+    drawn = resolve(parse_recipe({"prompt": "a cat", "mode": "extreme_speed", "width": 192}), fast, 7)
+    catalog = root / "models" / "catalog.json"
+    rows = json.loads(catalog.read_text())
+    nobodys = ("model", "prompt", "negative_prompt", "preset", "seed", "count", "index")
+    said = {name: value for name, value in drawn.set_fields().items() if name not in nobodys}
+    write_preset(root, "drawn", {"model": "tiny", **said})
+    catalog.write_text(json.dumps([*rows, rows[0] | {"name": "decided", "defaults": said}]))
+    library = load()
+    for wish in ({"preset": "drawn"}, {"model": "decided"}):
+        again = plan(library, **wish)
+        assert [lora.name for lora in again.loras] == ["tiny-lcm"] and (again.steps, again.sampler) == (3, "lcm")
+        full = resolve(parse_recipe({**wish, "mode": "quality"}), library, 7)
+        assert (full.mode, full.mode_lora) == ("quality", "none")
+        other = plan(library, mode="quality", **wish)
+        assert other.loras == () and "lcm" not in (other.sampler, other.scheduler)
+        assert other.width == 192, "which no mode decides"
+        assert other.guidance_scale > 1 and other.steps == 40
+        with pytest.raises(UnknownName, match="There is no mode 'xyz'"):
+            plan(library, mode="xyz", **wish)
+    wish = parse_recipe({"preset": "drawn", "guidance_scale": 7})
+    batch = expand(wish, library, 0)
+    assert batch[0].guidance_scale == 7, "what was decided keeps nothing"
+    assert not [note for note in batch_notes(batch, library, wish) if "keeps" in note]
+
+
 def test_a_picture_from_before_modes_is_drawn_as_it_was(fast: Library) -> None:
     older = resolve(parse_recipe({"prompt": "a cat", "steps": 11}), fast, 7)
     bare = older.model_copy(update={"mode": None, "mode_lora": None})
@@ -188,6 +215,14 @@ def test_a_preset_with_an_unknown_mode_is_a_problem_and_not_the_end(root: Path, 
 @pytest.mark.parametrize("written", ["tiny-lcm:0.5", "a b:-1", "x:1"])
 def test_the_lora_of_a_mode_is_written_as_it_is_read(written: str) -> None:
     assert parse_mode_lora(written).written == written
+
+
+@pytest.mark.parametrize("written", ["x:10.5", "x:-11", "x:999"])
+def test_the_lora_of_a_mode_weighs_no_more_than_any_other(fast: Library, written: str) -> None:
+    with pytest.raises(BadValue, match="mode_lora cannot be") as caught:
+        plan(fast, mode="extreme_speed", mode_lora=written)
+    assert caught.value.hint == "Allowed is name:weight with a weight from -10 to 10, or none."
+    assert parse_mode_lora("x:-10").weight == -10
 
 
 def test_modes_are_known_in_any_spelling() -> None:
