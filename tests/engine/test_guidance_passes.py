@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 from fooocus_lite.engine.attention import identity_attention
 from fooocus_lite.engine.guidance import Condition, Layers, Told, Weights, guided, not_there, unet_forward, unet_layers
 from fooocus_lite.engine.moment import Moment
+from fooocus_lite.engine.run import Engine
+from fooocus_lite.events import ImageReady, PromptReady
 from fooocus_lite.guidances import GUIDANCES, OFF, passes_per_step
+from tests.engine.conftest import go_on
 from tests.engine.test_guidance import condition, counted, sdxl_unet
 from tests.engine.test_host_sync import EVERYTHING
+from tests.engine.tiny_sdxl import make_plan, make_unet
 
 __all__ = ["sdxl_unet"]
 LATENTS = torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(2))
@@ -50,6 +57,27 @@ def run(unet: Any, *moments: Moment, told: Told = TOLD, **weights: float) -> tup
         for one in moments or (moment(),):
             prediction = predict(LATENTS, one)
     return prediction, batches
+
+
+def test_a_model_without_a_middle_loads_and_is_guided_by_its_decoder(model: Path, tmp_path: Path) -> None:
+    """As the distilled ones are; what looks at the middle is said to have no place."""
+    folder = shutil.copytree(model, tmp_path / "thin", ignore=shutil.ignore_patterns("unet"))
+    torch.manual_seed(0)
+    given = {name: value for name, value in make_unet().config.items() if not name.startswith("_")}
+    thin: Any = UNet2DConditionModel.from_config(given | {"mid_block_type": None, "block_out_channels": (16, 32, 48)})
+    thin.save_pretrained(folder / "unet")
+    layers = unet_layers(thin)
+    assert (layers.attention, layers.perturbed) == (None, ())
+    assert [channels for stage in layers.decoder for _, channels in stage] == [48, 48, 48, 32]
+    drawn: set[bytes] = set()
+    for freeu in ({}, {"freeu_b1": 1.3, "freeu_s1": 0.5}):
+        plan = make_plan(folder, steps=2, pag_scale=2.0, sag_scale=1.0, **freeu)
+        events = list(Engine(device="cpu", preview_fps=0).run(plan, go_on))
+        missing = [warning for event in events if isinstance(event, PromptReady) for warning in event.warnings]
+        rows = ("self_attention", "perturbed_attention")
+        assert missing == [f"The model tiny has no place for {GUIDANCES[key].label}; it does nothing." for key in rows]
+        drawn |= {event.rgb for event in events if isinstance(event, ImageReady)}
+    assert len(drawn) == 2
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def unet_layers(unet: Any) -> Layers:
 
 
 def _decoder(unet: Any) -> Iterator[Stage]:
-    before = unet.mid_block.resnets[-1].out_channels
+    # Distilled models such as KOALA (arXiv:2312.04005) have no middle: the encoder's last block feeds the decoder.
+    before = (unet.mid_block or unet.down_blocks[-1]).resnets[-1].out_channels
     for block in unet.up_blocks:
         stage: list[tuple[nn.Module, int]] = []
         for resnet in block.resnets:
