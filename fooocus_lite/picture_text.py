@@ -22,6 +22,8 @@ from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json, printabl
 
 Fact = str | int | float | bool
 KEY = "fooocus_lite"
+#: What `PictureInfo.app` begins with, in every version.
+OUR_NAME = "Fooocus Lite"
 VERSION = 1
 #: Of all texts together. Every style repeats the prompt, and what is longer no reader would take.
 MAX_WORDS_CHARS = 100_000
@@ -42,7 +44,7 @@ class PictureInfo(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     version: int = Field(default=VERSION, ge=1)
-    app: str = Field(default=f"Fooocus Lite {__version__}", max_length=200)
+    app: str = Field(default=f"{OUR_NAME} {__version__}", max_length=200)
     recipe: Recipe
     texts: tuple[str, ...] = Field(default=(), max_length=MAX_TEXTS)
     negative_texts: tuple[str, ...] = Field(default=(), max_length=MAX_TEXTS)

@@ -266,6 +266,13 @@ def as_found(recipe: Recipe, texts: tuple[str, ...]) -> Mapped:
 @given(RECIPES, st.lists(st.text(max_size=20), max_size=2).map(tuple))
 @example(Recipe(prompt="a\nSteps: 3, Seed: 4", steps=5, styles=("Ünï, code",)), ())
 @example(Recipe(prompt="a\nNegative prompt: b", negative_prompt=" c ", steps=5), ("other",))
+@example(
+    Recipe(
+        prompt="a", steps=30, mode="speed", guidance_scale=9, sharpness=2,
+        adm_positive=1.5, adm_negative=1, adm_end=0.3,
+    ),
+    (),
+)  # fmt: skip
 def test_our_recipe_comes_back_from_the_text_for_others(recipe: Recipe, texts: tuple[str, ...]) -> None:
     mapped = as_found(recipe, texts)
     off = [row for row in GUIDANCES.values() if not row.is_on(recipe.weights())]
