@@ -12,7 +12,7 @@ from fooocus_lite.modes import find_mode
 from fooocus_lite.preset_files import Preset
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.refiners import known_refiner
+from fooocus_lite.refiners import NO_REFINER, find_refiner, known_refiner
 from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.sampler_names import find_pair
 
@@ -49,6 +49,8 @@ def unknown_names(library: Library, preset: Preset) -> list[str]:
     checks: list[tuple[Callable[[str], object], str]] = [(library.find_style, name) for name in recipe.styles or ()]
     checks += [(library.find_model, recipe.model)] if recipe.model is not None else []
     checks += [(find_mode, recipe.mode)] if recipe.mode is not None else []
+    refiner = recipe.refiner or NO_REFINER
+    checks += [(lambda name: find_refiner(name, library), refiner)] if refiner.casefold() != NO_REFINER else []
     sampler = recipe.sampler or next(iter(SAMPLERS))
     checks += [(lambda name: find_pair(name, recipe.scheduler), sampler)]
     for find, name in checks:

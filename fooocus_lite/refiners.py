@@ -28,11 +28,7 @@ def decided_refiner(filled: Recipe, entry: CatalogEntry, library: Library) -> st
     wanted = filled.refiner or NO_REFINER
     if wanted.casefold() == NO_REFINER:
         return NO_REFINER
-    try:
-        refiner = library.find_model(wanted)
-    except UnknownName as exc:
-        problem = exc.problem.replace("There is no model", "There is no refiner")
-        raise UnknownName(problem, f"{exc.hint} Or none.", field="refiner") from exc
+    refiner = find_refiner(wanted, library)
     if refiner.name == entry.name:
         return NO_REFINER
     for what, theirs, ours in (("family", refiner.family, entry.family), ("kind of noise", refiner.noise, entry.noise)):
@@ -42,6 +38,19 @@ def decided_refiner(filled: Recipe, entry: CatalogEntry, library: Library) -> st
             names = ["none", *(one.name for one in fitting if one.available and one.name != entry.name)]
             raise BadValue(problem, f"Choose one of: {', '.join(names)}.", field="refiner")
     return refiner.name
+
+
+def find_refiner(name: str, library: Library) -> CatalogEntry:
+    """The model called so.
+
+    Raises:
+        UnknownName: there is none; names the nearest.
+    """
+    try:
+        return library.find_model(name)
+    except UnknownName as exc:
+        problem = exc.problem.replace("There is no model", "There is no refiner")
+        raise UnknownName(problem, f"{exc.hint} Or none.", field="refiner") from exc
 
 
 def needed_refiner(name: str, library: Library) -> CatalogEntry:

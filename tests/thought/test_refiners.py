@@ -67,3 +67,10 @@ def test_a_preset_of_fooocus_brings_its_refiner_or_does_without(
     assert (full.refiner, full.refiner_switch) == (refiner, 0.75)
     notes = load().presets["sai"].warnings
     assert ("The refiner 'no' is not here; the model draws all the steps." in notes) == (file == "no.ckpt")
+
+
+def test_a_preset_whose_refiner_is_not_there_says_so_in_the_menu(root: Path, load: Callable[[], Library]) -> None:
+    for name, refiner in (("gone", "fin"), ("there", "Tiny"), ("without", "None")):
+        (root / "presets" / f"{name}.json").write_text(json.dumps({"recipe": {"refiner": refiner}}))
+    problems = [problem for problem in load().menu()["problems"] if "refiner" in problem]
+    assert problems == ["Preset gone: There is no refiner 'fin'."]
