@@ -112,6 +112,16 @@ def test_a_step_outside_the_interval_is_one_pass_and_the_models_own(sdxl_unet: A
     assert not torch.equal(run(sdxl_unet, moment(1), **weights)[0], alone)
 
 
+def test_outside_the_interval_the_model_stays_as_changed_and_told(sdxl_unet: Any) -> None:
+    """FreeU, and the sizes while they are scaled."""
+    late, early = (moment(0, progress=progress) for progress in (0.9, 0.1))
+    plain, batches = run(sdxl_unet, early, guidance_start=0.6)
+    assert batches == [1]
+    assert not torch.equal(run(sdxl_unet, early, guidance_start=0.6, freeu_b1=1.3)[0], plain)
+    assert not torch.equal(run(sdxl_unet, early, guidance_start=0.6, adm_positive=1.5)[0], plain)
+    assert torch.equal(run(sdxl_unet, late, guidance_start=0.6, adm_positive=1.5)[0], plain)
+
+
 @pytest.mark.parametrize(("start", "end", "guided"), [(0, 1, 20), (0.2, 0.8, 12), (0, 0.5, 10), (0.99, 1, 0)])
 def test_the_interval_is_shares_of_the_steps(start: float, end: float, guided: int) -> None:
     weights = Weights(guidance_scale=4, guidance_start=start, guidance_end=end)

@@ -4,7 +4,8 @@
 
 and what shapes these terms. One row of `fooocus_lite.guidances.GUIDANCES` and one function each. A term whose weight
 is zero is never called, so a picture is bit-identical with the term absent, and a distilled model never pays for an
-unconditional pass. Outside the guidance interval the prediction is the model's own, in one pass.
+unconditional pass. Outside the guidance interval the prediction is the model's own, in one pass. What changes the model
+or what it is told acts there, too: FreeU, and the sizes while they are scaled.
 """
 
 from __future__ import annotations
