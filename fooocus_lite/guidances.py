@@ -258,8 +258,8 @@ def passes_per_step(weights: Weights, steps: int) -> float:
     return 1 + (passes_when_guided(weights) - 1) * len(weights.guided_steps(steps)) / max(1, steps)
 
 
-def without_effect(weights: Weights) -> Iterator[str]:
-    """A sentence for each thing that is set and cannot do anything beside the others."""
+def without_effect(weights: Weights, *, steps: int) -> Iterator[str]:
+    """A sentence for each thing that is set and cannot do anything beside the others, in so many steps."""
     is_led = weights.guidance_scale != 1
     is_guided = is_led or weights.sag_scale != 0 or weights.pag_scale != 0
     for row in GUIDANCES.values():
@@ -267,5 +267,7 @@ def without_effect(weights: Weights) -> Iterator[str]:
             (row.needs == "uncond" and not is_led) or (row.needs == "guidance" and not is_guided)
         ):
             yield f"{row.label} does nothing at guidance scale 1."
+    if is_guided and not weights.guided_steps(steps):
+        yield f"The guidance interval holds none of the {steps} steps, so nothing guides the picture; make it longer."
     if weights.adm_positive == 1 and weights.adm_negative != 1 and not is_led:
         yield "ADM size scaling of the negative prompt does nothing at guidance scale 1."

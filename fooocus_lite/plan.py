@@ -385,7 +385,7 @@ def _warnings(
         yield "The negative prompt does nothing at guidance scale 1."
     if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1:
         yield "Perp-Neg does nothing without a negative prompt."
-    yield from without_effect(full.weights())
+    yield from without_effect(full.weights(), steps=_decided(full.steps))
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."

@@ -66,6 +66,16 @@ def test_what_has_no_effect_is_said(library: Library, wish: dict[str, Any], said
     assert said in plan(library, **({"guidance_scale": 1} | wish)).warnings
 
 
+def test_an_interval_that_rounds_to_no_step_is_said(library: Library) -> None:
+    said = "The guidance interval holds none of the 20 steps, so nothing guides the picture; make it longer."
+    wish = {"guidance_scale": 4, "guidance_start": 0.5, "guidance_end": 0.51, "steps": 20}
+    assert said in plan(library, **wish).warnings
+    assert said in plan(library, **wish | {"guidance_scale": 1, "pag_scale": 2}).warnings
+    assert plan(library, **wish | {"steps": 60}).warnings == ()
+    assert plan(library, **wish | {"guidance_end": 0.6}).warnings == ()
+    assert said not in plan(library, **wish | {"guidance_scale": 1}).warnings, "then there is nothing to switch off"
+
+
 @pytest.mark.parametrize(
     "wish",
     [
