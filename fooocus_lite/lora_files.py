@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Ten times the largest header that trainers write.
 MAX_HEADER_BYTES = 32 * 2**20
+#: Of a tensor; products of two stay numbers that can be written out.
+MAX_SIDE = 2**31
 MAX_WORDS, MAX_WORD_CHARS, MAX_LINE_CHARS = 12, 60, 200
 MAX_CARDS = 20_000
 PICTURE_ENDINGS = (".preview.png", ".png", ".preview.jpg", ".jpg", ".jpeg", ".preview.webp", ".webp")
@@ -142,12 +144,18 @@ def _shapes(path: str, header: dict[str, Any], size: int) -> Iterator[tuple[str,
     start, end = 8 + int(header.pop("")), 0
     try:
         for key, row in header.items():
-            yield key, tuple(int(side) for side in row["shape"])
+            yield key, tuple(_side(side) for side in row["shape"])
             end = max(end, int(row["data_offsets"][1]))
     except (LookupError, TypeError, ValueError, OverflowError) as exc:
         raise _damaged(path, "its header is not that of a safetensors file") from exc
     if size < start + end:
         raise _damaged(path, f"it is cut short: {size:,} of {start + end:,} bytes")
+
+
+def _side(side: Any) -> int:
+    if not isinstance(side, int) or not 0 <= side < MAX_SIDE:
+        raise ValueError("no side of a tensor")
+    return side
 
 
 def _told_kind(metadata: Mapping[str, Any]) -> str:

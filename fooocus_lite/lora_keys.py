@@ -47,7 +47,7 @@ _PARAMETER = re.compile(
     r"(?:\.lora_(?P<kohya>down|up|mid)(?:\.weight)?"
     r"|[._]lora(?:_linear_layer)?\.(?P<old>down|up)\.weight"
     r"|\.lora_(?P<peft>[AB])(?:\.\w+)?\.weight"
-    r"|\.lora_(?P<magnitude>magnitude_vector)(?:\.\w+)*"
+    r"|\.lora_(?P<magnitude>magnitude_vector)(?:\.\w+){0,2}"
     r"|\.(?P<own>alpha|dora_scale|diff|hada_w[12]_[ab]|hada_t[12]|lokr_w[12](?:_[ab])?|lokr_t2))$"
 )
 _PEFT = {"A": "down", "B": "up"}
@@ -60,6 +60,10 @@ _CROSS_ATTENTION = re.compile(r"attn2_to_[kv]$")
 WIDTHS = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2", 1280: "the SDXL refiner", 2048: "SDXL"}
 FLUX, SD3, OTHER = "FLUX", "Stable Diffusion 3", "a transformer model"
 MAX_NAMED_KEYS = 3
+#: Trainers' longest are about 150.
+MAX_KEY_CHARS = 500
+#: Of the side that two factors share: more than any rank, and little enough that a small file fills no memory.
+MAX_INNER_SIDE = 8_192
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ class Place:
 
 def find_place(key: str) -> Place | None:
     """The place of a tensor, or ``None`` for a name that nobody here knows."""
-    match = _PARAMETER.search(key)
+    match = _PARAMETER.search(key) if len(key) <= MAX_KEY_CHARS else None
     if match is None:
         return None
     path = key[: match.start()]
@@ -143,10 +147,10 @@ def _lora_shape(shapes: Mapping[str, Shape]) -> Shape:
         raise ValueError(f"up has the shape {up}")
     if "mid" in shapes:
         mid = _need(shapes, "mid", 4)
-        if (up[1], down[0]) != mid[:2] or prod(down[2:]) != 1:
+        if (up[1], down[0]) != mid[:2] or prod(down[2:]) != 1 or max(mid[:2]) > MAX_INNER_SIDE:
             raise ValueError(f"up, mid and down have the shapes {up}, {mid} and {down}")
         return (up[0], down[1], *mid[2:])
-    if up[1] != down[0]:
+    if up[1] != down[0] or up[1] > MAX_INNER_SIDE:
         raise ValueError(f"up and down have the shapes {up} and {down}")
     return (up[0], *down[1:])
 
@@ -163,14 +167,14 @@ def _loha_shape(shapes: Mapping[str, Shape]) -> Shape:
 
 
 def _product(first: Shape, second: Shape) -> Shape:
-    if first[1] != second[0]:
+    if first[1] != second[0] or first[1] > MAX_INNER_SIDE:
         raise ValueError(f"two factors have the shapes {first} and {second}")
     return (first[0], second[1])
 
 
 def _tucker(core: Shape, first: Shape, second: Shape) -> Shape:
     """Of core (i, j, h, w), first (i, out), second (j, in)."""
-    if (first[0], second[0]) != core[:2]:
+    if (first[0], second[0]) != core[:2] or max(core[:2]) > MAX_INNER_SIDE:
         raise ValueError(f"three factors have the shapes {core}, {first} and {second}")
     return (first[1], second[1], *core[2:])
 

@@ -14,7 +14,7 @@ import pytest
 from fooocus_lite.errors import BadValue, CorruptModel, MissingModel
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.lora_files import LoraCards, lora_row, preview_path, trigger_words
-from fooocus_lite.lora_keys import MadeFor, delta_shape, find_place, fits, made_for
+from fooocus_lite.lora_keys import MadeFor, delta_shape, find_place, fits, made_for, unknown_keys
 from fooocus_lite.plan import Plan, make_plan
 from fooocus_lite.recipe import MAX_LORAS, Lora, parse_recipe
 from fooocus_lite.settings import load_settings
@@ -177,6 +177,13 @@ def test_a_model_that_says_nothing_of_itself_refuses_none(loras: Path, load: Loa
 WHOLE = lora_bytes()
 
 
+def with_sides(side: str) -> bytes:
+    """A layer whose inputs are as many as the product of two such sides."""
+    row = f'{{"dtype": "F32", "shape": [2, {side}], "data_offsets": [0, 0]}}'
+    text = f'{{"{CROSS}.lokr_w1": {row}, "{CROSS}.lokr_w2": {row}}}'.encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -184,8 +191,9 @@ WHOLE = lora_bytes()
         struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 6) + b'{"a":1', struct.pack("<Q", 8) + b'{"a": 1}',
         struct.pack("<Q", 20) + b'{"a": {"shape": 7}} ', struct.pack("<Q", 200_000) + b"[" * 200_000,
         safetensors_bytes({"a": [2]}).replace(b"[0, 8]", b"[0, 9]"), b"PK\x03\x04" + bytes(60),
+        with_sides("9" * 4000), with_sides("-1"), with_sides("2147483648"), with_sides("2.0"), with_sides('"2"'),
     ],
-    ids=range(12),
+    ids=range(17),
 )  # fmt: skip
 def test_hostile_files_end_in_one_sentence(loras: Path, load: Load, content: bytes) -> None:
     (loras / "odd.safetensors").write_bytes(content)
@@ -266,6 +274,37 @@ def test_keys_without_a_place_have_none() -> None:
     assert find_place("model.diffusion_model.x") is None
     assert find_place("lora_unet_x.lora_down.bias") is None
     assert find_place("bundle_emb.word.string_to_param") is None
+    long = f"lora_unet_{'x' * 500}.alpha"
+    assert unknown_keys([f"{CROSS}.alpha", "x", long]) == ["x", long]
+
+
+def test_magnitudes_have_peft_s_names_too() -> None:
+    for ending in ("", ".weight", ".default.weight"):
+        place = find_place(f"unet.mid_block.x.lora_magnitude_vector{ending}")
+        assert place is not None and (place.layer, place.parameter) == ("mid_block_x", "dora_scale")
+
+
+def test_the_longest_key_is_no_work() -> None:
+    """A search that is quadratic in its length would not end."""
+    assert find_place("lora_unet_x" + ".lora_magnitude_vector" * 1_000_000 + "!") is None
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"down": (9000, 1), "up": (1, 9000)},
+        {"down": (1, 1, 1, 1), "mid": (9000, 1, 1, 1), "up": (1, 9000, 1, 1)},
+        {"down": (9000, 1, 1, 1), "mid": (1, 9000, 1, 1), "up": (1, 1, 1, 1)},
+        {f"hada_w{n}_{side}": (1, 9000) if side == "a" else (9000, 1) for n in "12" for side in "ab"},
+        {"lokr_w1": (1, 1), "lokr_t2": (1, 9000, 1, 1), "lokr_w2_a": (1, 1), "lokr_w2_b": (9000, 1)},
+    ],
+    ids=str,
+)
+def test_inner_sides_that_would_fill_the_memory_are_refused(shapes: dict[str, tuple[int, ...]]) -> None:
+    fitting = {name: tuple(min(side, 8192) for side in shape) for name, shape in shapes.items()}
+    assert delta_shape(fitting)[:2] == (1, 1)
+    with pytest.raises(ValueError, match=r"have the shapes .*9000"):
+        delta_shape(shapes)
 
 
 def test_a_matrix_and_a_small_convolution_are_the_same() -> None:
