@@ -127,16 +127,21 @@ def _decomposed(weight: Tensor, change: Tensor, magnitude: Tensor) -> Tensor:
     input instead.
     """
     moved = weight + change
-    rows = moved.shape[0]
-    is_of_inputs = magnitude.numel() != rows or (magnitude.dim() > 1 and magnitude.shape[0] == 1 and rows != 1)
-    dims = [dim for dim in range(moved.dim()) if dim != (1 if is_of_inputs else 0)]
-    norm = torch.linalg.vector_norm(moved, dim=dims, keepdim=True)
+    axis = magnitude_axis(tuple(magnitude.shape), tuple(weight.shape))
+    norm = torch.linalg.vector_norm(moved, dim=[dim for dim in range(moved.dim()) if dim != axis], keepdim=True)
     # A row of zeros has no direction: it stays zero.
     norm = torch.where(norm == 0, torch.ones_like(norm), norm)
     return moved * (magnitude.reshape(norm.shape) / norm) - weight
 
 
-def magnitude_fits(magnitude: Shape, weight: Shape) -> bool:
-    """Whether a DoRA's magnitudes are one for each output, or one for each input, of a weight."""
+def magnitude_axis(magnitude: Shape, weight: Shape) -> int | None:
+    """The axis of a weight whose entries a DoRA's magnitudes belong to: 0 outputs, 1 inputs, ``None`` neither.
+
+    A row of magnitudes, (1, n), means inputs; else a square weight's are its outputs'.
+    """
     count = math.prod(magnitude)
-    return len(weight) > 1 and (count == weight[0] or count == weight[1]) and max(magnitude, default=0) == count
+    if len(weight) < 2 or max(magnitude, default=0) != count:
+        return None
+    is_row = len(magnitude) > 1 and magnitude[0] == 1 and weight[0] != 1
+    axis = 1 if is_row or count != weight[0] else 0
+    return axis if count == weight[axis] else None

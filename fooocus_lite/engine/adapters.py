@@ -22,13 +22,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fooocus_lite.engine import device as devices
-from fooocus_lite.engine.adapter_deltas import Delta, magnitude_fits, make_delta
+from fooocus_lite.engine.adapter_deltas import Delta, magnitude_axis, make_delta
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.embeddings import Stamp, stamp
 from fooocus_lite.engine.weights import check_length, damaged
 from fooocus_lite.errors import BadValue
-from fooocus_lite.lora_keys import MAX_NAMED_KEYS, find_place, fits, made_for
+from fooocus_lite.lora_keys import MAX_NAMED_KEYS, find_place, fits, made_for, unknown_keys
 from fooocus_lite.plan import LoraRef
+from fooocus_lite.untrusted import printable
 
 log = logging.getLogger(__name__)
 _WHAT = "LoRA"
@@ -132,7 +133,7 @@ def load_adapter(path: Path, name: str) -> Adapter:
         try:
             deltas[part, layer] = make_delta(of_layer, alpha, is_rank_stable=is_rank_stable)
         except ValueError as exc:
-            raise damaged(path, f"of the layer {layer[:100]}, {exc}", _WHAT) from exc
+            raise damaged(path, f"of the layer {printable(layer[:100])}, {exc}", _WHAT) from exc
     if not deltas:
         raise damaged(path, "it changes nothing", _WHAT)
     made = made_for({key: tuple(tensor.shape) for key, tensor in stored.items()})
@@ -140,12 +141,12 @@ def load_adapter(path: Path, name: str) -> Adapter:
 
 
 def _check_keys(name: str, stored: Mapping[str, Tensor]) -> None:
-    strange = [key for key in stored if find_place(key) is None]
+    strange = unknown_keys(stored)
     if strange:
-        listed = ", ".join(key[:80] for key in strange[:MAX_NAMED_KEYS])
+        listed = ", ".join(printable(key[:80]) for key in strange[:MAX_NAMED_KEYS])
         listed += " …" if len(strange) > MAX_NAMED_KEYS else ""
         raise BadValue(
-            f"The LoRA {name} holds what nobody here can read: {listed}.",
+            f"The LoRA {printable(name)} holds what nobody here can read: {listed}.",
             "Choose another LoRA, or convert this one to kohya's or diffusers' form.",
             field="loras",
         )
@@ -162,9 +163,9 @@ def _sorted_out(
         if place is None:
             continue
         if not tensor.is_floating_point() and place.parameter != "alpha":
-            raise damaged(path, f"{key[:100]} holds no numbers with a point", _WHAT)
+            raise damaged(path, f"{printable(key[:100])} holds no numbers with a point", _WHAT)
         if not bool(torch.isfinite(tensor.float()).all()) or (place.parameter == "alpha" and tensor.numel() != 1):
-            raise damaged(path, f"{key[:100]} holds values that are no usable numbers", _WHAT)
+            raise damaged(path, f"{printable(key[:100])} holds values that are no usable numbers", _WHAT)
         where = (place.part, place.layer)
         if place.parameter == "alpha":
             alphas[where] = float(tensor)
@@ -216,19 +217,19 @@ def check_fit(layers: Layers, uses: Sequence[Use]) -> None:
     """
     for use in uses:
         for (part, layer), delta in use.adapter.deltas.items():
-            weight = layers.weight(part, layer)
+            weight, called = layers.weight(part, layer), printable(layer[:100])
             magnitude = delta.factors.get("dora_scale")
             if weight is None:
-                reason = f"it changes the layer {layer[:100]}, which this one does not have"
+                reason = f"it changes the layer {called}, which this one does not have"
             elif not fits(delta.shape, tuple(weight.shape)):
-                reason = f"its layer {layer[:100]} is {_sides(delta.shape)}, and this one's {_sides(weight.shape)}"
-            elif magnitude is not None and not magnitude_fits(tuple(magnitude.shape), tuple(weight.shape)):
-                reason = f"the magnitudes of its layer {layer[:100]} are {_sides(magnitude.shape)}"
+                reason = f"its layer {called} is {_sides(delta.shape)}, and this one's {_sides(weight.shape)}"
+            elif magnitude is not None and magnitude_axis(tuple(magnitude.shape), tuple(weight.shape)) is None:
+                reason = f"the magnitudes of its layer {called} are {_sides(magnitude.shape)}"
             else:
                 continue
             kind = f" ({use.adapter.kind})" if use.adapter.kind else ""
             raise BadValue(
-                f"The LoRA {use.name} was made for another model{kind}: {reason}.",
+                f"The LoRA {printable(use.name)} was made for another model{kind}: {reason}.",
                 "Choose a LoRA that was made for this model, or another model.",
                 field="loras",
             )

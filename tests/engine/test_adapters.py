@@ -276,9 +276,10 @@ def test_several_loras_add_up_in_any_order(tmp_path: Path, dtype: torch.dtype, a
         with apply(layers, *order):
             found.append(weight_of(layers, ATTENTION).clone())
     assert found[0].dtype == dtype
-    torch.testing.assert_close(found[0].float(), expected, atol=4 * atol, rtol=4 * atol)
-    # Rounded once: the two orders differ by at most one last place of the weight's own precision.
-    torch.testing.assert_close(found[0].float(), found[1].float(), atol=atol, rtol=0)
+    for one in found:
+        torch.testing.assert_close(one.float(), expected, atol=4 * atol, rtol=4 * atol)
+        # Rounded once: but for a few sums that lie in the middle, all are the nearest number of that precision.
+        assert dtype == torch.float32 or (one == expected.to(dtype)).float().mean() > 0.99
     assert torch.equal(weight_of(layers, ATTENTION), before)
 
 
@@ -317,6 +318,10 @@ def test_alphas_in_the_metadata_are_read(layers: Layers, tmp_path: Path) -> None
           "lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight": (8, 3)}, "(FLUX)"),
         ({f"{kohya(ATTENTION)}.lora_down.weight": (3, 40), f"{kohya(ATTENTION)}.lora_up.weight": (32, 3),
           f"{kohya(ATTENTION)}.dora_scale": (7, 1)}, "magnitudes"),
+        ({f"{kohya(ATTENTION)}.lora_down.weight": (3, 40), f"{kohya(ATTENTION)}.lora_up.weight": (32, 3),
+          f"{kohya(ATTENTION)}.dora_scale": (1, 32)}, "are 1 × 32"),
+        ({"\x1b[2J": (1,)}, "read: \N{REPLACEMENT CHARACTER}[2J."),
+        ({"lora_unet_\x1b[2J.diff": (1,)}, "the layer \N{REPLACEMENT CHARACTER}[2J, which"),
     ],
     ids=str,
 )  # fmt: skip
@@ -324,8 +329,8 @@ def test_what_does_not_belong_is_refused(
     layers: Layers, tmp_path: Path, stored: dict[str, tuple[int, ...]], words: str
 ) -> None:
     path = write(tmp_path / "x.safetensors", {key: torch.ones(shape) for key, shape in stored.items()})
-    with pytest.raises(BadValue, match="The LoRA ink") as refused:
-        check_fit(layers, [use(path)])
+    with pytest.raises(BadValue, match="The LoRA ink\N{REPLACEMENT CHARACTER}") as refused:
+        check_fit(layers, [use(path, name="ink\x1b")])
     assert words in str(refused.value)
     assert refused.value.field == "loras"
 
@@ -346,6 +351,8 @@ GOOD = {
         ({f"{kohya(ATTENTION)}.lora_up.weight": torch.ones(32, 3, dtype=torch.int8)}, "no numbers with a point"),
         ({f"{kohya(ATTENTION)}.alpha": torch.tensor(torch.inf)}, "no usable numbers"),
         ({f"{kohya(ATTENTION)}.alpha": torch.ones(2)}, "no usable numbers"),
+        ({"lora_unet_\x1b.alpha": torch.ones(2)}, "\N{REPLACEMENT CHARACTER}.alpha holds"),
+        ({"lora_unet_\x1b.lora_up.weight": torch.ones(2, 2)}, "of the layer \N{REPLACEMENT CHARACTER}, down"),
     ],
     ids=str,
 )
