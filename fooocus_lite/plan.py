@@ -25,7 +25,7 @@ from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
 from fooocus_lite.textual_inversion import named_embeddings
-from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording
+from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording, named_loras
 
 #: Most pictures that prompts between ``---`` make together.
 MAX_BATCH = 1000
@@ -201,8 +201,9 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_walk(_decided(filled.steps), pair, entry)
     _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
-    names = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
+    names: dict[str, Any] = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
     names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
+    names["loras"] = named_loras(filled.loras or (), library)
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
         one = (first + place) % (MAX_SEED + 1)

@@ -23,6 +23,7 @@ MAX_INDEX = 2**31 - 1
 MAX_CLIP_SKIP = 12
 MAX_LORAS = 20
 MAX_LORA_WEIGHT = 10.0
+MAX_LORA_NAME_CHARS = 200
 _LORAS = (
     f"a list of at most {MAX_LORAS} LoRAs, each with a name, "
     f"a weight from {-MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}, and whether it is enabled"
@@ -50,7 +51,7 @@ class Lora(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+    name: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LORA_NAME_CHARS)] = Field(
         description="File below a folder of LoRAs, with or without its folder and ending.", examples=["ink"]
     )
     weight: float = Field(

@@ -12,7 +12,7 @@ from fooocus_lite.lora_files import refuse_pickle
 from fooocus_lite.prompt_files import LORA_SUFFIXES, ByName
 from fooocus_lite.prompt_tags import LoraTag
 from fooocus_lite.prompts import Words, make_words
-from fooocus_lite.recipe import MAX_LORA_WEIGHT, MAX_LORAS, Recipe
+from fooocus_lite.recipe import MAX_LORA_NAME_CHARS, MAX_LORA_WEIGHT, MAX_LORAS, Lora, Recipe
 
 MAX_STYLE_TAGS = 30
 #: Missing things that are named one by one, because looking for near names takes long and nobody reads hundreds.
@@ -128,12 +128,26 @@ def find_lora(name: str, library: Library) -> str | None:
     Raises:
         BadValue: there is one, but as a pickle.
     """
-    wanted = name.replace("\\", "/")
-    ending = next((suffix for suffix in LORA_SUFFIXES if wanted.lower().endswith(suffix)), "")
-    path = library.loras.find(wanted) or library.loras.find(wanted[: len(wanted) - len(ending)])
+    path = _lora_path(name, library)
     if path is not None:
         refuse_pickle(path)
     return path
+
+
+def _lora_path(name: str, library: Library) -> str | None:
+    wanted = name.replace("\\", "/")
+    ending = next((suffix for suffix in LORA_SUFFIXES if wanted.lower().endswith(suffix)), "")
+    return library.loras.find(wanted) or library.loras.find(wanted[: len(wanted) - len(ending)])
+
+
+def named_loras(loras: Sequence[Lora], library: Library) -> tuple[Lora, ...]:
+    """The same, called as the library writes them, so that a file of a nearer name that comes later changes nothing.
+
+    One that is not here keeps its name.
+    """
+    names = {path: name for name, path in reversed(list(library.loras.items())) if len(name) <= MAX_LORA_NAME_CHARS}
+    known = (names.get(_lora_path(lora.name, library) or "", lora.name) for lora in loras)
+    return tuple(lora.model_copy(update={"name": name}) for lora, name in zip(loras, known, strict=True))
 
 
 def _hint(files: ByName[object], name: str) -> str:

@@ -15,7 +15,7 @@ from fooocus_lite.errors import BadValue, CorruptModel, MissingModel
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.lora_files import LoraCards, lora_row, preview_path, trigger_words
 from fooocus_lite.lora_keys import MadeFor, delta_shape, find_place, fits, made_for, unknown_keys
-from fooocus_lite.plan import Plan, make_plan
+from fooocus_lite.plan import Plan, make_plan, resolve
 from fooocus_lite.recipe import MAX_LORAS, Lora, parse_recipe
 from fooocus_lite.settings import load_settings
 from fooocus_lite.wording import LoraRef
@@ -49,7 +49,7 @@ def plan(library: Library, **fields: Any) -> Plan:
 )  # fmt: skip
 def test_names_are_found_as_people_write_them(loras: Path, load: Load, name: str, file: str) -> None:
     path = str(loras / f"{file}.safetensors")
-    assert plan(load(), loras=[{"name": name, "weight": 0.5}]).loras == (LoraRef(name, path, 0.5),)
+    assert plan(load(), loras=[{"name": name, "weight": 0.5}]).loras == (LoraRef(file, path, 0.5),)
     assert plan(load(), prompt=f"<lora:{name}:0.5> x").loras == (LoraRef(name, path, 0.5),)
 
 
@@ -64,9 +64,30 @@ def test_the_list_comes_before_the_prompt_and_is_stronger(loras: Path, load: Loa
         ],
     )
     assert [(lora.name, lora.weight) for lora in found.loras] == [
-        ("ink.safetensors", -0.5), ("sub/ink", 0.3), ("sub/ink", 0.2),
+        ("ink", -0.5), ("sub/ink", 0.3), ("sub/ink", 0.2),
     ]  # fmt: skip
     assert found.warnings == ()
+
+
+def test_a_file_that_comes_later_does_not_change_a_resolved_recipe(loras: Path, load: Load) -> None:
+    (loras / "old.pt").write_bytes(b"x")
+    rows = [{"name": "soft_lines", "weight": 0.5}, {"name": "OLD", "enabled": False}, {"name": "gone"}]
+    wish = parse_recipe({"model": "tiny", "prompt": "<lora:INK:1>", "loras": rows})
+    full = resolve(wish, load(), 1)
+    assert [lora.name for lora in full.loras or ()] == ["sub/Soft Lines", "old", "gone"]
+    assert full.prompt == "<lora:INK:1>"
+    before = make_plan(full, load(), 1)
+    for name in ("soft_lines", "soft lines"):
+        (loras / f"{name}.safetensors").write_bytes(lora_bytes())
+    assert make_plan(full, load(), 1) == before
+    assert make_plan(wish, load(), 1).loras[0].path.endswith("/loras/soft_lines.safetensors")
+
+
+def test_a_name_longer_than_a_recipe_holds_stays_as_written(loras: Path, load: Load) -> None:
+    (loras / ("a" * 150)).mkdir()
+    (loras / ("a" * 150) / f"{'b' * 90}.safetensors").write_bytes(lora_bytes())
+    full = resolve(parse_recipe({"model": "tiny", "loras": [{"name": "B" * 90}]}), load(), 1)
+    assert parse_recipe(full.model_dump(mode="json")) == full and make_plan(full, load(), 1).loras
 
 
 def test_what_is_missing_is_a_warning_and_nothing_else(loras: Path, load: Load) -> None:
