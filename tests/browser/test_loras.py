@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, expect
 
+from fooocus_lite.prompt_files import ByName
 from tests.app.client import ask_json
 from tests.app.test_loras import starter_lora
 from tests.browser.conftest import PHONE
@@ -88,6 +89,23 @@ def test_what_was_made_for_another_model_says_so(trainer: Person) -> None:
     expect(row(trainer, "Ink")).to_be_visible()
     box.fill("nothing is called so")
     expect(trainer.page.get_by_text("No LoRA is called so.")).to_be_visible()
+
+
+def test_names_mean_what_they_mean_to_the_library(person: Person) -> None:
+    person.open()
+    names = ["my-style", "my_style", "sub/Soft Lines", "sub/my style"]
+    typed = ["my_style", "my-style", "MY STYLE", "Sub\\MY-style.safetensors", "soft_lines", "ink"]
+    found = person.page.evaluate(
+        """async ([names, typed]) => {
+            const { byName } = await import("/ui/loralist.js");
+            const find = byName(names.map((name) => ({ name })));
+            return typed.map((name) => find(name)?.name ?? null);
+        }""",
+        [names, typed],
+    )
+    assert found == ["my_style", "my-style", "my-style", "sub/my style", "sub/Soft Lines", None]
+    library = ByName({name: name for name in names})
+    assert [library.find(name) for name in typed if "." not in name] == [name for name in found if name != names[3]]
 
 
 def test_one_that_a_preset_names_and_is_not_here_can_be_taken_out(trainer: Person, quiet_server: Server) -> None:

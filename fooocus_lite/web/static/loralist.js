@@ -16,5 +16,19 @@ export function loraWords(value) {
   return lorasOf(value).filter((row) => row.enabled).map((row) => `${row.name} ${number(row.weight)}`).join(", ");
 }
 
-/** The same name for what a person may write in several ways; as the library compares them. */
-export const normalName = (name) => name.replace(/\\/g, "/").replace(/\.safetensors$/i, "").replace(/[-_\s]+/g, " ").trim().toLowerCase();
+const ENDING = /\.(safetensors|pt|pth|ckpt|bin)$/i;
+const bare = (name) => name.split("/").pop();
+const normalName = (name) => name.replace(/[-_\s]+/g, " ").trim().toLowerCase();
+
+/** Which of `files` a name means, as the library finds it: what is closer to it as written wins, then what comes first. */
+export function byName(files) {
+  const places = new Map();
+  for (const form of [(name) => name, normalName, bare, (name) => normalName(bare(name))]) {
+    for (const file of files) if (!places.has(form(file.name))) places.set(form(file.name), file);
+  }
+  const find = (name) => places.get(name) || places.get(normalName(name));
+  return (name) => {
+    const wanted = name.replace(/\\/g, "/");
+    return find(wanted) || find(wanted.replace(ENDING, ""));
+  };
+}

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { h, icon, setText, whenThere } from "./dom.js";
 import { fill } from "./form.js";
-import { lorasOf, normalName } from "./loralist.js";
+import { byName, lorasOf } from "./loralist.js";
 import { showProblem } from "./notice.js";
 import { onChange, state } from "./store.js";
 import { makeLook } from "./tiles.js";
@@ -12,20 +12,13 @@ const RANGE = 2; // of the slider; the number beside it goes as far as a recipe 
 const MOST = 10;
 let parts = null;
 let rows = []; // {file, item, pick, look, weight, slider, note, words}
+let fileOf = byName([]); // the file that a name means
 let wish = null; // the list as clicked, until the form has it
 let drawn = {};
 const weights = new Map(); // of those that were switched off
 
 const chosenNow = () => wish || lorasOf(state.draft?.loras);
-const bare = (name) => name.split("/").pop();
 const rowIn = (list, file) => list.find((row) => fileOf(row.name) === file);
-
-/** The file that a name means: by its path below the folder, else by its own name alone. */
-function fileOf(name) {
-  const wanted = normalName(name);
-  const found = rows.find(({ file }) => normalName(file.name) === wanted) || rows.find(({ file }) => bare(normalName(file.name)) === wanted);
-  return found?.file;
-}
 
 function choose(list) {
   wish = list;
@@ -147,6 +140,7 @@ async function load() {
     const key = JSON.stringify(loras);
     if (drawn.files !== key) {
       rows = loras.map(makeRow);
+      fileOf = byName(loras);
       parts.list.replaceChildren(...rows.map((row) => row.item));
       draw();
       drawn.files = key;
