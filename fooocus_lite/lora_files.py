@@ -6,7 +6,6 @@ replaced. The weights themselves are the engine's.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
@@ -19,16 +18,19 @@ from typing import TYPE_CHECKING, Any, cast
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.library_json import readable
 from fooocus_lite.lora_keys import MadeFor, Shape, made_for
-from fooocus_lite.untrusted import printable
+from fooocus_lite.untrusted import parse_json, printable
 
 if TYPE_CHECKING:
     from fooocus_lite.library import Library
 
 #: Ten times the largest header that trainers write.
 MAX_HEADER_BYTES = 32 * 2**20
+#: Six or so for each tensor, and the commas in what the trainer says of itself.
+MAX_HEADER_PARTS = 2_000_000
 #: Of a tensor; products of two stay numbers that can be written out.
 MAX_SIDE = 2**31
 MAX_WORDS, MAX_WORD_CHARS, MAX_LINE_CHARS = 12, 60, 200
+MAX_PHRASE_CHARS = 4_000
 MAX_CARDS = 20_000
 PICTURE_ENDINGS = (".preview.png", ".png", ".preview.jpg", ".jpg", ".jpeg", ".preview.webp", ".webp")
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin")
@@ -62,10 +64,10 @@ class LoraCard:
 
 
 class LoraCards:
-    """Cards of files, each read once until the file changes; safe from every thread."""
+    """Cards of files, each read once until the file changes, also one that is damaged; safe from every thread."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[tuple[int, int], LoraCard]] = {}
+        self._kept: dict[str, tuple[tuple[int, int], LoraCard | CorruptModel]] = {}
 
     def of(self, path: str) -> LoraCard:
         """The card of the file at ``path``.
@@ -81,13 +83,23 @@ class LoraCards:
             raise MissingModel(f"The LoRA file {_short(path)} is missing.", "Put it back, or leave it out.") from exc
         stamp = (status.st_mtime_ns, status.st_size)
         kept = self._kept.get(path)
-        if kept is not None and kept[0] == stamp:
-            return kept[1]
-        card = _read_card(path, status.st_size)
+        found = kept[1] if kept is not None and kept[0] == stamp else self._read(path, stamp)
+        if isinstance(found, CorruptModel):
+            raise CorruptModel(found.problem, found.hint)  # a new one: each raise adds its place to an error
+        return found
+
+    def _read(self, path: str, stamp: tuple[int, int]) -> LoraCard | CorruptModel:
+        found: LoraCard | CorruptModel
+        try:
+            found = _read_card(path, stamp[1])
+        except CorruptModel as exc:
+            if isinstance(exc.__cause__, OSError):  # the disk's fault, and the stamp would not tell when it is mended
+                raise
+            found = CorruptModel(exc.problem, exc.hint)
         if len(self._kept) >= MAX_CARDS:
             self._kept = {}
-        self._kept[path] = (stamp, card)
-        return card
+        self._kept[path] = (stamp, found)
+        return found
 
 
 def refuse_pickle(path: str) -> None:
@@ -130,10 +142,11 @@ def _read_header(path: str, size: int) -> dict[str, Any]:
             length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
             if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
                 raise _damaged(path, "it is cut short, or no safetensors file")
-            header = json.loads(file.read(length))
+            text = file.read(length).decode()
+        header = parse_json(text, most_chars=MAX_HEADER_BYTES, most_parts=MAX_HEADER_PARTS)
     except OSError as exc:
         raise _damaged(path, f"it cannot be read ({exc.strerror})") from exc
-    except (ValueError, RecursionError) as exc:
+    except ValueError as exc:
         raise _damaged(path, "its header is not that of a safetensors file") from exc
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not that of a safetensors file")
@@ -161,7 +174,7 @@ def _side(side: Any) -> int:
 def _told_kind(metadata: Mapping[str, Any]) -> str:
     """What its maker says it is for."""
     for name in ("modelspec.architecture", "ss_base_model_version"):
-        text = str(metadata.get(name, ""))[:MAX_LINE_CHARS]
+        text = _line(metadata.get(name))
         for pattern, kind in _ARCHITECTURES:
             if pattern.search(text):
                 return kind
@@ -171,7 +184,7 @@ def _told_kind(metadata: Mapping[str, Any]) -> str:
 def trigger_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """What its maker names as trigger, then the words that its training pictures were described with most often."""
     phrase = metadata.get("modelspec.trigger_phrase")
-    words = [_line(part) for part in phrase.split(",")] if isinstance(phrase, str) else []
+    words = [_line(part) for part in phrase[:MAX_PHRASE_CHARS].split(",")] if isinstance(phrase, str) else []
     words += _frequent(metadata.get("ss_tag_frequency"))
     return tuple(dict.fromkeys(word[:MAX_WORD_CHARS] for word in words if word))[:MAX_WORDS]
 
@@ -179,12 +192,12 @@ def trigger_words(metadata: Mapping[str, Any]) -> tuple[str, ...]:
 def _frequent(text: Any) -> list[str]:
     """kohya's count of words: ``{folder: {word: count}}`` as JSON."""
     try:
-        folders = json.loads(text) if isinstance(text, str) else {}
+        folders = parse_json(text) if isinstance(text, str) else {}
         counts: Counter[str] = Counter()
         for tags in folders.values():
             for tag, count in tags.items():
                 counts[_line(tag)] += min(int(count), 1_000_000)
-    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         return []
     return [word for word, _ in counts.most_common(MAX_WORDS)]
 

@@ -26,16 +26,23 @@ class Refused(ValueError):
     """What the text is or holds, as the end of a sentence: "holds a damaged recipe"."""
 
 
-def parse_json(text: str, *, constants: Literal["refuse", "null"] = "refuse") -> Any:
+def parse_json(
+    text: str,
+    *,
+    constants: Literal["refuse", "null"] = "refuse",
+    most_chars: int = MAX_TEXT_BYTES,
+    most_parts: int = MAX_JSON_PARTS,
+) -> Any:
     """The JSON value that ``text`` begins with; what follows it (EXIF padding) is left alone.
 
     Args:
         constants: ``NaN`` and ``Infinity`` are no JSON; some programs write them for "nothing".
+        most_parts: Brackets and commas, those within its texts among them.
 
     Raises:
         Refused: it is damaged, too large or too deep.
     """
-    if len(text) > MAX_TEXT_BYTES or sum(map(text.count, "[{,")) > MAX_JSON_PARTS:
+    if len(text) > most_chars or sum(map(text.count, "[{,")) > most_parts:
         raise Refused("holds more text than any settings need")
     decoder = _TOLERANT if constants == "null" else _STRICT
     try:

@@ -198,11 +198,14 @@ def test_a_model_that_says_nothing_of_itself_refuses_none(loras: Path, load: Loa
 WHOLE = lora_bytes()
 
 
+def with_header(text: str) -> bytes:
+    return struct.pack("<Q", len(text)) + text.encode()
+
+
 def with_sides(side: str) -> bytes:
     """A layer whose inputs are as many as the product of two such sides."""
     row = f'{{"dtype": "F32", "shape": [2, {side}], "data_offsets": [0, 0]}}'
-    text = f'{{"{CROSS}.lokr_w1": {row}, "{CROSS}.lokr_w2": {row}}}'.encode()
-    return struct.pack("<Q", len(text)) + text
+    return with_header(f'{{"{CROSS}.lokr_w1": {row}, "{CROSS}.lokr_w2": {row}}}')
 
 
 @pytest.mark.parametrize(
@@ -212,9 +215,10 @@ def with_sides(side: str) -> bytes:
         struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 6) + b'{"a":1', struct.pack("<Q", 8) + b'{"a": 1}',
         struct.pack("<Q", 20) + b'{"a": {"shape": 7}} ', struct.pack("<Q", 200_000) + b"[" * 200_000,
         safetensors_bytes({"a": [2]}).replace(b"[0, 8]", b"[0, 9]"), b"PK\x03\x04" + bytes(60),
+        with_header(f'{{"__metadata__": [{"[]," * 1_000_000}[]]}}'), with_header('{"__metadata__": {"a": NaN}}'),
         with_sides("9" * 4000), with_sides("-1"), with_sides("2147483648"), with_sides("2.0"), with_sides('"2"'),
     ],
-    ids=range(17),
+    ids=range(19),
 )  # fmt: skip
 def test_hostile_files_end_in_one_sentence(loras: Path, load: Load, content: bytes) -> None:
     (loras / "odd.safetensors").write_bytes(content)
@@ -237,6 +241,17 @@ def test_files_are_read_once_until_they_change(loras: Path) -> None:
     assert cards.of(str(path)) is first
     os.utime(path, ns=(1, 1))
     assert cards.of(str(path)) is not first
+
+
+def test_a_damaged_file_is_read_once_until_it_changes(loras: Path) -> None:
+    cards, path = LoraCards(), loras / "ink.safetensors"
+    for content in (b"x" * len(WHOLE), WHOLE):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+        with pytest.raises(CorruptModel, match=r"loras/ink.safetensors is damaged: .* Put an intact copy"):
+            cards.of(str(path))
+    os.utime(path, ns=(2, 2))
+    assert cards.of(str(path)).made_for.rank == 3
 
 
 METADATA = {
@@ -264,6 +279,16 @@ def test_a_card_says_what_its_maker_wrote_within_bounds(loras: Path) -> None:
 )
 def test_words_that_cannot_be_read_are_none(text: Any) -> None:
     assert trigger_words({"ss_tag_frequency": text, "modelspec.trigger_phrase": 7}) == ()
+
+
+def test_words_are_looked_for_within_bounds() -> None:
+    """Of a million parts only the first count; a list of words that no trainer writes counts for nothing."""
+    phrase = ", " * 2_000 + "inkwash"
+    assert trigger_words({"modelspec.trigger_phrase": phrase}) == ()
+    assert trigger_words({"modelspec.trigger_phrase": phrase[100:]}) == ("inkwash",)
+    for count, words in ((9, ("ink",)), (600_000, ())):
+        said = '{"a": {' + '"": 1, ' * count + '"ink": 5}}'
+        assert trigger_words({"ss_tag_frequency": said}) == words
 
 
 def test_words_are_few_and_short() -> None:
