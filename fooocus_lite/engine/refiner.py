@@ -107,6 +107,4 @@ def _as_second(moments: Sequence[Moment], ours: NoiseLevels, theirs: NoiseLevels
 
 def _restated(moment: Moment, model_input: Tensor, denoised: Tensor) -> Tensor:
     """The prediction, (B, C, h, w), from which ``moment`` estimates ``denoised``: the estimate is linear in it."""
-    nothing = torch.zeros(())
-    slope = float(moment.denoised(nothing, torch.ones(())))
-    return (denoised - moment.denoised(model_input, torch.zeros_like(model_input))) / slope
+    return (denoised - moment.denoised(model_input, torch.zeros_like(model_input))) / moment.slope
