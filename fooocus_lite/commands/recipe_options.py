@@ -37,6 +37,7 @@ RECIPE_OPTIONS = {
     "clip_skip": ("N", "layer of the text encoders that is read; 1 = the last"),
     "format": ("png|jpeg|webp", "file format"),
 }
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
 FIELD_OF = {"negative": "negative_prompt", "format": "image_format"}
 
 
@@ -74,6 +75,6 @@ def recipe_of(options: argparse.Namespace, library: Library) -> Recipe:
 
 
 def _lora(text: str) -> dict[str, Any]:
-    """``ink:0.8`` or ``ink``; a name may hold a colon itself."""
-    name, colon, weight = text.rpartition(":")
-    return {"name": name, "weight": weight} if colon and name else {"name": text}
+    """``ink:0.8`` or ``ink``; a name may hold a colon itself, and what follows its last one is no number then."""
+    name, _, weight = text.rpartition(":")
+    return {"name": name, "weight": weight} if name and _NUMBER.fullmatch(weight) else {"name": text}

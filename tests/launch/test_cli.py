@@ -231,7 +231,11 @@ def test_loras_for_people_and_programs(tmp_path: Path, capsys: pytest.CaptureFix
     out, err = said(capsys, *draw, "--lora", "ink:-0.5", "--lora", "gone", code=0)
     assert "LoRA:     ink, weight -0.5" in out and "There is no LoRA 'gone'" in out + err
     assert "made for SDXL, and starter" in said(capsys, *draw, "--lora", "xl", code=2)[1]
-    assert "The weight of a LoRA cannot be 'x'." in said(capsys, *draw, "--lora", "ink:x", code=2)[1]
+    assert "The weight of a LoRA cannot be '1e3'." in said(capsys, *draw, "--lora", "ink:1e3", code=2)[1]
+    (folder / "a:b.safetensors").write_bytes(lora_bytes(256))
+    out, err = said(capsys, *draw, "--lora", "a:b", "--lora", "a:b:.5", "--lora", "ink:x", code=0)
+    assert "LoRA:     a:b, weight 1\n" in out and "LoRA:     a:b, weight 0.5\n" in out
+    assert "There is no LoRA 'ink:x'" in out + err
 
 
 def test_presets_say_what_they_need(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
