@@ -26,9 +26,10 @@ from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.model_folders import KINDS, ModelFolders, model_folders_path
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.preset_files import INITIAL
-from fooocus_lite.prompt_files import MAX_LIST_BYTES, files_of_fooocus
+from fooocus_lite.prompt_files import MAX_LISTS_BYTES, files_of_fooocus, read_list
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import open_store
+from fooocus_lite.style_files import parse_style
 
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
 _INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
@@ -80,11 +81,17 @@ def _take_styles(fooocus: FooocusFolder, settings: Settings, report: Report) -> 
     folder = settings.styles_dirs[-1]
     names: set[str] = set()
     for path in json_files(fooocus.styles):
-        found = [_name_of(row) for _, row in read_rows(path, fooocus.root.parent, "styles", report.left)]
+        good, problems = dict[str, Any](), list[str]()
+        for where, row in read_rows(path, fooocus.root.parent, "styles", problems):
+            style = parse_style(row, where, path, "fooocus", problems)
+            good |= {style.name: row} if style else {}
+        report.left += problems
         # Names are read as Fooocus shows them from files that are called as its own are.
-        name = path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}"
-        if found and _copy(path, folder / name, report):
-            names |= {style_name(name) for name in found if name}
+        target = folder / (path.name if path.name.startswith("sdxl_styles_") else f"sdxl_styles_{path.name}")
+        # What is broken stays behind, or the program would complain of it from now on.
+        data = _as_json([*good.values()]) if problems else _read(path, report)
+        if good and data is not None and _write(data, target, report):
+            names |= good.keys()
     _count(report, len(names), "style")
 
 
@@ -96,9 +103,9 @@ def _name_of(row: Any) -> str:
 def _take_presets(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     folder, taken = settings.presets_dirs[-1], 0
     for path in json_files(fooocus.presets):
-        data = read_json(path, fooocus.root.parent, report.left)
-        if isinstance(data, dict):
-            taken += _write(_as_preset(cast("dict[str, Any]", data), fooocus.startup), folder / path.name, report)
+        data = read_object(path, fooocus.root.parent, report.left)
+        if data:
+            taken += _write(_as_preset(data, fooocus.startup), folder / path.name, report)
     if fooocus_presets.is_fooocus_preset(fooocus.config):
         said = {key: value for key, value in fooocus.config.items() if key in fooocus_presets.KEYS}
         taken += _write(_as_preset(said, fooocus.startup), folder / f"fooocus-{INITIAL}.json", report)
@@ -108,14 +115,21 @@ def _take_presets(fooocus: FooocusFolder, settings: Settings, report: Report) ->
 def _as_preset(data: Mapping[str, Any], startup: Mapping[str, Any]) -> bytes:
     """The preset with what it takes from the configuration at start written out, as it will stand alone."""
     whole = {key: value for key, value in startup.items() if key in _INHERITED} | dict(data)
-    return (json.dumps(whole, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
+    return _as_json(whole)
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
 
 
 def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     source, folder, taken = fooocus.wildcards, settings.data_dir / "wildcards", 0
-    for path in sorted(source.rglob("*.txt")):
-        if os.path.isfile(path) and os.path.getsize(path) <= MAX_LIST_BYTES:
-            taken += _copy(path, folder / path.relative_to(source), report)
+    room = MAX_LISTS_BYTES
+    for path in (path for path in sorted(source.rglob("*.txt")) if os.path.isfile(path)):
+        text = read_list(path, room, fooocus.root.parent, report.left)
+        room -= len(text)
+        data = _read(path, report) if text.strip() else None
+        taken += data is not None and _write(data, folder / path.relative_to(source), report)
     _count(report, taken, "list of words for wildcards", "lists of words for wildcards")
 
 
@@ -124,7 +138,7 @@ def _take_model_folders(fooocus: FooocusFolder, settings: Settings, report: Repo
     there = {kind: [str(one) for one in fooocus.models[f"path_{kind}"] if os.path.isdir(one)] for kind in KINDS}
     folders, path = ModelFolders(**there), model_folders_path(settings)
     if any(there.values()) or path.exists():
-        data = (json.dumps(folders.model_dump(), ensure_ascii=False, indent=2) + "\n").encode("utf-8", "replace")
+        data = _as_json(folders.model_dump())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, data, replace=True)
@@ -240,14 +254,13 @@ def _holds_something(folder: Path, report: Report) -> bool:
         return False
 
 
-def _copy(source: Path, target: Path, report: Report) -> bool:
-    """`_write` a file of the Fooocus folder; one that cannot be read is named, and the import goes on."""
+def _read(source: Path, report: Report) -> bytes | None:
+    """A file of the Fooocus folder; one that cannot be read is named, and the import goes on."""
     try:
-        data = source.read_bytes()
+        return source.read_bytes()
     except OSError as exc:
         report.left.append(f"{source} cannot be read ({exc.strerror or exc}).")
-        return False
-    return _write(data, target, report)
+        return None
 
 
 def _write(data: bytes, target: Path, report: Report) -> bool:

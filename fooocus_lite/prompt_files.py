@@ -91,7 +91,7 @@ def read_word_lists(settings: Settings, problems: list[str]) -> ByName[WordList]
     for name, path, source in _list_files(settings):
         if normal_name(name) in taken:
             continue
-        text = _read_text(path, room, settings.root, problems)
+        text = read_list(path, room, settings.root, problems)
         words = tuple(word for line in text.splitlines() if (word := line.replace("\0", "").strip()))
         room -= len(text)
         if words:
@@ -172,8 +172,12 @@ def _files(folder: Path, *suffixes: str) -> list[tuple[str, Path]]:
     return sorted(named, key=lambda item: (item[0].count("/"), item[0]))
 
 
-def _read_text(path: Path, room: int, root: Path, problems: list[str]) -> str:
-    """What the file holds; nothing, and a problem, when it cannot be used."""
+def read_list(path: Path, room: int, root: Path, problems: list[str]) -> str:
+    """What a file of words holds; nothing, and a problem, when it cannot be used.
+
+    Args:
+        room: Bytes that all lists together may still have.
+    """
     shown = shown_path(path, root)
     try:
         size = path.stat().st_size

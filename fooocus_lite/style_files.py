@@ -81,7 +81,7 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     names: dict[str, str] = {normal_name(style.name): style.name for style in (EXPAND_STYLE, RANDOM_STYLE)}
     for path, source in style_paths(settings):
         for where, row in read_rows(path, settings.root, "styles", problems):
-            style = _style(row, where, path, source, problems)
+            style = parse_style(row, where, path, source, problems)
             if style is None:
                 continue
             known = names.setdefault(normal_name(style.name), style.name)
@@ -98,7 +98,8 @@ def read_styles(settings: Settings, problems: list[str]) -> dict[str, Style]:
     return {style.name: style for style in (EXPAND_STYLE, RANDOM_STYLE)} | found if found else {}
 
 
-def _style(row: Any, where: str, path: Path, source: Source, problems: list[str]) -> Style | None:
+def parse_style(row: Any, where: str, path: Path, source: Source, problems: list[str]) -> Style | None:
+    """The style that an entry of a file says; ``None``, and a problem that names ``where``, when it says none."""
     try:
         parsed = StyleRow.model_validate(row)
     except ValidationError as exc:

@@ -110,6 +110,25 @@ def test_broken_files_are_named_and_the_rest_comes(fooocus: Path, settings: Sett
     assert "A" in library.styles and "default" in library.presets and library.favourites == ()
 
 
+def test_what_is_broken_is_named_once_and_stays_behind(fooocus: Path, settings: Settings) -> None:
+    rows = [{"name": "My Ink", "prompt": "ink {prompt}"}, {"name": "Bad"}, {"prompt": "x {prompt}"}]
+    (fooocus / "sdxl_styles" / "zink.json").write_text(json.dumps(rows, indent=1))
+    (fooocus / "presets" / "list.json").write_text("[]")
+    (fooocus / "my-lists" / "bin.txt").write_bytes(b"\xff\xfe")
+    (fooocus / "my-lists" / "empty.txt").write_text("\n")
+    report = import_fooocus(fooocus, settings)
+    assert report.left[1:5] == [
+        "Fooocus/sdxl_styles/zink.json, line 9, entry 3: name is missing.",
+        "Fooocus/presets/list.json is not a JSON object.",
+        "Fooocus/my-lists/bin.txt is not UTF-8 text; save it as UTF-8.",
+        "Fooocus/my-lists/empty.txt holds no words.",
+    ]
+    assert report.done[:3] == ["8 styles.", "3 presets.", "2 lists of words for wildcards."]
+    library = load_library(settings)
+    assert library.find_style("My Ink").prompt == "ink {prompt}" and "Bad" in library.styles
+    assert not [one for one in library.problems if "has the name of an earlier style" not in one]
+
+
 def test_own_favourites_stay_first(fooocus: Path, settings: Settings) -> None:
     settings.data_dir.mkdir(parents=True)
     (settings.data_dir / "choices.json").write_text(json.dumps({"favourites": ["Ours"], "preset": "starter"}))
