@@ -62,7 +62,9 @@ class ByName(Mapping[str, File], Generic[File]):
 
     def near(self, name: str) -> list[str]:
         """Up to three names that look like ``name``."""
-        by_form = {normal_name(form): known for known in self._files for form in (known, _bare(known))}
+        # The first of equal forms counts, and a bare name as it is before one below a folder.
+        forms = [(normal_name(form(known)), known) for form in (_bare, str) for known in reversed([*self._files])]
+        by_form = dict(forms)
         matches = difflib.get_close_matches(normal_name(name)[:80], by_form, n=3, cutoff=0.6)
         return list(dict.fromkeys(by_form[match] for match in matches))
 

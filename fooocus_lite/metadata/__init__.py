@@ -19,11 +19,14 @@ from fooocus_lite.metadata.found import Found
 from fooocus_lite.metadata.mapping import LoraUse, Mapped, check_names, to_recipe
 from fooocus_lite.picture_file import PictureFile, read_picture_file
 from fooocus_lite.picture_text import is_ours, parse_info, unreadable
-from fooocus_lite.recipe import Recipe
-from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json
+from fooocus_lite.recipe import Recipe, shown
+from fooocus_lite.untrusted import MAX_TEXT_BYTES, Refused, parse_json, printable
 
 OURS, A1111 = "fooocus_lite", "a1111"
 MAX_RAW_CHARS = 20_000
+#: Names of unknown settings that one sentence holds.
+MAX_UNKNOWN = 10
+_WHOLE_TEXT = "Give it whole, from the prompt to the line that begins with Steps; or a JSON object."
 #: The longest file that comes from elsewhere: 4096 × 4096 pixels that nothing could compress.
 MAX_FILE_BYTES = 64_000_000
 
@@ -112,11 +115,12 @@ def read_stream(file: BinaryIO, library: Library | None = None, *, name: str = "
         if picture is not None:
             return _read_picture(picture, library)
         file.seek(0)
-        return _read_text(_text_of(file), library, (0, 0))
+        text = _text_of(file)
     except Refused as exc:
         raise unreadable(name, str(exc)) from exc
     except FooocusError as exc:  # a text too long for a recipe
         raise unreadable(name, f"holds settings that cannot be used: {exc.problem.rstrip('.')}") from exc
+    return read_text(text, library, name=name)
 
 
 def read_text(text: str, library: Library | None = None, *, name: str = "The text") -> ReadPicture:
@@ -128,9 +132,10 @@ def read_text(text: str, library: Library | None = None, *, name: str = "The tex
     try:
         return _read_text(text, library, (0, 0))
     except Refused as exc:
-        raise unreadable(name, str(exc)) from exc
+        raise unreadable(name, str(exc), _WHOLE_TEXT) from exc
     except FooocusError as exc:
-        raise unreadable(name, f"holds settings that cannot be used: {exc.problem.rstrip('.')}") from exc
+        problem = f"holds settings that cannot be used: {exc.problem.rstrip('.')}"
+        raise unreadable(name, problem, _WHOLE_TEXT) from exc
 
 
 def _text_of(file: BinaryIO) -> str:
@@ -173,15 +178,27 @@ def _read_text(text: str, library: Library | None, size: tuple[int, int]) -> Rea
 
 
 def _read_object(data: Mapping[str, Any], library: Library | None, size: tuple[int, int], raw: str) -> ReadPicture:
-    if is_ours(data) or (
-        data and data.keys() <= Recipe.model_fields.keys() and not isinstance(data.get("styles"), str)
-    ):
-        recipe, warnings = check_names(parse_info(data if is_ours(data) else {"recipe": data}).recipe, library)
+    if is_ours(data) or _is_recipe(data):
+        unknown = () if is_ours(data) else data.keys() - Recipe.model_fields.keys()
+        own = data if is_ours(data) else {"recipe": {key: data[key] for key in data if key not in unknown}}
+        recipe, warnings = check_names(parse_info(own).recipe, library)
+        if unknown:
+            names = ", ".join(shown(key) for key in sorted(unknown)[:MAX_UNKNOWN])
+            warnings.append(f"There is no setting here called {printable(names)}; it is left out.")
         return ReadPicture(OURS, recipe, (), tuple(warnings), raw)
     for reader in READERS:
         if reader.claims(data):
             return _as_result(reader.scheme, to_recipe(reader.read(data), library, size), raw)
     raise Refused("holds no settings that are known here")
+
+
+def _is_recipe(data: Mapping[str, Any]) -> bool:
+    """Whether the object is a bare recipe, perhaps with something else among its fields, and no other program's."""
+    known = data.keys() & Recipe.model_fields.keys()
+    if not known or isinstance(data.get("styles"), str):
+        return False
+    is_foreign = any(reader.claims(data) for reader in READERS if reader.scheme != "fooocus") or fooocus.is_sure(data)
+    return len(known) == len(data) or (2 * len(known) >= len(data) and not is_foreign)
 
 
 def _as_result(scheme: str, mapped: Mapped, raw: str) -> ReadPicture:

@@ -13,6 +13,7 @@ from fooocus_lite.fooocus_names import PERFORMANCES
 from fooocus_lite.metadata.found import Found, optional_float, optional_int
 from fooocus_lite.metadata.guidance import read_guidance
 from fooocus_lite.modes import MODES
+from fooocus_lite.recipe import Recipe
 from fooocus_lite.untrusted import Refused, as_names, as_pair, as_text
 
 #: A picture or log row has several of these; one is enough to know it.
@@ -45,6 +46,14 @@ def claims(data: Mapping[str, Any]) -> bool:
         return False
     values = normal_keys(data)
     return isinstance(values.get("prompt"), str) or not SIGNS.isdisjoint(values)
+
+
+def is_sure(data: Mapping[str, Any]) -> bool:
+    """Whether something in an object with a prompt is Fooocus's and cannot be a recipe of ours."""
+    values, rows = normal_keys(data), data.get("loras")
+    names = (SIGNS | WITHOUT_COUNTERPART.keys()) - Recipe.model_fields.keys()
+    is_list = isinstance(rows, list) and any(isinstance(row, list) for row in rows)
+    return is_list or any(key in names or _LORA_KEY.fullmatch(key) for key in values)
 
 
 def read(data: Mapping[str, Any]) -> Found:

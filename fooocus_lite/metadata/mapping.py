@@ -27,6 +27,7 @@ from fooocus_lite.recipe import (
     shown,
 )
 from fooocus_lite.refiners import known_refiner
+from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.untrusted import printable
 
@@ -121,6 +122,11 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
     refiner, notes = known_refiner(recipe, library)
     changes |= refiner
     warnings += notes
+    try:
+        find_pair(recipe.sampler or next(iter(SAMPLERS)), recipe.scheduler)
+    except UnknownName as exc:
+        changes |= {"sampler": None, "scheduler": None}
+        warnings.append(f"{exc.problem} The sampler is left open.")
     if recipe.styles:
         changes["styles"], left_out = library.known_styles(recipe.styles)
         warnings += left_out

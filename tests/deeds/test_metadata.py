@@ -14,7 +14,7 @@ from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.metadata import ReadPicture, read_file, read_text
 from fooocus_lite.modes import known_mode
 from fooocus_lite.preset_files import Preset
-from fooocus_lite.recipe import Lora, Recipe
+from fooocus_lite.recipe import Lora, Recipe, parse_recipe
 from tests.deeds import foreign as f
 from tests.deeds.foreign import LIBRARY, read, said
 
@@ -329,6 +329,37 @@ def test_our_own_object_and_a_bare_recipe_can_be_pasted() -> None:
     for text in ('{"recipe": {"prompt": "a fox", "seed": 3}}', '{"prompt": "a fox", "seed": 3}'):
         found = read_text(text, LIBRARY)
         assert (found.scheme, found.recipe) == ("fooocus_lite", Recipe(prompt="a fox", seed=3))
+
+
+@pytest.mark.parametrize("more", [{"loras": [{"name": "ink", "weight": 1}]}, {"styles": ["SAI Anime"]}, {"width": 512}])
+def test_an_unknown_key_in_a_recipe_is_said_and_left_out(more: dict[str, Any]) -> None:
+    found = read_text(json.dumps({"prompt": "a fox", "steps": 7, "foo": 3} | more), LIBRARY)
+    assert (found.scheme, found.recipe) == ("fooocus_lite", parse_recipe({"prompt": "a fox", "steps": 7} | more))
+    assert "There is no setting here called 'foo'; it is left out." in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"), [({"sampler": "nonsense"}, "no sampler 'nonsense'"), ({"scheduler": "no"}, "no scheduler 'no'")]
+)
+def test_a_sampler_that_is_not_here_is_said_of_a_recipe_of_ours(wrong: dict[str, str], words: str) -> None:
+    found = read_text(json.dumps({"prompt": "a fox", "seed": 3} | wrong), LIBRARY)
+    assert found.recipe == Recipe(prompt="a fox", seed=3)
+    assert f"There is {words}. The sampler is left open." in found.warnings
+
+
+@pytest.mark.parametrize("theirs", [{"performance": "Speed"}, {"lora_combined_1": "ink : 1"}, {"loras": [["ink", 1]]}])
+def test_what_only_fooocus_writes_makes_it_fooocus_s(theirs: dict[str, Any]) -> None:
+    found = read_text(json.dumps({"prompt": "a fox", "steps": 7, "seed": 1, "foo": 3} | theirs), LIBRARY)
+    assert found.scheme == "fooocus"
+
+
+def test_the_hint_for_a_text_speaks_of_texts() -> None:
+    for read_it in (lambda: read_text("hello"), lambda: read(b"hello")):
+        with pytest.raises(FooocusError) as caught:
+            read_it()
+        assert "JSON object" in caught.value.hint and "PNG" not in caught.value.hint
+    with pytest.raises(FooocusError, match="Choose a PNG"):
+        read(b"\xff\xfa")
 
 
 def test_names_are_written_as_the_library_writes_them() -> None:

@@ -126,3 +126,8 @@ def test_a_folder_that_holds_itself_does_no_harm(settings: Settings, write: Writ
     write("wildcards/a.txt", "1")
     os.symlink(settings.root / "wildcards", settings.root / "wildcards" / "loop", target_is_directory=True)
     assert load().word_lists["a"].words == ("1",)
+
+
+def test_of_two_files_that_are_called_alike_the_nearer_one_is_suggested() -> None:
+    assert ByName({"colour": 1, "starter/colour": 2}).near("colourz") == ["colour"]
+    assert ByName({"a/colour": 1, "b/colour": 2}).near("colourz")[0] == "a/colour"
