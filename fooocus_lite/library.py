@@ -29,7 +29,7 @@ from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.preset_files import Preset, read_presets
-from fooocus_lite.preset_fit import fitted, unknown_names
+from fooocus_lite.preset_fit import fitted, needs_of, unknown_names
 from fooocus_lite.prompt_files import (
     EMBEDDING_SUFFIXES,
     ByName,
@@ -177,11 +177,8 @@ class Library:
         return entry is not None and entry.available
 
     def needs_of(self, preset: Preset) -> tuple[Need, ...]:
-        """The files the preset names, and its model when it names none."""
-        model = preset.recipe.model
-        if model is None or any(need.kind == "model" for need in preset.needs):
-            return preset.needs
-        return (Need("model", model), *preset.needs)
+        """The files without which the preset cannot be drawn as it was meant."""
+        return needs_of(preset, self)
 
     def find_embedding(self, name: str) -> str | None:
         """The path of the textual inversion called so, with or without its folder and ending, if there is one.

@@ -11,6 +11,7 @@ from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.mode_choice import mode_rows
 from fooocus_lite.modes import MODES, Mode
+from fooocus_lite.preset_fit import mode_problem
 from fooocus_lite.recipe import Recipe, describe_range
 from fooocus_lite.registry import AUTO, FORMER_SAMPLERS, SAMPLERS, SCHEDULERS, Sampler, Scheduler
 
@@ -104,7 +105,7 @@ def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
             | {"older": list(need.older), "available": library.has(need) if need.kind in ("model", "lora") else None}
             for need in library.needs_of(preset)
         ],
-        "warnings": list(preset.warnings),
+        "warnings": [*filter(None, [mode_problem(preset, library)]), *preset.warnings],
     }
 
 

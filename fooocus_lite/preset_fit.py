@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import UnknownName
-from fooocus_lite.modes import find_mode
+from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.mode_choice import shortcoming
+from fooocus_lite.modes import MODES, find_mode, known_mode
 from fooocus_lite.preset_files import Preset
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.recipe import Recipe
@@ -40,6 +42,31 @@ def fitted(preset: Preset, library: Library) -> Preset:
         recipe=preset.recipe.model_copy(update=update),
         warnings=tuple(dict.fromkeys((*preset.warnings, *warnings))),
     )
+
+
+def needs_of(preset: Preset, library: Library) -> tuple[Need, ...]:
+    """The files it names, and its model when it names none; no LoRA of a mode that its model draws without."""
+    recipe, needs = preset.recipe, preset.needs
+    if recipe.model is not None and not any(need.kind == "model" for need in needs):
+        needs = (Need("model", recipe.model), *needs)
+    entry, key = library.models.get(recipe.model or ""), known_mode(recipe.mode or "")
+    if entry is None or key is None:
+        return needs
+    listed = {normal_name(Path(lora.name).name) for lora in recipe.loras or () if lora.enabled}
+    spared = {lora.file for lora in MODES[key].loras.values() if lora != entry.modes[key].lora}
+    return tuple(
+        need
+        for need in needs
+        if need.kind != "lora" or need.file not in spared or normal_name(Path(need.file).stem) in listed
+    )
+
+
+def mode_problem(preset: Preset, library: Library) -> str:
+    """Why the preset's model cannot be drawn in its mode, and what to do; nothing where a file is all that it lacks."""
+    entry, key = library.models.get(preset.recipe.model or ""), known_mode(preset.recipe.mode or "")
+    if entry is None or key is None or entry.modes[key].is_made:
+        return ""
+    return " ".join(shortcoming(entry.modes[key], entry, library))
 
 
 def unknown_names(library: Library, preset: Preset) -> list[str]:

@@ -41,9 +41,9 @@ def presets_text(library: Library, *, as_json: bool) -> str:
         mark = MARK if preset.name == library.default_preset else " "
         rows.append((mark, preset.name, preset.source, preset.description))
         for need in library.needs_of(preset):
-            if need.kind == "model" and not library.has(need):
+            if need.kind in ("model", "lora") and not library.has(need):
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
-        rows += [("", "", "", f"note: {warning}") for warning in preset.warnings]
+        rows += [("", "", "", f"note: {warning}") for warning in preset_row(preset, library)["warnings"]]
     return _table(rows)
 
 

@@ -148,6 +148,23 @@ def test_a_preset_whose_model_is_missing_says_so(person: Person, server: Server)
     expect(preset_box(person)).to_have_value("far")
 
 
+def test_a_preset_with_a_mode_that_its_model_has_not_says_so(person: Person, server: Server) -> None:
+    folder = server.data / "presets"
+    folder.mkdir(exist_ok=True)
+    quick = {"default_model": "starter.safetensors", "default_performance": "Lightning"}
+    inks = quick | {"default_loras": [[True, "ink.safetensors", 1.0], [True, "wash.safetensors", 0.5]]}
+    for name, preset in (("quick", quick), ("inks", inks)):
+        (folder / f"{name}.json").write_text(json.dumps(preset))
+    person.page.reload()
+    person.wait_until_alive()
+    choose(person, "quick")
+    note = person.page.get_by_role("status").filter(has_text="The mode Lightning")
+    expect(note).to_contain_text("The mode Lightning is not made for Starter. Choose one of: ")
+    choose(person, "inks")
+    expect(note).to_contain_text("inks needs ink.safetensors, wash.safetensors, which are not here.")
+    expect(note).to_contain_text("Put them into models/loras/, or choose another preset.")
+
+
 def test_the_menu_by_keyboard_and_on_a_phone(server: Server, come: Callable[..., Person]) -> None:
     person = come(PHONE)
     opener = person.button("Preset actions")

@@ -249,6 +249,18 @@ def test_presets_say_what_they_need(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "note: There is no style 'Gone'" in out and "'Fooocus V2'" not in out
 
 
+def test_presets_say_what_their_mode_lacks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
+    for name, mode in (("quick", "Lightning"), ("lcm", "Extreme Speed")):
+        preset = {"default_model": "starter.safetensors", "default_performance": mode}
+        loras = {"default_loras": [[True, "mine.safetensors", 1.0]]}
+        (folder / "presets" / f"{name}.json").write_text(json.dumps(preset | loras))
+    out, _ = said(capsys, "presets", "--legacy-folder", str(folder), code=0)
+    assert "note: The mode Lightning is not made for Starter. Choose one of: " in out
+    assert out.count("needs mine.safetensors, which is not here") == 2
+    assert "sdxl_l" not in out, "LoRAs of SDXL are nothing for the starter"
+
+
 def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
     out, _ = said(capsys, "import-fooocus", str(folder), code=0)

@@ -3,6 +3,7 @@
 import { differences, formerValues, showChanged } from "./changes.js";
 import { h } from "./dom.js";
 import { draftOf, fill, known, presetRow, widgets } from "./form.js";
+import { modelOf } from "./modes.js";
 import { clear, showNote } from "./notice.js";
 import { paired } from "./samplers.js";
 import { state } from "./store.js";
@@ -36,7 +37,7 @@ function choose(values) {
   const found = differences(draft, after);
   const undo = () => { last.asked = ""; clear("preset"); fill({ ...formerValues(draft, found), preset: former }); };
   if (preset.values) showChanged(found, undo);
-  tellNeeds(preset, former === preset.name ? null : undo);
+  tellNeeds(preset, after, former === preset.name ? null : undo);
   return widgets(after);
 }
 
@@ -49,12 +50,28 @@ export function linkTo(url, words) {
 /** What of a preset's needs is known to be missing. */
 export const missingOf = (preset) => preset.needs.filter((need) => need.available === false);
 
-function tellNeeds(preset, undo) {
+/** "The mode Lightning is not made for Starter.", where that is so of what would be drawn. */
+function modeProblem(draft) {
+  const mode = modelOf(draft)?.modes.find((row) => row.id === draft.mode);
+  return mode && !mode.available && !mode.lora ? `${mode.problem} ${mode.hint}` : "";
+}
+
+/** Where a person puts what is missing. */
+function placeOf(missing) {
+  const kinds = new Set(missing.map((need) => need.kind));
+  if (!kinds.has("lora")) return "the models folder";
+  return kinds.size > 1 ? "the models folder, LoRAs into models/loras/" : "models/loras/";
+}
+
+function tellNeeds(preset, after, undo) {
   clear("preset");
   const missing = missingOf(preset);
-  if (!missing.length && preset.values) return;
+  const problem = modeProblem(after);
+  if (!missing.length && !problem && preset.values) return;
   const links = missing.map((need) => linkTo(need.url, `Where to get ${need.file}`)).filter(Boolean);
-  const hint = links.length ? "Get it, put it into the models folder, and choose the preset again." : "Put it into the models folder, or choose another preset.";
-  const title = missing.length ? `${preset.label} needs ${missing.map((need) => need.file).join(", ")}, which is not here.` : preset.problem;
-  showNote(title, { key: "preset", shape: "warn", lines: missing.length ? [hint] : [], extra: links, undo });
+  const [it, is] = missing.length > 1 ? ["them", "are"] : ["it", "is"];
+  const hint = links.length ? `Get ${it}, put ${it} into ${placeOf(missing)}, and choose the preset again.` : `Put ${it} into ${placeOf(missing)}, or choose another preset.`;
+  const title = missing.length ? `${preset.label} needs ${missing.map((need) => need.file).join(", ")}, which ${is} not here.` : problem || preset.problem;
+  const lines = missing.length ? [hint, problem].filter(Boolean) : [];
+  showNote(title, { key: "preset", shape: "warn", lines, extra: links, undo });
 }
