@@ -15,7 +15,8 @@ from fooocus_lite.errors import UnknownName
 from fooocus_lite.events import Event, Finished, ImageReady, PromptReady
 from fooocus_lite.images import save_image
 from fooocus_lite.library import Library
-from fooocus_lite.picture_text import PictureInfo, describe_picture, read_picture
+from fooocus_lite.picture_text import describe_picture, read_picture
+from fooocus_lite.picture_words import has_changed, has_words
 from fooocus_lite.plan import Plan, batch_notes, expand, make_plan, with_expansion
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
@@ -59,15 +60,11 @@ def make_replay(path: Path, library: Library) -> Job:
         plan = make_plan(recipe.model_copy(update={"styles": ()}), library, recipe.seed or 0)
         notes.append(f"{exc.problem} The words it gave are in the picture, so they are used as they were.")
     else:
-        if _has_words(info) and (plan.texts, plan.negative_texts) != (info.texts, info.negative_texts):
+        if has_changed(info, plan):
             notes.append("A style or word list has changed since this picture was made; its words of then are used.")
-    if _has_words(info):
+    if has_words(info):
         plan = dataclasses.replace(plan, texts=info.texts, negative_texts=info.negative_texts, expansion=None)
     return Job(recipe, plan, (*notes, *plan.warnings))
-
-
-def _has_words(info: PictureInfo) -> bool:
-    return bool(info.texts or info.negative_texts)
 
 
 def draw(

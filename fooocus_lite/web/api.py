@@ -21,6 +21,7 @@ from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
 from fooocus_lite.metadata import MAX_FILE_BYTES, read_stream
 from fooocus_lite.own_files import OwnFiles
+from fooocus_lite.picture_words import words_of
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
@@ -78,6 +79,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_files(router, parts)
     _add_control(router, parts, live)
     _add_pictures(router, parts)
+    _add_words(router, parts)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.library)
@@ -356,6 +358,23 @@ def _add_pictures(router: APIRouter, parts: Parts) -> None:
             )
         reveal(_picture_path(parts.queue.get(task_id)))
         return Response(status_code=204)
+
+
+def _add_words(router: APIRouter, parts: Parts) -> None:
+    @router.get(
+        "/pictures/{task_id}/words",
+        tags=["pictures"],
+        summary="What became of a picture's prompt",
+        responses=s.problems(404, 409, 422),
+    )
+    def words(task_id: str) -> s.PictureWordsOut:
+        """The words that were drawn, the LoRAs, and whether the recipe still gives these words."""
+        task = parts.queue.get(task_id)
+        found = words_of(_picture_path(task), task.recipe, parts.library())
+        loras = [s.UsedLora(name=name, weight=weight) for name, weight in found.loras]
+        return s.PictureWordsOut(
+            texts=list(found.texts), negative_texts=list(found.negative_texts), loras=loras, changed=found.is_changed
+        )
 
 
 def _add_read(router: APIRouter, parts: Parts) -> None:

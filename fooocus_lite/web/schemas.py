@@ -77,6 +77,22 @@ class PictureOut(BaseModel):
     recipe: Recipe
 
 
+class UsedLora(BaseModel):
+    """A LoRA of one picture."""
+
+    name: str
+    weight: float
+
+
+class PictureWordsOut(BaseModel):
+    """What became of a picture's prompt."""
+
+    texts: list[str] = Field(description="As they were encoded, styles, wildcards and arrays applied; from the file.")
+    negative_texts: list[str] = Field(description="Likewise for the unwanted.")
+    loras: list[UsedLora] = Field(description="Those of the list, of tags in the prompt and of the mode.")
+    changed: bool = Field(description="The recipe gives other words now: a style or word list was edited since.")
+
+
 class PictureList(BaseModel):
     """Newest first. `next` is the `before` of the next page; null at the end."""
 

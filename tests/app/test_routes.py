@@ -130,6 +130,19 @@ def test_pictures_newest_first_and_deleted_ones_gone(quiet_server: Server) -> No
     assert (status, problem["code"]) == (404, "not_found")
 
 
+def test_what_became_of_a_picture_s_prompt(quiet_server: Server) -> None:
+    folder = quiet_server.data / "wildcards"
+    folder.mkdir(exist_ok=True)
+    (folder / "hue.txt").write_text("teal\n")
+    (task_id,) = quiet_server.submit("a [[__hue__]] <b>ring</b>", steps=2, seed=5, loras=[])
+    quiet_server.wait(task_id)
+    said = {"texts": ["a teal <b>ring</b>"], "negative_texts": [""], "loras": [], "changed": False}
+    assert quiet_server.get(f"/v1/pictures/{task_id}/words") == (200, said)
+    (folder / "hue.txt").write_text("mauve\n")
+    assert quiet_server.get(f"/v1/pictures/{task_id}/words") == (200, said | {"changed": True})
+    assert quiet_server.get("/v1/pictures/nope/words")[0] in (404, 422)
+
+
 def test_retry_asks_again(quiet_server: Server) -> None:
     (task_id,) = quiet_server.submit("a cyan cross", steps=2)
     quiet_server.wait(task_id)

@@ -45,4 +45,5 @@ async function ask(path, request) {
 }
 
 export const imageUrl = (id) => `/v1/tasks/${id}/image`;
+export const wordsOf = (id) => call("GET", `/v1/pictures/${id}/words`);
 export const thumbUrl = (id) => `/v1/tasks/${id}/thumbnail`;

@@ -51,8 +51,8 @@ export function formerValues(before, found) {
   return Object.fromEntries(found.flatMap(({ names }) => names).map((name) => [name, before[name]]));
 }
 
-/** Show the line; `undo` puts the former values back. */
-export async function showChanged(found, undo) {
+/** Show the line; `undo` puts the former values back, and what `more` resolves to stands first, once it is there. */
+export async function showChanged(found, undo, more = null) {
   const place = await whenThere("fl-changed");
   place.setAttribute("role", "status");
   const words = found.length ? `Changed: ${changeWords(found)}` : "Everything was so already.";
@@ -61,6 +61,8 @@ export async function showChanged(found, undo) {
   const close = button("", { icon: "close", kind: "icon small bare", label: "Hide what changed", onclick: hideChanged });
   place.replaceChildren(text, ...(found.length ? [back] : []), close);
   setText(text, words);
+  const first = await more;
+  if (first) setText(text, text.title = `${first} ${words}`);
 }
 
 /** Take the line away. */

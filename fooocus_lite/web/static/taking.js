@@ -1,11 +1,14 @@
 // A picture's settings into the form: what can be used here, what has to give way, and the way back.
 
+import { wordsOf } from "./api.js";
 import { differences, formerValues, showChanged } from "./changes.js";
 import { fill, known } from "./form.js";
 import { allOff } from "./guidances.js";
 import { clear, showNote } from "./notice.js";
 import { paired } from "./samplers.js";
 import { state } from "./store.js";
+
+const OTHER_WORDS = "A style or word list has changed since; the new words are used. “replay” draws the old ones (README.md, From a terminal).";
 
 /** What a recipe that does not speak of it means. */
 const UNSAID = {
@@ -52,10 +55,16 @@ export function takeSettings(recipe, before = state.draft) {
   return { found, notes, undo: () => fill({ ...formerValues(before, found), preset: before.preset }) };
 }
 
+/** A sentence if the picture's words are not those that its recipe gives now. */
+async function otherWords(id) {
+  const words = await wordsOf(id).catch(() => null); // its file is gone: nobody can tell
+  return words?.changed ? OTHER_WORDS : "";
+}
+
 /** "Use these settings": everything of a finished picture, its seed fixed. */
-export function useSettings(recipe) {
+export function useSettings({ id, recipe }) {
   clear("taken");
   const { found, notes, undo } = takeSettings(recipe);
-  showChanged(found, undo);
+  showChanged(found, undo, otherWords(id));
   if (notes.length) showNote("This picture was drawn otherwise.", { key: "taken", shape: "warn", lines: notes });
 }
