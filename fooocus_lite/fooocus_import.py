@@ -193,7 +193,8 @@ def _take_pictures(fooocus: FooocusFolder, settings: Settings, report: Report) -
     report.left += pictures.problems
     _count(report, pictures.added, "picture in the history", "pictures in the history")
     if pictures.bare:
-        report.left.append(f"{pictures.bare} of the pictures say nothing about how they were made.")
+        say = "says nothing about how it was" if pictures.bare == 1 else "say nothing about how they were"
+        report.left.append(f"{pictures.bare} of the pictures {say} made.")
 
 
 def _style_names(fooocus: FooocusFolder) -> Iterable[str]:

@@ -1,16 +1,19 @@
 """A Fooocus outputs folder in our history: its pictures stay where they lie and appear in the gallery.
 
 Settings come out of each picture, or out of its day's ``log.html``, because Fooocus writes them into pictures
-only on request. The log is searched as text: no markup in it is followed.
+only on request. The log is searched as text and its tables are taken apart: no markup in it is followed.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from html.parser import HTMLParser
 from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,9 +29,12 @@ from fooocus_lite.tasks import PastPicture
 from fooocus_lite.untrusted import Refused
 
 MAX_LOG_BYTES = 200_000_000
+#: Of one picture's table; Fooocus writes some 7,000.
+MAX_PART_CHARS = 100_000
 AT_ONCE = 500
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d)_\d{4}\.(?:png|jpe?g|webp)")
-#: A picture's part of the log begins with its file name as an id; the Copy button holds its settings, URL-encoded.
+#: A picture's part of the log begins with its file name as an id; the Copy button, where there
+#: is one, holds its settings, URL-encoded.
 _LOG_PART = re.compile(r'<div id="([\w.-]{10,80}?)_(png|jpe?g|webp)"')
 _URL_ENCODED = re.compile(r"[\w%.~/-]*", re.ASCII)
 
@@ -136,6 +142,53 @@ def _log_parts(text: str) -> Iterator[tuple[str, str]]:
     for number, mark in enumerate(marks):
         end = marks[number + 1].start() if number + 1 < len(marks) else len(text)
         start = text.find("%7B", mark.end(), end)
+        name = f"{mark.group(1)}.{mark.group(2)}"
         if start >= 0:
             encoded = _URL_ENCODED.match(text, start, end)
-            yield f"{mark.group(1)}.{mark.group(2)}", unquote(encoded.group() if encoded else "")
+            yield name, unquote(encoded.group() if encoded else "")
+        else:
+            yield name, json.dumps(_Table.read(text[mark.start() : end]))
+
+
+class _Table(HTMLParser):
+    """Labels and values of a part without the button, as older Fooocus wrote them: nothing in them is escaped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: dict[str, str] = {}
+        self._kind = self._label = ""
+        self._text: list[str] = []
+
+    @classmethod
+    def read(cls, html: str) -> dict[str, str]:
+        """Label → value of every row."""
+        table = cls()
+        with suppress(AssertionError):  # how the parser says that it has no idea what "<![x[" declares
+            table.feed(html[:MAX_PART_CHARS])
+        return table.pairs
+
+    def set_cdata_mode(self, elem: str, **_: object) -> None:
+        """Not at all: a prompt with ``<script>`` in it ends where its cell ends."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A cell begins; in a value, what looks like a tag, such as ``<lora:ink:0.5>``, is the person's."""
+        if tag == "td":
+            self._kind, self._text = dict(attrs).get("class") or "", []
+        elif self._kind == "value":
+            self._text.append("\n" if tag == "br" else self.get_starttag_text() or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        """A cell ends; ``</br>`` stands for a line's end."""
+        if tag != "td":
+            self._text.append("\n" if tag == "br" else f"</{tag}>")
+            return
+        text = "\n".join(line.strip() for line in "".join(self._text).split("\n")).strip()
+        if self._kind == "label":
+            self._label = text
+        elif self._kind == "value" and self._label and text:
+            self.pairs.setdefault(self._label, text)
+        self._kind, self._text = "", []
+
+    def handle_data(self, data: str) -> None:
+        """Words of a cell."""
+        self._text.append(data)

@@ -73,6 +73,13 @@ def test_pictures_are_in_the_history_once_and_stay_where_they_lie(fooocus: Path,
     assert str(picture.parent.parent) in sentence, "a running server holds the history"
 
 
+@pytest.mark.parametrize(("number", "say"), [(1, "1 of the pictures says"), (2, "2 of the pictures say")])
+def test_pictures_without_settings_are_counted(fooocus: Path, settings: Settings, number: int, say: str) -> None:
+    for at in range(number):
+        (fooocus / "outputs" / f"2024-02-03_04-05-06_000{at}.png").write_bytes(png())
+    assert any(one.startswith(f"{say} nothing about how ") for one in import_fooocus(fooocus, settings).left)
+
+
 def test_imported_presets_stand_alone(fooocus: Path, settings: Settings) -> None:
     in_place = load_library(load_settings({"legacy_folder": str(fooocus)}, env={}, root=settings.root)).presets
     import_fooocus(fooocus, settings)

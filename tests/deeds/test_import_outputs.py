@@ -66,6 +66,33 @@ def test_every_picture_is_in_the_history_once(tmp_path: Path, store: Store) -> N
     assert store.queue.counts()["finished"] == 4
 
 
+def test_a_log_without_the_button_is_read_from_its_table(tmp_path: Path, store: Store) -> None:
+    day = tmp_path / "2024-02-03"
+    day.mkdir()
+    cells = {
+        "Prompt": "a <lora:ink:0.5> <script>fox</b> & hen </br> on ice", "Negative Prompt": "", "Seed": "7",
+        "Styles": "['SAI Anime']", "Performance": "Speed", "Resolution": "(1152, 896)", "Guidance Scale": "4.0",
+        "Sharpness": "2.0", "Sampler": "euler", "Scheduler": "karras", "LoRA 1": "wash : 0.3", "Version": "v2.1.0",
+    }  # fmt: skip
+    rows = "".join(f"<tr><td class='label'>{k}</td><td class='value'>{v}</td></tr>\n" for k, v in cells.items())
+    parts = ""
+    for number in (1, 2):
+        name = f"2024-02-03_04-05-0{number}_1234"
+        (day / f"{name}.png").write_bytes(f.png())
+        parts += f'<div id="{name}_png" class="image-container"><table><tr><td><img src="x.png"></td><td>'
+        cut = "<![x[<tr><td class=label>Prompt"
+        parts += f"<table class='metadata'>{rows if number == 1 else cut}</table></td></tr>"
+    (day / "log.html").write_text(f"<html>{parts}</html>", "utf-8")
+    assert import_outputs(tmp_path, store.queue, f.LIBRARY).bare == 1
+    bare, read = store.queue.pictures()
+    assert bare.recipe == Recipe(width=f.SIZE[0], height=f.SIZE[1])
+    recipe = read.recipe
+    assert recipe.prompt == "a <lora:ink:0.5> <script>fox</b> & hen\non ice"
+    assert (recipe.seed, recipe.styles, recipe.width, recipe.guidance_scale) == (7, ("SAI Anime",), 1152, 4)
+    assert (recipe.sampler, recipe.scheduler, recipe.mode) == ("euler", "karras", "speed")
+    assert [lora.name for lora in recipe.loras or ()] == ["wash"]
+
+
 def test_a_second_time_adds_only_what_is_new(tmp_path: Path, store: Store) -> None:
     day = a_day(tmp_path / "outputs")
     import_outputs(tmp_path / "outputs", store.queue)
