@@ -134,9 +134,10 @@ def test_what_became_of_a_picture_s_prompt(quiet_server: Server) -> None:
     folder = quiet_server.data / "wildcards"
     folder.mkdir(exist_ok=True)
     (folder / "hue.txt").write_text("teal\n")
-    (task_id,) = quiet_server.submit("a [[__hue__]] <b>ring</b>", steps=2, seed=5, loras=[])
+    (task_id,) = quiet_server.submit("a [[__hue__]] <b>ring</b> <lora:starter-pop-art:0.5>", steps=2, seed=5)
     quiet_server.wait(task_id)
-    said = {"texts": ["a teal <b>ring</b>"], "negative_texts": [""], "loras": [], "changed": False}
+    loras = [{"name": "starter-pop-art", "weight": 0.5}]
+    said = {"texts": ["a teal <b>ring</b>"], "negative_texts": [""], "loras": loras, "changed": False}
     assert quiet_server.get(f"/v1/pictures/{task_id}/words") == (200, said)
     (folder / "hue.txt").write_text("mauve\n")
     assert quiet_server.get(f"/v1/pictures/{task_id}/words") == (200, said | {"changed": True})

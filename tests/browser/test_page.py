@@ -71,6 +71,27 @@ def test_open_details_stay_when_a_picture_forms(person: Person) -> None:
     expect(forming).not_to_be_attached()
 
 
+def test_details_show_what_was_drawn_and_old_words_are_said(person: Person, server: Server) -> None:
+    folder = server.data / "wildcards"
+    folder.mkdir(exist_ok=True)
+    (folder / "hue.txt").write_text("<b>teal</b>\n")
+    person.set_steps(2)
+    person.generate("a __hue__ ring <lora:starter-pop-art:0.5>")
+    person.see_picture("a __hue__ ring")
+    person.button("Details").click()
+    details = person.stage.get_by_role("complementary", name="This picture")
+    expect(details).to_contain_text("Wordsa <b>teal</b> ring")
+    expect(details).to_contain_text("LoRAsstarter-pop-art 0.5")
+    changed = person.page.locator("#fl-changed")
+    person.button("Use these settings").click()
+    expect(changed).not_to_be_empty()
+    expect(changed).not_to_contain_text("A style or word list")
+    (folder / "hue.txt").write_text("mauve\n")
+    person.button("Use these settings").click()
+    expect(changed).to_contain_text("A style or word list has changed since; the new words are used.")
+    expect(changed).to_contain_text("README.md")
+
+
 def test_the_list_of_styles_goes_after_a_choice(person: Person) -> None:
     box = person.page.get_by_role("combobox", name="Styles")
     box.click()
