@@ -66,7 +66,7 @@ function placeOf(missing) {
 function tellNeeds(preset, after, undo) {
   clear("preset");
   const missing = missingOf(preset);
-  const problem = modeProblem(after);
+  const problem = preset.values ? modeProblem(after) : ""; // else the draft is still the former one
   if (!missing.length && !problem && preset.values) return;
   const links = missing.map((need) => linkTo(need.url, `Where to get ${need.file}`)).filter(Boolean);
   const [it, is] = missing.length > 1 ? ["them", "are"] : ["it", "is"];
