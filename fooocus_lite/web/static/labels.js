@@ -1,0 +1,16 @@
+// Sentences that name a field as programs know it, with the name that stands beside it on the page.
+
+const NAME = /\b[a-z0-9]+(?:_[a-z0-9]+)+\b/g; // of one word are only names at a sentence's beginning
+
+const labelOf = (name) => document.getElementById(`fl-${name}`)?.querySelector('[data-testid="block-info"]')?.textContent.trim();
+
+/** Problem and hint of an error in the page's names; `own` are those of a form that is none of Gradio's, by field. */
+export function inLabels({ problem, hint = "", field }, own = {}) {
+  const said = (name) => {
+    const label = own[name] || labelOf(name);
+    return label ? `“${label}”` : name;
+  };
+  const begins = field && problem.startsWith(`${field} `);
+  const rest = (begins ? problem.slice(field.length) : problem).replace(NAME, said);
+  return { problem: begins ? said(field) + rest : rest, hint: hint.replace(NAME, said) };
+}
