@@ -1,8 +1,12 @@
 // Sentences that name a field as programs know it, with the name that stands beside it on the page.
 
+import { guidanceFields } from "./guidances.js";
+
 const NAME = /\b[a-z0-9]+(?:_[a-z0-9]+)+\b/g; // of one word are only names at a sentence's beginning
 
-const labelOf = (name) => document.getElementById(`fl-${name}`)?.querySelector('[data-testid="block-info"]')?.textContent.trim();
+/** As the field has it; of guidance as the menu has it, where its tab is not drawn yet. */
+const labelOf = (name) => document.getElementById(`fl-${name}`)?.querySelector('[data-testid="block-info"]')?.textContent.trim()
+  || guidanceFields().find((field) => field.name === name)?.label;
 
 /** Problem and hint of an error in the page's names; `own` are those of a form that is none of Gradio's, by field. */
 export function inLabels({ problem, hint = "", field }, own = {}) {
