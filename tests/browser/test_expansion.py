@@ -29,6 +29,9 @@ def test_words_are_seen_before_and_after(person: Person) -> None:
     words = field.input_value()
     person.generate()
     person.see_picture("a red circle")
+    person.open_advanced("Styles")
+    expect(person.button("Take out: Expand prompt")).to_be_visible()
+    expect(person.page.locator("#fl-chosen img")).to_have_count(0)  # it stands for no look
     person.button("Details").click()
     expect(person.page.get_by_text(words, exact=True)).to_be_visible()
     expect(person.prompt).to_have_value("a red circle")
@@ -70,5 +73,6 @@ def test_without_the_language_model_one_is_told_and_the_picture_comes(
     note = person.page.get_by_role("status").filter(has_text="The prompt was not expanded.")
     expect(note).to_contain_text("is missing")
     person.see_picture("a red circle")
+    expect(person.button("Older picture")).to_have_count(0)  # it is the only one
     person.button("Details").click()
     expect(person.page.get_by_role("complementary", name="This picture")).to_contain_text("Expansionnone")

@@ -73,7 +73,7 @@ def test_an_error_is_seen_over_the_open_gallery(morning: Person) -> None:
     morning.page.get_by_role("textbox", name="Seed").fill("abc")
     morning.generate()
     expect(morning.alert).to_be_in_viewport(ratio=1)
-    expect(morning.alert).to_contain_text("seed cannot be 'abc'.")
+    expect(morning.alert).to_contain_text("“Seed” cannot be 'abc'.")
 
 
 def test_another_tab_moves_nothing_here(morning: Person) -> None:

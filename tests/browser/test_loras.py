@@ -66,6 +66,9 @@ def test_a_lora_is_switched_on_weighed_and_drawn_with(trainer: Person) -> None:
         "() => document.querySelector('#fl-loralist textarea, #fl-loralist input').value.includes('1.5')"
     )
     assert chosen(trainer) == [{"name": "ink", "weight": 1.5, "enabled": True}]
+    weight.fill("")
+    weight.press("Tab")
+    expect(weight).to_have_value("1.5")
     row(trainer, "Ink").get_by_role("button", name="Put into the prompt: inkwash").click()
     expect(trainer.prompt).to_have_value(f"{PROMPT}, inkwash")
     trainer.prompt.fill(PROMPT)

@@ -42,14 +42,28 @@ def test_the_wrong_field_is_marked_until_it_is_right(person: Person) -> None:
     quiet = width.evaluate(line)
     width.fill("7")
     person.generate()
-    expect(person.alert).to_contain_text("width cannot be 7.")
+    expect(person.alert).to_contain_text("“Width (pixels)” cannot be 7.")
     expect(width).to_have_attribute("aria-invalid", "true")
     assert width.evaluate(line) != quiet
     width.fill("128")
+    expect(width).not_to_have_attribute("aria-invalid", "true")
+    expect(person.alert).not_to_be_attached()
     person.set_steps(2)
     person.generate("a red star")
-    expect(width).not_to_have_attribute("aria-invalid", "true")
     person.see_picture("a red star")
+
+
+def test_a_notice_lies_over_the_column_of_a_tablet(come: Callable[..., Person]) -> None:
+    person = come((900, 800))
+    person.open_advanced()
+    width = person.page.get_by_label("Width (pixels)")
+    width.fill("7")
+    person.generate()
+    person.open_advanced("Expert")
+    person.button("Show the field").click()  # a browser's click, which what lies above would catch
+    expect(width).to_be_focused()
+    person.alert.get_by_role("button", name="Dismiss").click()
+    expect(person.alert).not_to_be_attached()
 
 
 def test_open_details_stay_when_a_picture_forms(person: Person) -> None:

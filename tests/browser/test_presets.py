@@ -95,6 +95,7 @@ def test_a_preset_is_saved_found_again_replaced_and_deleted(person: Person, serv
     person.set_steps(9)
     act(person, "Save as preset…")
     expect(person.page.get_by_role("textbox", name="Name")).to_have_value("Quick & wet")
+    expect(person.page.get_by_role("dialog", name="Preset actions")).not_to_contain_text("refiner")  # there is none
     person.button("Replace").click()
     expect(person.page.get_by_role("textbox", name="Name")).not_to_be_visible()
     rows = {row["label"]: row for row in server.get("/v1/menu")[1]["presets"]}
@@ -112,6 +113,9 @@ def test_a_taken_name_is_said_where_it_was_typed(person: Person) -> None:
     person.page.get_by_role("textbox", name="Name").fill("Starter")
     person.button("Save").click()
     expect(person.alert).to_contain_text("The name 'starter' is taken: it ships with Fooocus Lite.")
+    person.page.get_by_role("textbox", name="Name").fill("")
+    person.button("Save").click()
+    expect(person.alert).to_contain_text("“Name” has 0 characters.")
     expect(person.page.get_by_role("textbox", name="Name")).to_be_visible()
 
 

@@ -156,7 +156,7 @@ def test_an_error_says_problem_and_hint(person: Person) -> None:
     person.open_advanced()
     person.page.get_by_label("Width (pixels)").fill("7")
     person.generate()
-    expect(person.alert).to_contain_text("width cannot be 7.")
+    expect(person.alert).to_contain_text("“Width (pixels)” cannot be 7.")
     expect(person.alert).to_contain_text("Allowed for starter")
     person.button("Advanced").click()
     person.alert.get_by_role("button", name="Show the field").click()
@@ -170,7 +170,7 @@ def test_an_error_says_problem_and_hint(person: Person) -> None:
 def test_a_bad_seed_is_explained(person: Person) -> None:
     person.page.get_by_role("textbox", name="Seed").fill("abc")
     person.generate()
-    expect(person.alert).to_contain_text("seed cannot be 'abc'.")
+    expect(person.alert).to_contain_text("“Seed” cannot be 'abc'.")
     expect(person.alert).to_contain_text("a whole number from 0 to 9223372036854775807")
 
 

@@ -12,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.app.client import ask_json
 from tests.browser.conftest import PHONE
 from tests.browser.person import Person
+from tests.browser.test_page import REFUSAL
 from tests.browser.test_stories import difference
 from tests.faults.server import Server, until
 
@@ -85,6 +86,11 @@ def test_chosen_ones_stand_on_top_and_in_the_form(stylist: Person) -> None:
     expect(token(stylist, "Random style")).to_be_visible()
     stylist.choose_style("Blueprint")
     expect(tile(stylist, "Blueprint")).to_have_attribute("aria-pressed", "true")
+    expect(stylist.page.locator("#fl-styles").get_by_role("button", name="Remove Blueprint")).to_be_visible()
+    stylist.page.wait_for_function("localStorage.getItem('fl.draft').includes('Blueprint')")
+    stylist.page.reload()
+    stylist.wait_until_alive()
+    expect(chosen.get_by_role("listitem").filter(has_text="Blueprint").locator("img")).to_be_visible()
 
 
 def test_from_the_keyboard(stylist: Person) -> None:
@@ -266,6 +272,10 @@ def test_a_sheet_is_called_off_and_tried_again(come: Callable[..., Person], quie
     expect(again).to_have_count(count - 1)
     person.button("Cancel the rest").click()
     expect(again).to_have_count(count)
+    person.page.route("**/retry", lambda route: route.fulfill(status=409, json=REFUSAL))
+    again.last.click()
+    expect(person.alert).to_contain_text("The queue is locked.")
+    person.alert.get_by_role("button", name="Dismiss").click()  # the sheet does not lie over it
 
 
 def test_what_cannot_be_a_sheet_is_said(stylist: Person) -> None:

@@ -13,7 +13,7 @@ const FIELDS = [ // [fields that are shown as one, what they are called, their v
   [["expansion"], "added words", ({ expansion }) => expansion],
   [["model"], "model", ({ model }) => nameIn("models", "name", model)],
   [["refiner"], "refiner", ({ refiner }) => (refiner === "none" ? "" : nameIn("models", "name", refiner))],
-  [["refiner_switch"], "refiner from", ({ refiner_switch: share }) => share],
+  [["refiner_switch"], "refiner from", ({ refiner, refiner_switch: share }) => (refiner && refiner !== "none" ? share : "")],
   [["mode"], "mode", ({ mode }) => nameIn("modes", "id", mode)],
   [["width", "height"], "size", ({ width, height }) => (width && height ? `${width}×${height}` : "")],
   [["steps"], "steps", ({ steps }) => steps],

@@ -27,6 +27,7 @@ let infos = {}; // what stands under the fields' names, by field
 let pending = {}; // values on their way into the widgets
 let isOffered = false; // whether the widgets offer what the menu has now
 let saving = 0;
+let refused = null; // what the last refusal was about: {field, value as text, asked: estimates before it}
 
 /** The values that Gradio hands over, by field name. */
 export const draftOf = (values) => Object.fromEntries(names.map((name, at) => [name, values[at]]));
@@ -109,6 +110,7 @@ function forget(draft, menu) {
 export function changed(values) {
   const draft = draftOf(values);
   change({ draft });
+  if (refused && JSON.stringify(draft[refused.field]) !== refused.value) forgive();
   clearTimeout(saving);
   saving = setTimeout(() => {
     keep(DRAFT, JSON.stringify(draft));
@@ -198,8 +200,8 @@ export const expands = (draft) => expandStyle(draft).length > 0;
 /** The click: settings are frozen here, the queue takes them from here on. */
 export async function generate(values) {
   const draft = draftOf(values);
-  clear("form");
-  for (const key of ["offer", "taken", "preset"]) clear(key);
+  forgive();
+  for (const key of ["offer", "taken", "preset", "mode"]) clear(key);
   hideChanged();
   setSheet("");
   const place = isBusy() ? state.waiting + 1 : 0;
@@ -209,7 +211,7 @@ export async function generate(values) {
     change({ selected: null, sheet: null });
     if (place) say(queuedWords(ids.length, place));
   } catch (error) {
-    refuse(error);
+    refuse(error, draft);
   }
 }
 
@@ -220,14 +222,22 @@ function queuedWords(count, place) {
   return state.secondsLeft ? `${what} · about ${duration(state.secondsLeft)}` : what;
 }
 
-/** Say why not, where the field is that it is about. */
-export function refuse(error) {
+/** What was said of a field is over. */
+function forgive() {
+  refused = null;
+  clear("form");
+}
+
+/** Say why not, where the field is that it is about, until that is another; of a `draft` to be drawn, until one would be taken. */
+export function refuse(error, draft = null) {
+  const value = JSON.stringify((draft || state.draft)?.[error.field]);
+  refused = error.field ? { field: error.field, value, asked: draft ? asked : Infinity } : null;
   const field = error.field && document.getElementById(`fl-${error.field}`);
   if (!field) { showProblem(error); return; }
   markBad(field);
   const show = () => {
     if (field.closest("#fl-advanced")) openAdvancedAt(field);
-    field.querySelector("textarea, input")?.focus();
+    requestAnimationFrame(() => field.querySelector("textarea, input")?.focus()); // Gradio shows a tab a moment after the click
   };
   showProblem(error, { action: { words: "Show the field", run: show } });
 }
@@ -253,7 +263,9 @@ async function estimate(draft) {
   const mine = ++asked;
   try {
     const plan = await call("POST", "/v1/plan", toRecipe(draft));
-    if (mine === asked) change({ estimate: plan });
+    if (mine !== asked) return;
+    if (mine > refused?.asked) forgive(); // another field was mended, such as the end of an interval
+    change({ estimate: plan });
   } catch (error) {
     if (mine === asked) change({ estimate: null });
   }

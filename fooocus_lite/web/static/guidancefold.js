@@ -2,7 +2,7 @@
 
 import { button, h, setText, whenThere } from "./dom.js";
 import { fill } from "./form.js";
-import { allOff, guidanceFields, guidanceOn } from "./guidances.js";
+import { allOff, guidanceFields, namesOn } from "./guidances.js";
 import { keep, recall } from "./memory.js";
 import { onChange, state } from "./store.js";
 
@@ -34,8 +34,8 @@ export async function showGuidance() {
   place.append(toggle, words, off, back);
   setGuidance(recall(OPEN) === "open");
   onChange(({ draft }) => {
-    const on = draft ? guidanceOn(draft) : [];
-    setText(words, on.length ? `On: ${on.map(([label]) => label).join(", ")}` : "All of it is off.");
+    const on = draft ? namesOn(draft) : [];
+    setText(words, on.length ? `On: ${on.join(", ")}` : "All of it is off.");
     off.hidden = !on.length;
     back.hidden = on.length > 0 || !former;
   });

@@ -10,10 +10,14 @@ export const guidanceFields = () => rows().flatMap((row) => row.fields);
 /** All of it off, by field name. */
 export const allOff = () => Object.fromEntries(guidanceFields().map(({ name, off }) => [name, off]));
 
+const switchedOn = (recipe) => ({ name, off, switches }) => switches && (recipe[name] ?? off) !== off;
+
+/** What is on, by the names of its fields. */
+export const namesOn = (recipe) => guidanceFields().filter(switchedOn(recipe)).map(({ label }) => label);
+
 /** What is on, as [label, values in words]. */
 export function guidanceOn(recipe) {
-  const isOn = ({ name, off, switches }) => switches && (recipe[name] ?? off) !== off;
-  return rows().filter((row) => row.fields.some(isOn)).map((row) => [
+  return rows().filter((row) => row.fields.some(switchedOn(recipe))).map((row) => [
     row.label, row.fields.map(({ name, off }) => recipe[name] ?? off).join(" · "),
   ]);
 }

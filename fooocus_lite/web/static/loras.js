@@ -39,12 +39,15 @@ function toggle(file) {
   } else choose([...rest, { name: file.name, weight: row?.weight ?? weights.get(file.name) ?? 1, enabled: true }]);
 }
 
-function weigh(file, text) {
+/** The weight in `input` from now on; what is none is put back. */
+function weigh(file, input) {
   const list = chosenNow();
   const row = rowIn(list, file);
-  const weight = Math.round(Math.min(MOST, Math.max(-MOST, Number(text))) * 100) / 100;
-  if (!row || !Number.isFinite(weight) || text === "") { draw(); return; }
-  choose(list.map((one) => (one === row ? { ...one, weight } : one)));
+  if (!row) return;
+  const wanted = input.value === "" ? row.weight : Number(input.value);
+  const weight = Math.round(Math.min(MOST, Math.max(-MOST, wanted)) * 100) / 100;
+  input.value = weight; // drawing leaves alone what one is in
+  if (weight !== row.weight) choose(list.map((one) => (one === row ? { ...one, weight } : one)));
 }
 
 /** A word into the prompt, at its end, once. */
@@ -77,8 +80,8 @@ function makeRow(file) {
   const row = { file, words: `${file.name} ${file.title} ${file.kind} ${file.words.join(" ")}`.toLowerCase() };
   row.pick = h("button", { type: "button", className: "pick", "aria-pressed": "false", title: file.note || file.name, onclick: () => toggle(file) },
     look, h("span", { className: "name" }, h("span", { textContent: label }), facts ? h("small", { textContent: facts }) : null), h("span", { className: "switch", "aria-hidden": "true" }));
-  row.slider = h("input", { type: "range", min: -RANGE, max: RANGE, step: 0.05, "aria-label": `Weight of ${label}`, oninput: () => { row.number.value = row.slider.value; }, onchange: () => weigh(file, row.slider.value) });
-  row.number = h("input", { type: "number", min: -MOST, max: MOST, step: 0.05, "aria-label": `Weight of ${label} as a number`, onchange: () => weigh(file, row.number.value) });
+  row.slider = h("input", { type: "range", min: -RANGE, max: RANGE, step: 0.05, "aria-label": `Weight of ${label}`, oninput: () => { row.number.value = row.slider.value; }, onchange: () => weigh(file, row.slider) });
+  row.number = h("input", { type: "number", min: -MOST, max: MOST, step: 0.05, "aria-label": `Weight of ${label} as a number`, onchange: () => weigh(file, row.number) });
   row.weight = h("div", { className: "weight fl-field" }, row.slider, row.number);
   row.note = h("p", { className: "misfit" });
   const words = file.words.map((word) => h("button", { type: "button", className: "word", title: "Put into the prompt", "aria-label": `Put into the prompt: ${word}`, onclick: () => say(word) }, icon("plus"), h("span", { textContent: word })));

@@ -1,6 +1,7 @@
 // What went wrong (or can be undone), where the action was: above the prompt, pushing nothing.
 
 import { button, copyButton, h, icon, whenThere } from "./dom.js";
+import { inLabels } from "./labels.js";
 
 const shownNow = new Map(); // key -> element
 
@@ -15,7 +16,7 @@ export function clear(key) {
   if (key === "form") for (const node of document.querySelectorAll("[data-bad]")) mark(node, false);
 }
 
-/** Mark the field that an error is about, until the next try. */
+/** Mark the field that an error is about, until its notice goes. */
 export function markBad(field) {
   mark(field, true);
 }
@@ -39,6 +40,7 @@ async function put(key, node, seconds) {
 /** An error: the problem, then the hint, then one button that does it: `{words, run}`, or `{words, copies}` with a text. */
 export function showProblem(error, { key = "form", action = null } = {}) {
   const dismiss = button("", { icon: "close", kind: "icon small bare", label: "Dismiss", onclick: () => clear(key) });
+  const { problem, hint } = inLabels(error);
   const node = h(
     "div",
     { className: "fl-notice bad", role: "alert" },
@@ -46,11 +48,11 @@ export function showProblem(error, { key = "form", action = null } = {}) {
     h(
       "div",
       {},
-      h("strong", { textContent: error.problem }),
-      error.hint ? h("p", { textContent: error.hint }) : null,
+      h("strong", { textContent: problem }),
+      hint ? h("p", { textContent: hint }) : null,
       error.details
         ? h("details", {}, h("summary", { textContent: "Details" }), h("pre", { textContent: error.details }),
-          copyButton("Copy the details", () => [error.problem, error.hint, error.details].filter(Boolean).join("\n")))
+          copyButton("Copy the details", () => [problem, hint, error.details].filter(Boolean).join("\n")))
         : null,
     ),
     h("div", { className: "actions" }, actionButton(action), dismiss),

@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { differences } from "./changes.js";
 import { button, h, whenThere } from "./dom.js";
 import { presetRow, refreshMenu, say, toRecipe } from "./form.js";
+import { inLabels } from "./labels.js";
 import { modelOf, valuesOfMode } from "./modes.js";
 import { makePopover } from "./popover.js";
 import { linkTo, missingOf } from "./presets.js";
@@ -66,7 +67,8 @@ async function attempt(action) {
   try { await action(); } catch (error) { complain(error); }
 }
 
-function complain({ problem, hint = "" }) {
+function complain(error) {
+  const { problem, hint } = inLabels(error, { label: "Name" });
   panel.append(h("p", { className: "fl-complaint", role: "alert", textContent: `${problem} ${hint}`.trim() }));
 }
 

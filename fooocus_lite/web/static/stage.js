@@ -33,12 +33,11 @@ function build(stage) {
   const img = h("img", { alt: "", decoding: "async" });
   const frame = h("button", { className: "fl-picture", type: "button", hidden: true, onclick: zoom }, img);
   const empty = h("div", { id: "fl-empty", hidden: true });
-  const move = (by) => () => step(by);
+  const arrows = [["left", "prev", "Newer picture", -1], ["right", "next", "Older picture", 1]].map(([shape, place, label, by]) =>
+    button("", { icon: shape, kind: `icon fl-nav ${place}`, label, hidden: true, onclick: () => step(by) }));
   parts = {
-    stage, img, frame, empty,
-    view: h("div", { id: "fl-view" }, empty, frame,
-      button("", { icon: "left", kind: "icon fl-nav prev", label: "Newer picture", onclick: move(-1) }),
-      button("", { icon: "right", kind: "icon fl-nav next", label: "Older picture", onclick: move(1) })),
+    stage, img, frame, empty, arrows,
+    view: h("div", { id: "fl-view" }, empty, frame, ...arrows),
     live: h("button", { id: "fl-tolive", type: "button", className: "fl-btn small", hidden: true, onclick: () => change({ selected: null }) },
       h("i"), h("span", { textContent: "Show what is being drawn" })),
     bar: h("i"),
@@ -176,6 +175,7 @@ function draw() {
   else showEmpty();
   if (preview || picture) parts.empty.hidden = true;
   parts.actions.hidden = !picture;
+  for (const arrow of parts.arrows) arrow.hidden = state.pictures.length < 2;
   parts.live.hidden = !(now && shown()) || Boolean(state.sheet); // then one goes back to the sheet
   parts.stage.dataset.state = now ? "drawing" : "still";
   parts.toggle.setAttribute("aria-pressed", String(state.details));

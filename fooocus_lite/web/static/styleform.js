@@ -2,8 +2,10 @@
 
 import { call } from "./api.js";
 import { button, h } from "./dom.js";
+import { inLabels } from "./labels.js";
 import { showProblem } from "./notice.js";
 
+const LABELS = { name: "Name", prompt: "Style prompt", negative_prompt: "Negative prompt" };
 const NOTHING = { name: "", prompt: "", negative_prompt: "" };
 let isChanged = () => false; // whether the form that is open holds something that nobody saved
 let asked = 0;
@@ -26,7 +28,8 @@ function makeFields(words) {
 function complain(form, fields, error) {
   for (const input of Object.values(fields)) input.removeAttribute("aria-invalid");
   fields[error.field]?.setAttribute("aria-invalid", "true");
-  form.querySelector(".fl-complaint").textContent = `${error.problem} ${error.hint || ""}`.trim();
+  const { problem, hint } = inLabels(error, LABELS);
+  form.querySelector(".fl-complaint").textContent = `${problem} ${hint}`.trim();
   fields[error.field]?.focus();
 }
 
@@ -61,9 +64,9 @@ function showForm(place, style, words, before, done) {
   const actions = h("div", { className: "actions" });
   const form = h("form", { noValidate: true },
     h("h3", { textContent: style ? (isOwn ? "Edit your style" : `Make your own of ${style.name}`) : "New style" }),
-    field("Name", fields.name),
-    field("Style prompt: {prompt} is where your words go", fields.prompt),
-    field("Negative prompt", fields.negative_prompt),
+    field(LABELS.name, fields.name),
+    field(`${LABELS.prompt}: {prompt} is where your words go`, fields.prompt),
+    field(LABELS.negative_prompt, fields.negative_prompt),
     style && !isOwn ? h("p", { className: "fl-note", textContent: "Under this name yours takes the place of the one that is there; deleting yours brings it back." }) : null,
     h("p", { className: "fl-complaint", role: "alert" }), actions);
   const attempt = async (action) => {

@@ -16,6 +16,7 @@ const isText = (style) => style.kind === "text";
 let parts = null;
 let tiles = []; // {item, pick, star, look, name, words}; a favourite has two
 let switches = []; // styles that are no look of their own, such as the one that stands for any: {name, pick}
+let chips = []; // {look, name} of those that are chosen
 let wish = null; // the choice as clicked, until the form has it
 let drawn = {}; // what was drawn last: the tab redraws only what differs
 
@@ -197,12 +198,12 @@ function drawChosen() {
     if (pick.getAttribute("aria-pressed") !== pressed) pick.setAttribute("aria-pressed", pressed);
   }
   const category = new Map((state.menu?.styles || []).map((style) => [style.name, style.category]));
-  const chips = chosen.map((name) => {
-    const look = makeLook(name, hueOf(category.get(name)));
+  chips = chosen.map((name) => ({ name, look: makeLook(name, hueOf(category.get(name))) }));
+  const items = chips.map(({ name, look }) => {
     showLook(look, name);
     return h("li", {}, h("button", { type: "button", title: "Take it out", "aria-label": `Take out: ${name}`, onclick: () => toggle(name) }, look, h("span", { textContent: name }), icon("close")));
   });
-  parts.chosen.replaceChildren(...(chips.length ? chips : [h("li", { className: "none", textContent: "None chosen: click one, or several." })]));
+  parts.chosen.replaceChildren(...(items.length ? items : [h("li", { className: "none", textContent: "None chosen: click one, or several." })]));
   parts.clear.hidden = chosen.length < 2;
 }
 
@@ -247,6 +248,15 @@ function closeAfterChoice() {
   });
 }
 
+/** Gradio calls the crosses in the dropdown by the numbers of its rows. */
+function nameCrosses(box) {
+  for (const token of box.querySelectorAll(".token")) {
+    const cross = token.querySelector(".token-remove");
+    const words = `Remove ${token.textContent.trim()}`;
+    if (cross && cross.title !== words) { cross.title = words; cross.setAttribute("aria-label", words); }
+  }
+}
+
 function draw() {
   if (!state.menu) return;
   if (wish && sameList(wish, state.draft?.styles)) wish = null;
@@ -256,7 +266,7 @@ function draw() {
   }
   if (drawn.looks !== state.stylePictures) {
     drawn.looks = state.stylePictures;
-    for (const { look, name } of tiles) showLook(look, name);
+    for (const { look, name } of [...tiles, ...chips]) showLook(look, name);
   }
   drawChosen();
 }
@@ -267,4 +277,7 @@ export async function showStyles() {
   build(await whenThere("fl-stylelist"));
   loadLooks();
   onChange(draw);
+  const box = await whenThere("fl-styles");
+  new MutationObserver(() => nameCrosses(box)).observe(box, { childList: true, subtree: true, characterData: true, attributeFilter: ["title"] });
+  nameCrosses(box);
 }

@@ -45,6 +45,7 @@ export async function loadLooks() {
 onEnd((task) => {
   if (task.state !== "finished" || task.styles.length !== 1) return;
   const [name] = task.styles;
+  if (state.menu?.styles.find((style) => style.name === name)?.kind !== "text") return; // of such as stand for others there is none
   const isShipped = state.stylePictures[name]?.includes("-"); // such a one stays; a task's id has no dash
   if (!isShipped && !/<style:/i.test(task.words)) change({ stylePictures: { ...state.stylePictures, [name]: task.id } });
 });
