@@ -85,8 +85,8 @@ def test_open_details_stay_when_a_picture_forms(person: Person) -> None:
     expect(forming).not_to_be_attached()
 
 
-def test_details_show_what_was_drawn_and_old_words_are_said(person: Person, server: Server) -> None:
-    folder = server.data / "wildcards"
+def test_details_show_what_was_drawn_and_old_words_are_said(person: Person, quiet_server: Server) -> None:
+    folder = quiet_server.data / "wildcards"
     folder.mkdir(exist_ok=True)
     (folder / "hue.txt").write_text("<b>teal</b>\n")
     person.set_steps(2)
