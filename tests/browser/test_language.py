@@ -31,7 +31,8 @@ def test_labels_are_replaced_and_nothing_that_somebody_said(
     folder = tmp_path / "data" / "languages"
     folder.mkdir(parents=True)
     (folder / "xx.json").write_text(json.dumps(WORDS))
-    person = come(server=start(language="xx"))
+    server = start(language="xx")
+    person = come(server=server)
     page = person.page
     expect(person.button("Los")).to_be_visible()
     expect(person.prompt).to_have_attribute("placeholder", "Was soll zu sehen sein?")
@@ -39,11 +40,17 @@ def test_labels_are_replaced_and_nothing_that_somebody_said(
     expect(page.locator("#fl-queue h2")).to_contain_text("Pictures")
     expect(page.locator("#fl-pictures h2")).to_contain_text("Queue")
 
+    server.submit("Generate", count=3, steps=100)
+    expect(page.locator("#fl-rows .what").last).to_have_text("Generate")
+    expect(page.locator("#fl-rows .what").last).to_have_attribute("title", "Generate")
+    server.post("/v1/clear")
+    server.post("/v1/stop")
+
     person.prompt.fill("Generate")
     person.button("Los").click()
     person.see_picture("Generate")
     expect(person.prompt).to_have_value("Generate")
-    expect(page.locator("#fl-grid button")).to_have_attribute("title", "Generate")
+    expect(page.locator("#fl-grid button").first).to_have_attribute("title", "Generate")
     person.stage.get_by_role("button", name=HOSTILE, exact=True).click()
     expect(page.locator("#fl-details > p")).to_have_text("Generate")
     assert page.locator("img[onerror]").count() == 0
