@@ -54,7 +54,8 @@ def read_language(settings: Settings, problems: list[str]) -> Language:
         return Language()
     if normal_name(wanted) not in found:
         source = settings.sources.get("language", "default")
-        problems.append(f"There is no language '{wanted[:60]}' (setting language, from {source}); {_those(found)}.")
+        those = _those(found) or f"put its file into {shown_path(settings.languages_dir, settings.root)}"
+        problems.append(f"There is no language '{readable(wanted[:60])}' (setting language, from {source}); {those}.")
     return found.get(normal_name(wanted), Language())
 
 
@@ -67,8 +68,8 @@ def read_words(path: Path, root: Path, problems: list[str]) -> dict[str, str]:
         elif english.strip() and said.strip():
             words[english.strip()] = said.strip()
     if wrong:
-        more = f", and {len(wrong) - 1:,} more like it" if len(wrong) > 1 else ""
-        what = f"the entry {wrong[0][:40]!r} is no text of at most {MAX_CHARS:,} characters{more}; it is left out"
+        rest = f"; {len(wrong) - 1:,} more like it are left out, too" if len(wrong) > 1 else "; it is left out"
+        what = f"the entry {wrong[0][:40]!r} is no text of at most {MAX_CHARS:,} characters{rest}"
         problems.append(f"{shown_path(path, root)}: {what}.")
     if len(data) > MAX_SENTENCES:
         what = f"holds {len(data):,} sentences; the first {MAX_SENTENCES:,} are used"
@@ -77,8 +78,9 @@ def read_words(path: Path, root: Path, problems: list[str]) -> dict[str, str]:
 
 
 def _those(found: Mapping[str, Language]) -> str:
+    """Which ones are there, as the end of a sentence; empty when there is none."""
     names = [language.name for language in found.values() if language.words]
-    if not names:
-        return "put its file into data/languages"
+    if len(names) < 2:
+        return f"there is {names[0]}" if names else ""
     rest = f" … ({len(names)} in all)" if len(names) > _FEW else ""
-    return f"there are {', '.join(names[:_FEW])}{rest}" if len(names) > 1 else f"there is {names[0]}"
+    return f"there are {', '.join(names[:_FEW])}{rest}"

@@ -56,6 +56,7 @@ def test_one_that_is_not_there_names_those_that_are(root: Path) -> None:
     write(root, "fr", {"Seed": "Graine"})
     assert load(root, "../de").problems == (said + "there are de, fr.",)
     assert load(root, "../de").language == Language()
+    load(root, "\udcff").problems[0].encode()
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_one_that_is_not_there_names_those_that_are(root: Path) -> None:
         ('{"Seed": "Keim",\n"Steps"}', "data/languages/bad.json, line 2: "),
         ('["Seed"]', "data/languages/bad.json is not a JSON object."),
         ('{"Seed": 7}', "data/languages/bad.json: the entry 'Seed' is no text of at most 2,000 characters; it is left"),
-        ('{"a": 7, "b": [], "c": null}', "characters, and 2 more like it; it is left out."),
+        ('{"a": 7, "b": [], "c": null}', "characters; 2 more like it are left out, too."),
         ("{" * 100_000, "data/languages/bad.json"),
     ],
 )
