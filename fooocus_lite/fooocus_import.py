@@ -22,7 +22,7 @@ from fooocus_lite.fooocus_folder import SIGNS, FooocusFolder, find_root, read_fo
 from fooocus_lite.fooocus_names import STYLE_FILES, moved_to_top, style_name
 from fooocus_lite.language_files import read_words
 from fooocus_lite.library import load_library
-from fooocus_lite.library_json import json_files, read_json, read_rows, readable
+from fooocus_lite.library_json import json_files, read_json, read_object, read_rows, readable
 from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.model_folders import KINDS, ModelFolders, model_folders_path
 from fooocus_lite.own_files import OwnFiles
@@ -137,8 +137,11 @@ def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) 
 def _take_languages(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     taken: list[str] = []
     for path in json_files(fooocus.languages):
-        is_usable = bool(read_words(path, fooocus.root.parent, report.left))
-        if is_usable and _copy(path, settings.languages_dir / path.name, report):
+        problems: list[str] = []
+        words = read_words(path, fooocus.root.parent, problems)
+        report.left += problems
+        data = _as_json(words) if problems else _read(path, report)  # as for styles
+        if words and data is not None and _write(data, settings.languages_dir / path.name, report):
             taken.append(readable(path.stem))
     if taken:
         names = ", ".join(taken[:8]) + (", …" if len(taken) > 8 else "")
