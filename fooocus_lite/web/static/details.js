@@ -20,7 +20,7 @@ const ROWS = [ // [name, its value in words, of the recipe and of what the serve
   ["Seed", (recipe) => recipe.seed],
   ["Mode", (recipe) => state.menu?.modes.find((row) => row.id === recipe.mode)?.label || recipe.mode],
   ["Steps", (recipe) => recipe.steps],
-  ["Sampler", samplerWords],
+  ["Sampler", (recipe) => samplerWords(recipe)], // its second argument is a menu
   ["Guidance", (recipe) => recipe.guidance_scale],
   ["CLIP skip", (recipe) => (recipe.clip_skip === 2 ? "" : recipe.clip_skip)],
   ["Model", (recipe) => state.menu?.models.find((row) => row.name === recipe.model)?.label || recipe.model],
