@@ -34,7 +34,7 @@ COMMANDS = {
     "replay": "draw a saved picture again, pixel for pixel",
     "styles": "list the styles",
     "presets": "list the presets, what they need and what of them cannot be done here",
-    "import-fooocus": "take over styles, presets, word lists, favourites and pictures of a Fooocus folder",
+    "import-fooocus": "take over styles, presets, word lists, languages, favourites and pictures of a Fooocus folder",
     "loras": "list the LoRAs: what they are for, and the words that make them show",
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
     "read": "print the settings in a picture, whichever program made it",
@@ -44,7 +44,7 @@ COMMANDS = {
     "test": "run every test",
 }
 #: Settings that only a server has; the picture's own preset is an option of `generate`.
-SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset")
+SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset", "language")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,8 +20,9 @@ from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
 from fooocus_lite.fooocus_folder import SIGNS, FooocusFolder, find_root, read_fooocus
 from fooocus_lite.fooocus_names import STYLE_FILES, moved_to_top, style_name
+from fooocus_lite.language_files import read_words
 from fooocus_lite.library import load_library
-from fooocus_lite.library_json import json_files, read_json, read_object, read_rows
+from fooocus_lite.library_json import json_files, read_json, read_object, read_rows, readable
 from fooocus_lite.metadata.outputs import import_outputs
 from fooocus_lite.model_folders import KINDS, ModelFolders, model_folders_path
 from fooocus_lite.own_files import OwnFiles
@@ -133,6 +134,20 @@ def _take_wildcards(fooocus: FooocusFolder, settings: Settings, report: Report) 
     _count(report, taken, "list of words for wildcards", "lists of words for wildcards")
 
 
+def _take_languages(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
+    taken: list[str] = []
+    for path in json_files(fooocus.languages):
+        problems: list[str] = []
+        words = read_words(path, fooocus.root.parent, problems)
+        report.left += problems
+        data = _as_json(words) if problems else _read(path, report)  # as for styles
+        if words and data is not None and _write(data, settings.languages_dir / path.name, report):
+            taken.append(readable(path.stem))
+    if taken:
+        names = ", ".join(taken[:8]) + (", …" if len(taken) > 8 else "")
+        report.done.append(f"{_counted(len(taken), 'language')}: {names}. The setting language chooses one.")
+
+
 def _take_model_folders(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     """The list is written anew each time: it is of one Fooocus, as that is now."""
     there = {kind: [str(one) for one in fooocus.models[f"path_{kind}"] if os.path.isdir(one)] for kind in KINDS}
@@ -206,14 +221,6 @@ def _style_names(fooocus: FooocusFolder) -> Iterable[str]:
                 yield style_name(name)
 
 
-def _note_languages(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
-    for path in json_files(fooocus.languages):
-        sentences = len(read_object(path, fooocus.root.parent, report.left))
-        if sentences:
-            what = f"The language {path.stem} ({_counted(sentences, 'sentence')})"
-            report.left.append(f"{what}: it translates Fooocus's own labels, which are not here.")
-
-
 def _note_config(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
     """Its folders are dealt with where they are looked into, and those of models that it fetches say nothing."""
     is_folder = ("path_", "temp_path")
@@ -238,10 +245,10 @@ STEPS: tuple[Callable[[FooocusFolder, Settings, Report], None], ...] = (
     _take_styles,
     _take_presets,
     _take_wildcards,
+    _take_languages,
     _take_model_folders,
     _take_favourites,
     _take_pictures,
-    _note_languages,
     _note_config,
     _note_folders,
 )

@@ -23,6 +23,7 @@ from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.guidances import OFF
+from fooocus_lite.language_files import Language, read_language
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
@@ -65,6 +66,7 @@ class Library:
         favourites: Names of styles, the dearest first.
         a1111_text: Whether pictures also hold the text that other programs read.
         lora_cards: What the LoRA files say of themselves; those that were asked for.
+        language: What the page says instead of English.
         expansion_model: What `fooocus_lite.expansion.expansion_model` says.
     """
 
@@ -78,6 +80,7 @@ class Library:
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
     a1111_text: bool = True
+    language: Language = field(default_factory=Language)
     expansion_model: tuple[str, str] = ("", "")
     settings: Settings | None = field(default=None, repr=False, compare=False)
     signature: files.Signature = field(default=(), repr=False, compare=False)
@@ -317,6 +320,7 @@ def load_library(settings: Settings) -> Library:
         word_lists=read_word_lists(settings, problems),
         loras=read_loras(settings),
         embeddings=read_embeddings(settings),
+        language=read_language(settings, problems),
         expansion_model=expansion_model(settings),
         settings=settings,
         signature=seen,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
+from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
@@ -196,7 +197,7 @@ def signature(settings: Settings, models: Iterable[CatalogEntry]) -> Signature:
     paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))] + watched(settings)
     for entry in models:
         paths += [_model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
-    paths += [*settings.catalogs, choices_path(settings), model_folders_path(settings)]
+    paths += [*language_paths(settings), *settings.catalogs, choices_path(settings), model_folders_path(settings)]
     return tuple((str(path), *_stamp(path)) for path in paths)
 
 

@@ -22,7 +22,7 @@ _DECODER = json.JSONDecoder()
 #: An escaped backslash or a pair of escapes, which stay; or half of such a pair, which no UTF-8 can hold.
 _HALF = re.compile(r"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NOT_OURS = "holds something that is no style, preset or catalog"
+_NOT_OURS = "holds something that is no style, preset, language or catalog"
 
 
 def json_files(folder: Path, order: Callable[[Path], Any] | None = None) -> list[Path]:

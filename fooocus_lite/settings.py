@@ -105,6 +105,14 @@ SETTINGS: dict[str, Setting] = {
             "yes or no",
             option="--no-a1111-text",
         ),
+        Setting(
+            "language",
+            "text",
+            "",
+            "Language of the page: a file in data/languages, without .json; empty: English.",
+            "a file's name without .json",
+            pattern=".*",
+        ),
         Setting("preview_fps", "number", 5.0, "Previews a second; 0 shows none.", "0 to 5", 0, 5),
         Setting(
             "log_level",
@@ -140,6 +148,7 @@ class Settings:
     dtype: str
     preset: str
     a1111_text: bool
+    language: str
     preview_fps: float
     log_level: str
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False)
@@ -158,6 +167,11 @@ class Settings:
     def wildcards_dirs(self) -> tuple[Path, ...]:
         """Folders of word lists, those of a Fooocus folder aside; a later one overrides."""
         return (self.root / "wildcards", self.data_dir / "wildcards")
+
+    @property
+    def languages_dir(self) -> Path:
+        """The folder of a person's language files."""
+        return self.data_dir / "languages"
 
     @property
     def loras_dir(self) -> Path:

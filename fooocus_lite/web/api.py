@@ -31,6 +31,7 @@ from fooocus_lite.tasks import Task, work_of
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
 from fooocus_lite.web.guard import LOCAL_NAMES
+from fooocus_lite.web.language_api import add_language_route
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.loras_api import add_lora_routes
@@ -84,6 +85,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.library)
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
+    add_language_route(router, parts.library)
     _add_read(router, parts)
     return router
 

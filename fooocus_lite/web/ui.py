@@ -43,6 +43,8 @@ HEAD = """
 </script>
 <script type="module" src="/ui/main.js"></script>
 """
+#: Before the others: the sooner it knows the words, the less is seen in English.
+LANGUAGE = '<script type="module" src="/ui/language.js"></script>'
 
 
 def make_page(settings: Settings, library: Library) -> FastAPI:
@@ -63,7 +65,7 @@ def make_page(settings: Settings, library: Library) -> FastAPI:
         show_error=False,
         max_file_size="64mb",
         theme=make_theme(),
-        head=HEAD,
+        head=(LANGUAGE if settings.language.strip() else "") + HEAD,
     )
     return page
 

@@ -185,3 +185,7 @@ def test_words_for_a_prompt_can_be_had_before_it_is_drawn(server: Server) -> Non
     for field, value in (("steps", 0), ("height", 0)):
         wrong = {"prompt": "a star", field: value}
         assert server.post("/v1/expand", wrong) == server.post("/v1/plan", wrong), "the same words as everywhere"
+
+
+def test_the_page_is_english_unless_another_language_is_set(web_server: Server) -> None:
+    assert web_server.get("/v1/language") == (200, {"name": "", "words": {}})

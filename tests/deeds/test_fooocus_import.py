@@ -50,10 +50,11 @@ def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: P
         "6 styles.",
         "3 presets.",
         "2 lists of words for wildcards.",
+        "1 language: xx. The setting language chooses one.",
         "3 favourites.",
     ]
     left = "\n".join(report.left)
-    assert "The language xx (1 sentence)" in left and "models/checkpoints" in left
+    assert "models/checkpoints" in left and "language" not in left
     assert "'Fooocus V2'" not in left, "it was moved to the top too, and has another name here"
 
 
@@ -187,4 +188,18 @@ def test_favourites_too_many_are_no_reason_to_stop(fooocus: Path, settings: Sett
     (fooocus / "sdxl_styles" / "many.json").write_text(json.dumps(rows))
     (fooocus / "sorted_styles.json").write_text(json.dumps([*names[::-1], "SAI Anime"]))
     report = import_fooocus(fooocus, settings)
-    assert len(load_library(settings).favourites) == MAX_FAVOURITES and len(report.done) == 4
+    assert len(load_library(settings).favourites) == MAX_FAVOURITES and len(report.done) == 5
+
+
+def test_languages_come_along_but_replace_nothing(fooocus: Path, settings: Settings) -> None:
+    (fooocus / "language" / "de.json").write_text('{"Seed": "Keim"}')
+    (fooocus / "language" / "broken.json").write_text('{"Seed":\n')
+    own = settings.languages_dir / "de.json"
+    own.parent.mkdir(parents=True)
+    own.write_text('{"Seed": "Same"}')
+    report = import_fooocus(fooocus, settings)
+    assert sorted(path.name for path in own.parent.iterdir()) == ["de.json", "xx.json"]
+    assert f"{own} is there already and differs; it was left as it is." in report.left
+    assert any(sentence.startswith("Fooocus/language/broken.json, line 2: ") for sentence in report.left)
+    chosen = load_library(load_settings({"language": "de"}, env={}, root=settings.root)).language
+    assert chosen.words == {"Seed": "Same"}

@@ -17,7 +17,7 @@ WORDS = {
     *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted", "modes"),
 }
 THOUGHT = {
-    *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording"),
+    *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
 }

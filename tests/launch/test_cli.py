@@ -264,7 +264,7 @@ def test_presets_say_what_their_mode_lacks(tmp_path: Path, capsys: pytest.Captur
 def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fooocus_like.write_fooocus(tmp_path / "Fooocus")
     out, _ = said(capsys, "import-fooocus", str(folder), code=0)
-    assert "✓ 6 styles." in out and "The language xx" in out
+    assert "✓ 6 styles." in out and "✓ 1 language: xx." in out
     out, _ = said(capsys, "import-fooocus", str(folder), "--json", code=0)
     assert json.loads(out)["done"] == []
     out, _ = said(capsys, "generate", "a cat", "--dry-run", "--json", "--style", "sai-anime", code=0)

@@ -102,9 +102,18 @@ export function whenThere(id) {
   });
 }
 
+/** Text node -> {english, words}: what it said before language.js put other words there, and those. */
+export const translations = new WeakMap();
+
+/** What the program put into a node, in whatever language it stands there. */
+export function saidIn(node) {
+  const { english, words } = translations.get(node.firstChild) ?? {};
+  return words !== undefined && words === node.textContent ? english : node.textContent;
+}
+
 /** Set text only where it differs, so that nothing is repainted or re-read for no reason. */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (saidIn(node) !== text) node.textContent = text;
 }
 
 /** "2 min", "40 s". */

@@ -1,6 +1,7 @@
 // Following the program: a snapshot first, then what changed. The only place that knows the messages.
 
 import { call, parse } from "./api.js";
+import { saidIn } from "./dom.js";
 import { keep, recall } from "./memory.js";
 import { change, doomed, running, state } from "./store.js";
 
@@ -156,7 +157,8 @@ export function follow() {
   const lost = () => change({ connected: false });
   document.addEventListener("click", ({ target }) => {
     const notice = target.closest?.(".fl-notice .actions button")?.closest(".fl-notice");
-    if (failed && notice?.querySelector("strong")?.textContent === failed.error.problem) keep(SEEN, failed.id);
+    const title = notice?.querySelector("strong");
+    if (failed && title && saidIn(title) === failed.error.problem) keep(SEEN, failed.id);
   }, { capture: true }); // before the button takes its notice away
   if ("SharedWorker" in window) {
     let port = null;
