@@ -90,8 +90,9 @@ def test_details_show_what_was_drawn_and_old_words_are_said(person: Person, quie
     folder.mkdir(exist_ok=True)
     (folder / "hue.txt").write_text("<b>teal</b>\n")
     person.set_steps(2)
-    person.generate("a __hue__ ring <lora:starter-pop-art:0.5>")
-    person.see_picture("a __hue__ ring")
+    prompt = "a __hue__ ring <lora:starter-pop-art:0.5>"
+    person.generate(prompt)
+    person.see_picture(prompt)
     person.button("Details").click()
     details = person.stage.get_by_role("complementary", name="This picture")
     expect(details).to_contain_text("Wordsa <b>teal</b> ring")
