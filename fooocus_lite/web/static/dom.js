@@ -106,7 +106,7 @@ export function whenThere(id) {
 export const translations = new WeakMap();
 
 /** What the program put into a node, in whatever language it stands there. */
-export function saidIn(node) {
+function saidIn(node) {
   const { english, words } = translations.get(node.firstChild) ?? {};
   return words !== undefined && words === node.textContent ? english : node.textContent;
 }

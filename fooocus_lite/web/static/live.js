@@ -1,7 +1,6 @@
 // Following the program: a snapshot first, then what changed. The only place that knows the messages.
 
 import { call, parse } from "./api.js";
-import { saidIn } from "./dom.js";
 import { keep, recall } from "./memory.js";
 import { change, doomed, running, state } from "./store.js";
 
@@ -157,8 +156,7 @@ export function follow() {
   const lost = () => change({ connected: false });
   document.addEventListener("click", ({ target }) => {
     const notice = target.closest?.(".fl-notice .actions button")?.closest(".fl-notice");
-    const title = notice?.querySelector("strong");
-    if (failed && title && saidIn(title) === failed.error.problem) keep(SEEN, failed.id);
+    if (failed && notice?.dataset.key === "task") keep(SEEN, failed.id);
   }, { capture: true }); // before the button takes its notice away
   if ("SharedWorker" in window) {
     let port = null;

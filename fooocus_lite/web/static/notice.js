@@ -32,6 +32,7 @@ function mark(field, isBad) {
 async function put(key, node, seconds) {
   const place = await whenThere("fl-notices");
   remove(key);
+  node.dataset.key = key;
   shownNow.set(key, node);
   place.append(node);
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
