@@ -7,12 +7,14 @@ more than one head and nothing larger than (B, N) is kept.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+ProcessorT = TypeVar("ProcessorT")
 
 
 class AttentionMass:
@@ -66,14 +68,8 @@ def column_mass(attn: Any, hidden_states: Tensor) -> Tensor:
 @contextmanager
 def recorded_attention(layer: nn.Module) -> Generator[AttentionMass]:
     """Note the attention mass of ``layer`` inside the ``with`` block; the layer is afterwards as it was before."""
-    attn: Any = layer
-    former = attn.processor
-    recorder = AttentionMass(former)
-    attn.set_processor(recorder)
-    try:
-        yield recorder
-    finally:
-        attn.set_processor(former)
+    with ExitStack() as stack:
+        yield _exchanged(layer, AttentionMass, stack)
 
 
 class IdentityAttention:
@@ -118,8 +114,14 @@ def identity_attention(layers: Sequence[nn.Module]) -> Generator[IdentityAttenti
     perturbation = IdentityAttention()
     with ExitStack() as stack:
         for layer in layers:
-            attn: Any = layer
-            former = attn.processor
-            stack.callback(attn.set_processor, former)
-            attn.set_processor(_Perturbed(former, perturbation))
+            _exchanged(layer, lambda former: _Perturbed(former, perturbation), stack)
         yield perturbation
+
+
+def _exchanged(layer: nn.Module, make: Callable[[Any], ProcessorT], stack: ExitStack) -> ProcessorT:
+    """A processor around the layer's former one, in its place until ``stack`` is left."""
+    attn: Any = layer
+    processor = make(attn.processor)
+    stack.callback(attn.set_processor, attn.processor)
+    attn.set_processor(processor)
+    return processor
