@@ -331,10 +331,15 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
     )
 
 
+def first_refined(share: float, steps: int) -> int:
+    """The first step that the refiner takes; ``steps`` if it takes none. As Fooocus: half a step is rounded to even."""
+    return round(share * steps)
+
+
 def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
     """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
     steps = _decided(full.steps)
-    if full.refiner in (NO_REFINER, full.model) or round(steps * _decided(full.refiner_switch)) >= steps:
+    if full.refiner in (NO_REFINER, full.model) or first_refined(_decided(full.refiner_switch), steps) >= steps:
         return None
     return _model_ref(needed_refiner(_decided(full.refiner), library))
 

@@ -54,11 +54,6 @@ def _pixels(vae: Mapping[str, Any]) -> int:
     return 2 ** (len(blocks) - 1)
 
 
-def first_refined(share: float, steps: int) -> int:
-    """The first step that the refiner takes; ``steps`` if it takes none. As Fooocus: half a step is rounded to even."""
-    return round(share * steps)
-
-
 def handed_over(first: Predict, second: Predict, walk: Walk, levels: NoiseLevels, *, step: int) -> Predict:
     """``first`` up to ``step``, ``second`` from there on.
 

@@ -28,7 +28,7 @@ from fooocus_lite.engine.guidance import guided, not_there
 from fooocus_lite.engine.levels import read_levels
 from fooocus_lite.engine.moment import NoiseSource, Predict, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
-from fooocus_lite.engine.refiner import check_latents, first_refined, handed_over
+from fooocus_lite.engine.refiner import check_latents, handed_over
 from fooocus_lite.engine.samplers import Path, make_path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import (
@@ -43,7 +43,7 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
-from fooocus_lite.plan import Expansion, ModelRef, Plan
+from fooocus_lite.plan import Expansion, ModelRef, Plan, first_refined
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 log = logging.getLogger(__name__)

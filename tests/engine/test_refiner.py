@@ -21,13 +21,13 @@ from fooocus_lite.engine.embeddings import load_embedding
 from fooocus_lite.engine.guidance import guided
 from fooocus_lite.engine.levels import read_levels
 from fooocus_lite.engine.moment import Moment, NoiseSource
-from fooocus_lite.engine.refiner import first_refined, handed_over
+from fooocus_lite.engine.refiner import handed_over
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.engine.sdxl import Sdxl
 from fooocus_lite.errors import BadValue
 from fooocus_lite.events import Event, Failed, Finished, ImageReady
-from fooocus_lite.plan import Plan
+from fooocus_lite.plan import Plan, first_refined
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from tests.engine.conftest import go_on
 from tests.engine.tiny_sdxl import SCHEDULER, make_plan, make_unet, model_ref, write_model
