@@ -14,6 +14,7 @@ from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
+from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
 from fooocus_lite.preset_files import preset_paths
@@ -39,6 +40,11 @@ class CatalogEntry:
         noise: How it was trained to take noise away; says which samplers and schedules go with it.
         context_width: Numbers of a text's vector as its UNet reads them; says which LoRAs fit. 0 = unknown.
         mode_changes: What it has otherwise than its family; see `fooocus_lite.modes.model_modes`.
+        files: What it is made of, where it can be had; empty for weights that nobody offers.
+        licence: Name of its licence, and the page where it can be read.
+        is_gated: Its makers want to know who has it: a token of the hub is needed.
+        memory_bytes: What the whole model takes in memory in 16 bits; ``None`` = unknown.
+        configs, parts, prediction, has_zero_snr: See `fooocus_lite.model_files.ModelRef`.
     """
 
     name: str
@@ -57,6 +63,15 @@ class CatalogEntry:
     noise: Noise = "table"
     context_width: int = 0
     mode_changes: Mapping[str, ModeChange | None] = field(default_factory=dict[str, ModeChange | None])
+    files: tuple[ModelFile, ...] = ()
+    licence: str = ""
+    licence_url: str = ""
+    is_gated: bool = False
+    memory_bytes: int | None = None
+    configs: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+    prediction: str = ""
+    has_zero_snr: bool = False
 
     @cached_property
     def modes(self) -> Mapping[str, ModelMode]:

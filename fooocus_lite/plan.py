@@ -18,6 +18,7 @@ from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
+from fooocus_lite.model_files import ModelRef, model_ref_from_dict
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
 from fooocus_lite.recipe import MAX_COUNT, MAX_INDEX, MAX_SEED, MAX_STEPS, ImageFormat, Recipe, parse_recipe
 from fooocus_lite.refiners import NO_REFINER, decided_refiner, needed_refiner
@@ -31,27 +32,6 @@ from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording, named_loras
 MAX_BATCH = 1000
 MAX_NOTED_PROMPTS = 20
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """Named weights on this disk.
-
-    Attributes:
-        name: As in the menu, such as ``starter``.
-        family: Key of `fooocus_lite.registry.FAMILIES`.
-        path: Diffusers folder or single safetensors file, absolute.
-        native_size: Side in pixels the model was trained at.
-        max_size: Longest side in pixels that still looks right; larger is refused.
-        size_multiple: Width and height must be multiples of this many pixels.
-    """
-
-    name: str
-    family: str
-    path: str
-    native_size: int
-    max_size: int
-    size_multiple: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +75,8 @@ class Plan(Weights):
 def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
-    values["model"] = ModelRef(**data["model"])
-    values["refiner"] = ModelRef(**data["refiner"]) if data["refiner"] is not None else None
+    values["model"] = model_ref_from_dict(data["model"])
+    values["refiner"] = model_ref_from_dict(data["refiner"]) if data["refiner"] is not None else None
     values["loras"] = tuple(LoraRef(**lora) for lora in data["loras"])
     values["expansion"] = Expansion(**data["expansion"]) if data["expansion"] is not None else None
     values["embeddings"] = tuple((name, path) for name, path in data["embeddings"])
@@ -328,6 +308,10 @@ def _model_ref(entry: CatalogEntry) -> ModelRef:
         native_size=entry.native_size,
         max_size=entry.max_size,
         size_multiple=entry.size_multiple,
+        configs=entry.configs,
+        parts=entry.parts,
+        prediction=entry.prediction,
+        has_zero_snr=entry.has_zero_snr,
     )
 
 

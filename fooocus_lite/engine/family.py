@@ -14,7 +14,8 @@ from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.guidance import Forward, Layers, Told
 from fooocus_lite.engine.preview import LatentColours
-from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.model_files import ModelRef
+from fooocus_lite.plan import Plan
 from fooocus_lite.registry import FAMILIES
 
 

@@ -19,7 +19,7 @@ from fooocus_lite.engine.moment import Moment, Predict
 from fooocus_lite.engine.samplers import Path as Walk
 from fooocus_lite.engine.weights import read_json
 from fooocus_lite.errors import BadValue
-from fooocus_lite.plan import ModelRef
+from fooocus_lite.model_files import ModelRef
 
 #: What latents mean: equal in both models, or the second draws upon noise.
 _SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")

@@ -43,7 +43,8 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
-from fooocus_lite.plan import Expansion, ModelRef, Plan, first_refined
+from fooocus_lite.model_files import ModelRef
+from fooocus_lite.plan import Expansion, Plan, first_refined
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 
 log = logging.getLogger(__name__)

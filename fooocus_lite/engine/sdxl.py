@@ -20,7 +20,8 @@ from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
 from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
 from fooocus_lite.errors import BadValue
 from fooocus_lite.lora_keys import UNET
-from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.model_files import ModelRef
+from fooocus_lite.plan import Plan
 
 # arXiv:2307.01952, section 2.1: hidden states of both encoders, pooled of the second only.
 ENCODERS = (

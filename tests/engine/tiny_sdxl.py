@@ -13,7 +13,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from transformers.models.clip.configuration_clip import CLIPTextConfig
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
-from fooocus_lite.plan import ModelRef, Plan
+from fooocus_lite.model_files import ModelRef
+from fooocus_lite.plan import Plan
 
 TOKENS = 16  # per chunk: a short one, so that chunking is cheap to test
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
