@@ -97,6 +97,8 @@ class TextEncoders:
         self._kept = _Kept(cache_bytes)
         self._variant: Hashable = ()
         self._change: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: Called before the encoders read, and before anything changes them: whoever keeps them elsewhere brings them.
+        self.before_reading: Callable[[], None] = _nothing
         # Both halves of a chunk must be as long; SDXL's are.
         self._length = min(encoder.max_length for encoder in self._encoders)
 
@@ -160,6 +162,7 @@ class TextEncoders:
         key = (text, clip_skip, tuple(stamp(path) for path in files.values()), self._variant)
         kept = self._kept.get(key)
         if kept is None:
+            self.before_reading()
             with self._change():
                 kept = self._encode(text, clip_skip, self._vectors(files))
             self._kept.put(key, kept)
@@ -305,6 +308,10 @@ def weigh(states: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
     return torch.where(is_plain, states, result)
 
 
+def _nothing() -> None:
+    pass
+
+
 def _check_clip_skip(clip_skip: int, layers: int) -> None:
     if not 1 <= clip_skip <= layers:
         raise BadValue(
@@ -320,5 +327,8 @@ def _load_clip(folder: Path, spec: EncoderSpec, machine: Machine) -> Any:
 
     kind: Any = CLIPTextModelWithProjection if spec.is_projected else CLIPTextModel
     return load_module(
-        folder, lambda config: kind(CLIPTextConfig.from_dict(config)), device=machine.device, dtype=machine.dtype
+        folder,
+        lambda config: kind(CLIPTextConfig.from_dict(config)),
+        device=machine.weights_device,
+        dtype=machine.dtype,
     )
