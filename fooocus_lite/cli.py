@@ -327,6 +327,7 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
     from fooocus_lite.web.app import create_app
+    from fooocus_lite.workers import engine_options
 
     settings = _settings_of(options)
     _stop_on_signals()
@@ -337,8 +338,7 @@ def run_serve(options: argparse.Namespace) -> int:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
         store.lock.tell(address)
-        engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
-        runners = [LocalRunner(options=engine)]
+        runners = [LocalRunner(options=options) for options in engine_options(settings)]
         dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)

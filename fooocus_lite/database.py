@@ -63,6 +63,9 @@ CREATE TABLE peaks (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     """
 ALTER TABLE tasks ADD COLUMN varies TEXT NOT NULL DEFAULT 'style'; -- what the picture shows on its contact sheet
 """,
+    """
+CREATE TABLE rungs (key TEXT PRIMARY KEY, rung TEXT NOT NULL, free_bytes INTEGER NOT NULL);
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

@@ -17,10 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.affinity import Taste
 from fooocus_lite.errors import BadValue, FooocusError, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, PromptReady, Started
 from fooocus_lite.images import clear_parts, find_saved, save_image
 from fooocus_lite.library import Library
+from fooocus_lite.outlook import Outlook, look_ahead
 from fooocus_lite.picture_text import describe_picture
 from fooocus_lite.plan import Plan, make_plan, resolve, with_expansion
 from fooocus_lite.recipe import Recipe
@@ -44,6 +46,11 @@ class _Lane:
     task: Task | None = None
     warm: set[str] = field(default_factory=set[str])  # models that this worker has drawn with
     is_started: bool = False  # with a task, or to warm up
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Those that it need not load."""
+        return frozenset(self.runner.about.get("models", self.warm))
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,11 @@ class Dispatcher:
         """About how long a resolved recipe takes on this machine; None before anything was measured."""
         return self._store.speeds.picture_seconds(recipe)
 
+    def outlook(self, plan: Plan, recipe: Recipe) -> Outlook | None:
+        """How the worker with most free memory would keep a picture's models; None while none is ready to say."""
+        lane = max(self._lanes, key=lambda lane: lane.runner.about.get("free_memory_bytes") or 0)
+        return look_ahead(self._begun(plan, recipe, lane), lane.runner.about, self._library())
+
     def bytes_per_picture(self, recipe: Recipe) -> int | None:
         """The most memory a picture like this resolved recipe took on this machine; None before one was measured."""
         return self._store.speeds.picture_bytes(recipe)
@@ -162,10 +174,13 @@ class Dispatcher:
         while not self._closing.is_set():
             try:
                 version = self._queue.work_version()
-                task = self._queue.claim(lane.name, device=str(lane.runner.about.get("device", "")))
+                device = str(lane.runner.about.get("device", ""))
+                task = self._queue.claim(lane.name, device=device, taste=self._taste(lane))
                 self._set_trouble(None)
                 if task is not None:
                     lane.is_started, lane.task = True, task
+                    if len(self._lanes) > 1:
+                        self._queue.wake()  # who left a task to this worker must not wait for it
                     self._draw(lane, task)
                 elif self._may_warm_up.is_set() and not lane.is_started:
                     lane.is_started = True
@@ -182,6 +197,14 @@ class Dispatcher:
                 self._closing.wait(RETRY_S)
             finally:
                 lane.task = None
+
+    def _taste(self, lane: _Lane) -> Taste | None:
+        """What this worker would rather draw; None where there is no other."""
+        if len(self._lanes) == 1:
+            return None
+        has = lane.models
+        idle = (other.models for other in self._lanes if other is not lane and other.task is None)
+        return Taste(has, frozenset[str]().union(*idle) - has)
 
     def _warm_up(self, lane: _Lane) -> None:
         plan = None
@@ -219,11 +242,14 @@ class Dispatcher:
     def _run(self, lane: _Lane, job: _Job) -> None:
         task, begun = job.task, time.monotonic()
         image: ImageReady | None = None
-        for event in lane.runner.run(job.plan, lambda: self._queue.stop_asked(task.id)):
+        was_loaded = job.plan.model.name in lane.models
+        plan = self._begun(job.plan, job.recipe, lane)
+        for event in lane.runner.run(plan, lambda: self._queue.stop_asked(task.id)):
             match event:
                 case ImageReady():
                     image = event
-                    self._measure(lane, job, time.monotonic() - begun, event.facts.get("peak_memory_bytes"))
+                    seconds = time.monotonic() - begun
+                    self._measure(lane, job, seconds if was_loaded else None, event.facts)
                 case Finished() if image is not None:
                     self._room_to_save.acquire()
                     self._saver.submit(self._save, job, image, event)
@@ -246,12 +272,20 @@ class Dispatcher:
             self._persist(lambda: self._queue.settle(job.task.id, recipe))
         return replace(job, recipe=recipe, plan=plan)
 
-    def _measure(self, lane: _Lane, job: _Job, seconds: float, peak_bytes: int | None) -> None:
-        if job.plan.model.name not in lane.warm:  # the first one loads the model
-            lane.warm.add(job.plan.model.name)
-            return
+    def _begun(self, plan: Plan, recipe: Recipe, lane: _Lane) -> Plan:
+        """The plan, begun where a picture like it ended that ran out of memory."""
+        rung = self._store.speeds.first_rung(recipe, lane.runner.about.get("free_memory_bytes"))
+        return replace(plan, memory=rung)
+
+    def _measure(self, lane: _Lane, job: _Job, seconds: float | None, facts: dict[str, Any]) -> None:
+        """Remember what a picture took; ``seconds`` is None for one that had to load its model first."""
+        lane.warm.add(job.plan.model.name)
+        speeds = self._store.speeds
         try:
-            self._store.speeds.record(job.recipe, seconds, peak_bytes)
+            if "too_much" in facts:
+                speeds.record_too_much(job.recipe, facts["memory"], facts["free_memory_bytes"])
+            elif seconds is not None:
+                speeds.record(job.recipe, seconds, facts.get("peak_memory_bytes"))
         except FooocusError as exc:
             self._report(exc)
 

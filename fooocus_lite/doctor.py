@@ -23,6 +23,7 @@ from fooocus_lite.library import CatalogEntry, load_library
 from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
+from fooocus_lite.workers import ALL, device_names
 
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "gradio", "fastapi", "uvicorn", "pydantic", "pillow")
 LOW_DISK_GB = 2.0
@@ -84,8 +85,13 @@ def _memory() -> Iterator[Finding]:
 
 
 def _engine(settings: Settings) -> Iterator[Finding]:
-    """The device as the engine sees it, asked in a child process: a broken driver may end it."""
-    command = [sys.executable, "-c", _ASK_ENGINE, settings.device, settings.dtype]
+    """Each device as the engine sees it, asked in a child process: a broken driver may end it."""
+    for name in ["auto"] if settings.device == ALL else device_names(settings.device):
+        yield from _device(name, settings)
+
+
+def _device(name: str, settings: Settings) -> Iterator[Finding]:
+    command = [sys.executable, "-c", _ASK_ENGINE, name, settings.dtype]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=300, check=False)

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fooocus_lite.errors import BadFile, BadValue, UnknownName
+from fooocus_lite.memory import RUNGS
 
 TOML_NAME = "fooocus.toml"
+_DEVICE = r"(auto|cpu|mps|(cuda|xpu)(:\d{1,2})?)"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -91,9 +93,17 @@ SETTINGS: dict[str, Setting] = {
             "device",
             "text",
             "auto",
-            "What computes the pictures.",
-            "auto, cpu, mps, cuda, xpu, cuda:N or xpu:N",
-            pattern=r"auto|cpu|mps|(cuda|xpu)(:\d{1,2})?",
+            "What computes the pictures; several share the queue.",
+            "auto, cpu, mps, cuda, xpu, cuda:N or xpu:N, several with commas between them, or all",
+            pattern=rf"all|{_DEVICE}(\s*,\s*{_DEVICE}){{0,15}}",
+        ),
+        Setting(
+            "memory",
+            "text",
+            "auto",
+            "How models are kept in memory.",
+            f"auto, {', '.join(RUNGS)}",
+            pattern="|".join(("auto", *RUNGS)),
         ),
         Setting("dtype", "text", "auto", "Precision.", "auto, bf16, fp16 or fp32", pattern="auto|bf16|fp16|fp32"),
         Setting("preset", "text", "starter", "Preset that fills what a person leaves open.", "a preset's name"),
@@ -145,6 +155,7 @@ class Settings:
     port: int
     open_browser: bool
     device: str
+    memory: str
     dtype: str
     preset: str
     a1111_text: bool

@@ -1,4 +1,7 @@
-"""What pictures take on this machine, as measured: for "about 6 s a picture, 7.1 GB" and "2 min left"."""
+"""What pictures take on this machine, as measured: for "about 6 s a picture, 7.1 GB" and "2 min left".
+
+And what was too much for it: a picture like one that ran out of memory begins where that one ended.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from fooocus_lite.tasks import work_of
 
 _NEWEST_COUNTS = 0.3
 _RATE = "seconds per unit of work"
+#: So much more free memory than when it ran out is another machine, or another program less.
+_MORE = 1.1
 
 
 class Speeds:
@@ -21,6 +26,10 @@ class Speeds:
         }
         self._peaks: dict[str, int] = {
             row["key"]: row["bytes"] for row in database.read("SELECT key, bytes FROM peaks")
+        }
+
+        self._rungs: dict[str, tuple[str, int]] = {
+            row["key"]: (row["rung"], row["free_bytes"]) for row in database.read("SELECT * FROM rungs")
         }
 
     def record(self, recipe: Recipe, seconds: float, peak_bytes: int | None = None) -> None:
@@ -39,6 +48,22 @@ class Speeds:
             if peak_bytes is not None:
                 self._peaks[_room(recipe)] = peak_bytes
                 transaction.execute("INSERT OR REPLACE INTO peaks VALUES (?, ?)", (_room(recipe), peak_bytes))
+
+    def record_too_much(self, recipe: Recipe, rung: str, free_bytes: int) -> None:
+        """Remember that a picture like this resolved recipe ran out of memory, and on which rung it was drawn then.
+
+        Args:
+            rung: Key of `fooocus_lite.memory.RUNGS`.
+            free_bytes: What the device could have given it.
+        """
+        self._rungs[_room(recipe)] = (rung, free_bytes)
+        with self._database.write() as transaction:
+            transaction.execute("INSERT OR REPLACE INTO rungs VALUES (?, ?, ?)", (_room(recipe), rung, free_bytes))
+
+    def first_rung(self, recipe: Recipe, free_bytes: int | None) -> str:
+        """The rung to begin on, with so much free; empty where nothing speaks against the first."""
+        rung, then = self._rungs.get(_room(recipe), ("", 0))
+        return rung if free_bytes is None or free_bytes <= then * _MORE else ""
 
     def picture_seconds(self, recipe: Recipe) -> float | None:
         """About how long a resolved recipe takes; None before anything was measured."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import NotFound
 from fooocus_lite.eventlog import EventLog
@@ -119,14 +120,13 @@ class TaskQueue:
 
     # What a dispatcher does.
 
-    def claim(self, worker: str, *, device: str = "") -> Task | None:
-        """The first task in line, now running and owned by ``worker``; None if nobody waits."""
+    def claim(self, worker: str, *, device: str = "", taste: Taste | None = None) -> Task | None:
+        """The task that `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``; None without one."""
         with self._database.write() as transaction:
             rows = transaction.execute(
                 "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
-                " WHERE id = (SELECT id FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT 1)"
-                f" RETURNING {COLUMNS}",
-                (worker, time.time()),
+                f" WHERE id = ? RETURNING {COLUMNS}",
+                (worker, time.time(), pick(transaction, taste)),
             )
             if not rows:
                 return None

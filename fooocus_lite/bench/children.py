@@ -20,6 +20,7 @@ from typing import Any
 from fooocus_lite.plan import Plan
 from fooocus_lite.runner import patient_threads
 from fooocus_lite.settings import Settings
+from fooocus_lite.workers import first_device
 
 DEADLINE_S = 600.0
 
@@ -41,7 +42,7 @@ class AppServer:
 
     def __init__(self, settings: Settings, folder: Path, *, threads: int) -> None:
         options = {"data_dir": folder / "data", "output_dir": folder / "outputs", "models_dir": settings.models_dir}
-        options |= {"device": settings.device, "dtype": settings.dtype, "preset": settings.preset}
+        options |= {"device": first_device(settings.device), "dtype": settings.dtype, "preset": settings.preset}
         env = child_environment(threads) | {f"FOOOCUS_{name.upper()}": str(value) for name, value in options.items()}
         command = [sys.executable, "-m", "fooocus_lite", "serve", "--no-browser", "--port", "17865"]
         self.log = folder / "server.log"
@@ -140,7 +141,7 @@ class BareLoop:
         command = [sys.executable, "-m", "fooocus_lite.engine.bare"]
         env = child_environment(threads)
         self.process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._send({"plan": asdict(plan), "device": settings.device, "dtype": settings.dtype})
+        self._send({"plan": asdict(plan), "device": first_device(settings.device), "dtype": settings.dtype})
         self._answer()
 
     def __enter__(self) -> BareLoop:

@@ -20,6 +20,7 @@ from fooocus_lite.settings import Settings
 from fooocus_lite.sheet_picture import Tile, compose_sheet, encode_sheet
 from fooocus_lite.sheets import Varies, Wanted, make_sheet
 from fooocus_lite.teller import Teller
+from fooocus_lite.workers import first_device
 
 
 def draw_jobs(
@@ -35,7 +36,8 @@ def draw_jobs(
     """
     for name in {job.plan.model.name for job in jobs}:
         library.check_available(name)
-    runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
+    engine = {"device": first_device(settings.device), "dtype": settings.dtype, "memory": settings.memory}
+    runner = LocalRunner(options=engine | {"preview_fps": 0.0})
     saved: list[Path] = []
     try:
         into, by_day = folder or settings.output_dir, folder is None

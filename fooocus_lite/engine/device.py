@@ -89,6 +89,14 @@ def _choose_device(name: str) -> torch.device:
     return torch.device(f"{backend}:{number}" if number and backend != "cpu" else backend)
 
 
+def every_device() -> list[str]:
+    """Names of all devices of the best kind that is here."""
+    kind = next(backend for backend in _BACKENDS if _is_there(backend))
+    if kind in ("cuda", "xpu"):
+        return [f"{kind}:{number}" for number in range(int(getattr(torch, kind).device_count()))]
+    return [kind]
+
+
 def _choose_dtype(name: str, device: torch.device) -> torch.dtype:
     name = _LONG_NAMES.get(name, name)
     if name == "auto":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -127,9 +127,11 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             written["styles"] = tuple(library.find_style(name).name for name in names)
         decided = full[0].model_copy(update=written)
         peak = parts.dispatcher.bytes_per_picture(full[0])
+        outlook = parts.dispatcher.outlook(make_plan(full[0], library, 0), full[0])
         return s.PlanOut(
-            recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings
-        )
+            recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings,
+            memory=outlook and s.MemoryOut(**asdict(outlook)),
+        )  # fmt: skip
 
 
 def _add_expansion(router: APIRouter, parts: Parts) -> None:

@@ -26,6 +26,7 @@ from fooocus_lite.events import (
     Queued,
     Started,
 )
+from fooocus_lite.memory import STEPPED_DOWN
 from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
@@ -114,8 +115,9 @@ class Live:
         message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now()
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
-        if isinstance(event, PromptReady) and event.expansion == "":
-            message["notes"] = [words for words in event.warnings if words.startswith(NOT_EXPANDED)]
+        if isinstance(event, PromptReady):
+            notes = [words for words in event.warnings if words.startswith((NOT_EXPANDED, STEPPED_DOWN))]
+            message |= {"notes": notes} if notes else {}
         if isinstance(event, Failed):
             message["details"] = event.details
         return message
@@ -123,7 +125,7 @@ class Live:
     def _now(self) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        keys = ("name", "state", "device", "device_name", "total_memory_bytes")
+        keys = ("name", "state", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
         return {
             "waiting": self._queue.counts()["waiting"],
             "seconds_left": self._dispatcher.seconds_left(),

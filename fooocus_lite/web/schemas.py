@@ -100,6 +100,16 @@ class PictureList(BaseModel):
     next: str | None = None
 
 
+class MemoryOut(BaseModel):
+    """How a picture will be kept in the device's memory: an estimate."""
+
+    rung: str = Field(description="`resident`, `offload`, `fp8`, `groups` or `cpu`: from the fastest to the smallest.")
+    needs_bytes: int = Field(description="The most that will be on the device at once.")
+    free_bytes: int | None = Field(description="What the device can give; null where nobody can tell.")
+    words: str = Field(examples=["needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles"])
+    is_tight: bool = Field(description="Not everything fits, or it takes more than half of what is free.")
+
+
 class PlanOut(BaseModel):
     """What would happen: nothing was queued."""
 
@@ -107,6 +117,7 @@ class PlanOut(BaseModel):
     count: int
     seconds_per_picture: float | None = Field(default=None, description="Measured on this machine; null before that.")
     bytes_per_picture: int | None = Field(default=None, description="The most memory one took; null before that.")
+    memory: MemoryOut | None = Field(default=None, description="Null until a worker has said what it has.")
     warnings: list[str] = Field(default_factory=list)
 
 

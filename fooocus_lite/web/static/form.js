@@ -282,8 +282,9 @@ export function followSpeeds() {
 export function estimateWords({ estimate: plan }) {
   if (!plan) return "";
   const each = plan.seconds_per_picture;
-  if (!each) return `${plan.recipe.steps} steps`;
+  if (!each) return [`${plan.recipe.steps} steps`, plan.memory?.is_tight && plan.memory.words].filter(Boolean).join(" · ");
   const time = plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`;
+  if (plan.memory?.is_tight) return `${time} · ${plan.memory.words}`;
   return plan.bytes_per_picture ? `${time} · ${memory(plan.bytes_per_picture)}` : time;
 }
 

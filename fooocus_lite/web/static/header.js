@@ -15,7 +15,16 @@ function deviceWords() {
   if (!worker?.device) return running() ? "Starting up…" : "Ready";
   const name = worker.device_name || (worker.device === "cpu" ? "CPU" : worker.device);
   const memory = worker.total_memory_bytes ? ` · ${gigabytes(worker.total_memory_bytes)} GB` : "";
-  return `${name}${memory}`;
+  const others = state.workers.length - 1;
+  return others > 0 ? `${name}${memory} · ${others} more` : `${name}${memory}`;
+}
+
+/** Every device with what it has, for whoever points at the first one. */
+function devicesTold() {
+  if (state.workers.length < 2) return "";
+  return state.workers.map(({ name, state: doing, device, device_name: called, free_memory_bytes: free, models }) =>
+    [`${name}: ${called || device || doing}`, free && `${gigabytes(free)} GB free`, models?.length && models.join(", ")]
+      .filter(Boolean).join(" · ")).join("\n");
 }
 
 async function showTop() {
@@ -33,7 +42,7 @@ async function showTop() {
   onChange(() => {
     setText(words, deviceWords());
     device.dataset.state = !state.connected || state.trouble ? "away" : running() ? "busy" : "ready";
-    device.title = state.trouble?.hint || "";
+    device.title = state.trouble?.hint || devicesTold();
   });
 }
 

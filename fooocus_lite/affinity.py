@@ -1,0 +1,61 @@
+"""Which of the waiting tasks a worker takes: nearly always the first, sometimes one whose model it has already.
+
+Loading a model can take as long as drawing several pictures with it. So of several workers one leaves a task to an
+idle one that has its model, and takes a task of its own model before the first in line. Nobody starves: whoever passes
+the first was asked for less than `WINDOW` tasks later, however many more come, so it is passed a few times at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+
+from fooocus_lite.database import Transaction
+
+#: How many tasks, counted in the order they were asked for from the first in line, may be taken in its place.
+WINDOW = 8
+#: Of a row: it can be drawn.
+_WAITS = "state = 'waiting'"
+
+
+@dataclass(frozen=True)
+class Taste:
+    """What a worker would like to draw with.
+
+    Attributes:
+        has: Names of the models that it need not load.
+        leaves: Models that it has not, and an idle worker has.
+    """
+
+    has: Set[str] = frozenset()
+    leaves: Set[str] = frozenset()
+
+
+def pick(transaction: Transaction, taste: Taste | None) -> str | None:
+    """The id of the waiting task to take; ``None`` if there is none, or all are better left to others.
+
+    Args:
+        taste: Where there are several workers; else it is the first in line.
+    """
+    if taste is None:
+        rows = transaction.execute(f"SELECT id FROM tasks WHERE {_WAITS} ORDER BY position LIMIT 1")
+        return rows[0]["id"] if rows else None
+    # By age, ended ones counted, not by place: else those that come later could pass the first again and again.
+    rows = transaction.execute(
+        "SELECT * FROM (SELECT *, json_extract(recipe, '$.model') AS model FROM tasks"
+        f" WHERE id >= (SELECT id FROM tasks WHERE {_WAITS} ORDER BY position LIMIT 1) ORDER BY id LIMIT {WINDOW})"
+        f" WHERE {_WAITS} ORDER BY position"
+    )
+    return choose([(row["id"], row["model"] or "") for row in rows], taste)
+
+
+def choose(line: Iterable[tuple[str, str]], taste: Taste) -> str | None:
+    """The id of the task to take; ``None`` if all are better left to others.
+
+    Args:
+        line: (id, model) of the waiting tasks of the window, the first in line first.
+    """
+    ours = [(task_id, model) for task_id, model in line if model not in taste.leaves]
+    if not ours:
+        return None
+    return next((task_id for task_id, model in ours if model in taste.has), ours[0][0])

@@ -1,0 +1,56 @@
+"""What a picture will need of the memory, said before it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fooocus_lite.library import Library
+from fooocus_lite.memory import AUTO, NUMBER_BYTES, choose_rung, make_needs, sizes_of
+from fooocus_lite.plan import Plan
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """How a picture's models will be kept.
+
+    Attributes:
+        rung: Key of `fooocus_lite.memory.RUNGS`.
+        words: Such as "needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles".
+        is_tight: Worth a person's eye: not everything fits, or it takes more than half.
+    """
+
+    rung: str
+    needs_bytes: int
+    free_bytes: int | None
+    words: str
+    is_tight: bool
+
+
+def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outlook | None:
+    """What the worker that said ``about`` will do; None while it has said nothing.
+
+    An estimate: the worker decides again by what is free when it begins.
+    """
+    dtype = str(about.get("dtype", ""))
+    if dtype not in NUMBER_BYTES or "free_memory_bytes" not in about:
+        return None
+    entry = library.models.get(plan.model.name)
+    sizes = sizes_of(plan, dtype=dtype, memory_bytes=entry.memory_bytes if entry else None)
+    free: int | None = about["free_memory_bytes"]
+    fit = choose_rung(
+        make_needs(plan, sizes, dtype=dtype),
+        free,
+        device=str(about["device"]).partition(":")[0],
+        forced=str(about.get("memory", AUTO)),
+        start=plan.memory,
+    )
+    is_tight = fit.rung != "resident" or fit.in_tiles or (free is not None and fit.needs_bytes > free / 2)
+    return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight)
+
+
+def least_and_most(plan: Plan, *, dtype: str = "fp16") -> tuple[int, int]:
+    """Bytes of a graphics card that a picture needs on the lowest rung that uses it, and with everything on it."""
+    needs = make_needs(plan, sizes_of(plan, dtype=dtype), dtype=dtype)
+    return needs.peak("groups", in_tiles=True), needs.peak("resident", in_tiles=False)

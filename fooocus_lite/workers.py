@@ -1,0 +1,57 @@
+"""One worker for each device: which devices there are, and how the engine of each is made."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.settings import Settings
+
+ALL = "all"
+_ASK_S = 300.0
+_ASK = (
+    "import json; from fooocus_lite.engine.device import every_device; "  # a child: this process has no torch
+    "print(json.dumps(every_device()))"
+)
+
+
+def engine_options(settings: Settings) -> list[dict[str, Any]]:
+    """Keyword arguments for the engine of every worker, one per device of the setting.
+
+    Raises:
+        FooocusError: nobody can say which devices there are.
+    """
+    common = {"dtype": settings.dtype, "preview_fps": settings.preview_fps, "memory": settings.memory}
+    return [{"device": name} | common for name in device_names(settings.device)]
+
+
+def device_names(setting: str) -> list[str]:
+    """The devices that the setting names; ``all`` asks PyTorch which there are.
+
+    Raises:
+        FooocusError: it does not answer.
+    """
+    return _every_device() if setting == ALL else [name.strip() for name in setting.split(",")]
+
+
+def first_device(setting: str) -> str:
+    """The one that draws where one is enough."""
+    return "auto" if setting == ALL else device_names(setting)[0]
+
+
+def _every_device() -> list[str]:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ASK], capture_output=True, text=True, env=env, timeout=_ASK_S, check=True
+        )
+        names: list[str] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as exc:
+        raise FooocusError(
+            "PyTorch does not say which devices there are.", "Name them: --device cuda:0,cuda:1.", field="device"
+        ) from exc
+    return names
