@@ -62,7 +62,7 @@ class Decoder:
             self.dtype = wider
             notes = [f"decoded in {_NAMES[wider]}"]
             pixels, is_sound = self._with_room(scaled)
-        if self.in_tiles and max(latents.shape[-2:]) * self.pixels_per_latent > self._tile_side:
+        if self.in_tiles and self._has_tiles(latents):
             notes.append("in tiles")
         self.notes = tuple(notes)
         return pixels
@@ -72,13 +72,17 @@ class Decoder:
         try:
             return self._decoded(scaled)
         except Exception as exc:
-            if self.in_tiles or not is_out_of_memory(exc):
+            if self.in_tiles or not self._has_tiles(scaled) or not is_out_of_memory(exc):
                 raise
             log.warning("not enough memory to decode the picture at once; in tiles now")
         # Only here: an exception that is still held keeps the tensors of its frames alive.
         free_memory(self._device)
         self.in_tiles = True
         return self._decoded(scaled)
+
+    def _has_tiles(self, latents: Tensor) -> bool:
+        """Whether the picture is larger than a tile."""
+        return max(latents.shape[-2:]) * self.pixels_per_latent > self._tile_side
 
     def _scaled(self, latents: Tensor) -> Tensor:
         """From the scale that the network walks in to the VAE's own."""
@@ -92,15 +96,15 @@ class Decoder:
 
     def _decoded(self, scaled: Tensor) -> tuple[Tensor, bool]:
         """(pixels, whether they can be believed), both of one copy."""
-        vae = self._vae
-        if self.in_tiles:
+        vae, in_tiles = self._vae, self.in_tiles and self._has_tiles(scaled)
+        if in_tiles:
             vae.tile_sample_min_size = self._tile_side
             vae.tile_latent_min_size = self._tile_side // self.pixels_per_latent
             vae.enable_tiling()
         try:
             image: Tensor = vae.decode(scaled.to(self.dtype), return_dict=False)[0][0]
         finally:
-            if self.in_tiles:
+            if in_tiles:
                 vae.disable_tiling()
         is_sound = image.isfinite().all()
         pixels = image.float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)

@@ -132,6 +132,20 @@ def test_a_file_without_measured_memory_is_brought_up_to_date(tmp_path: Path) ->
     store.close()
 
 
+def test_what_was_too_much_is_remembered_while_there_is_no_more_memory(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    assert store.speeds.first_rung(a_recipe(), 10_000) == ""
+    store.speeds.record_too_much(a_recipe(), "offload", 10_000)
+    store.close()
+    store = open_store(tmp_path)
+    assert store.speeds.first_rung(a_recipe(), 9_000) == "offload"
+    assert store.speeds.first_rung(a_recipe(), 11_000) == "offload"
+    assert store.speeds.first_rung(a_recipe(), None) == "offload"
+    assert store.speeds.first_rung(a_recipe(), 12_000) == "", "another program has ended, or the card is another"
+    assert store.speeds.first_rung(a_recipe(width=64), 9_000) == ""
+    store.close()
+
+
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     open_store(tmp_path).close()
     with sqlite3.connect(tmp_path / "queue.db") as connection:
