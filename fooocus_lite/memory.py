@@ -23,6 +23,9 @@ STEPPED_DOWN = "There was not enough memory for the way that was chosen first."
 RESERVE_BYTES = GIB // 2
 #: Estimate: the layers that are on the card at once while groups come and go; published for FLUX: 0.53 to 0.56 GB.
 _GROUPS_BYTES = int(0.6 * GIB)
+#: Below the first rung, larger text encoders come to the card layer by layer: whole they would pass the same wire, and
+#: they read a text once.
+LARGE_ENCODERS_BYTES = 2 * GIB
 #: Pixels of a tile of the VAE: tiles are as large whatever the picture is.
 TILE_SIDE = 512
 NUMBER_BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
@@ -125,7 +128,7 @@ class Needs:
         if rung == "groups":
             return max(_GROUPS_BYTES + self.denoise, vae + decode) + RESERVE_BYTES
         denoiser = max(self._stored(model, rung) for model in self.models)
-        encoders = max(model.encoders for model in self.models)
+        encoders = max(_reading(model) for model in self.models)
         # A network that LoRAs have changed cannot make room while texts are read.
         reading = encoders + (denoiser if self.has_loras else 0)
         return max(reading, denoiser + max(self.denoise, vae + decode)) + RESERVE_BYTES
@@ -282,6 +285,11 @@ def next_rung(rung: str, *, device: str, has_loras: bool = False) -> str | None:
         ladder = [one for one in RUNGS if one == rung or one in ladder]
     below = ladder[ladder.index(rung) + 1 :]
     return below[0] if below else None
+
+
+def _reading(model: ModelSize) -> int:
+    """Bytes of the text encoders on the card while they read, below the first rung."""
+    return _GROUPS_BYTES if model.encoders > LARGE_ENCODERS_BYTES else model.encoders
 
 
 def _gigabytes(number: int) -> str:

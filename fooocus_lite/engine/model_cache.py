@@ -18,8 +18,19 @@ import torch
 from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Family, load_family
-from fooocus_lite.engine.residence import Residence, is_denoiser, is_encoder
-from fooocus_lite.memory import AUTO, GIB, NUMBER_BYTES, Fit, Needs, Picture, choose_rung, make_needs, typical_size
+from fooocus_lite.engine.residence import VAE, Residence, is_denoiser, is_encoder
+from fooocus_lite.memory import (
+    AUTO,
+    GIB,
+    LARGE_ENCODERS_BYTES,
+    NUMBER_BYTES,
+    Fit,
+    Needs,
+    Picture,
+    choose_rung,
+    make_needs,
+    typical_size,
+)
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.weight_sizes import ModelSize, size_of
 
@@ -114,8 +125,10 @@ class ModelCache:
             loaded.residence.room_bytes = room_bytes
             if rung == "resident":
                 loaded.residence.wake()
-            else:
+            elif rung != "cpu":
                 loaded.residence.rest(lambda part: not is_denoiser(part))
+                if _encoder_bytes(loaded.residence) > LARGE_ENCODERS_BYTES:
+                    loaded.residence.bring_in_groups(is_encoder)
         return [self._loaded[ref] for ref in refs]
 
     def forget(self) -> None:
@@ -146,8 +159,7 @@ class ModelCache:
         if loaded.form == form:
             return
         if form == "groups":
-            loaded.residence.rest()
-            loaded.residence.bring_in_groups()
+            loaded.residence.bring_in_groups(is_denoiser)
         elif form == "fp8":
             loaded.residence.store_in_8_bits()
         loaded.form = form
@@ -210,8 +222,9 @@ def _leads_to(form: str, wanted: str) -> bool:
 def _measured(residence: Residence) -> ModelSize:
     """The size of a model that is loaded, by what its tensors take."""
     sizes = {name: part.size_bytes for name, part in residence.parts.items()}
-    return ModelSize(
-        denoiser=sum(size for name, size in sizes.items() if is_denoiser(name)),
-        encoders=sum(size for name, size in sizes.items() if is_encoder(name)),
-        vae=sizes.get("vae", 0),
-    )
+    denoiser = sum(size for name, size in sizes.items() if is_denoiser(name))
+    return ModelSize(denoiser, _encoder_bytes(residence), sizes.get(VAE, 0), is_compact=residence.is_compact)
+
+
+def _encoder_bytes(residence: Residence) -> int:
+    return sum(part.size_bytes for name, part in residence.parts.items() if is_encoder(name))

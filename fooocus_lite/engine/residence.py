@@ -129,6 +129,11 @@ class Residence:
         """Of all parts."""
         return sum(part.size_bytes for part in self.parts.values())
 
+    @property
+    def is_compact(self) -> bool:
+        """Whether what is asked at every step came in 8 bits a number or fewer."""
+        return any(_is_compact(part.module) for name, part in self.parts.items() if is_denoiser(name))
+
     def wake(self, *names: str, room_bytes: int = 0) -> None:
         """Bring parts to the device that are not there; without names, all.
 
@@ -162,28 +167,27 @@ class Residence:
             if is_denoiser(name) and not _is_compact(part.module):
                 apply_layerwise_casting(part.module, torch.float8_e4m3fn, self.machine.dtype, non_blocking=False)
 
-    def bring_in_groups(self) -> None:
-        """Let the layers of the denoiser come to the device one after another, and of encoders that are too large."""
+    def bring_in_groups(self, wanted: Callable[[str], bool]) -> None:
+        """Let the layers of the ``wanted`` parts come to the device one after another, and go again."""
         from diffusers.hooks.group_offloading import apply_group_offloading
 
-        device = self.machine.device
-        # While one layer computes, the next one is on its way.
-        with_streams = device.type == "cuda"
-        largest = devices.free_memory_bytes(device)
         for name, part in self.parts.items():
-            if is_denoiser(name) or (is_encoder(name) and largest is not None and part.size_bytes > largest // 2):
-                ram = devices.free_memory_bytes(_HOME)
-                apply_group_offloading(
-                    part.module,
-                    device,
-                    _HOME,
-                    offload_type="leaf_level",
-                    use_stream=with_streams,
-                    # Pinned memory cannot be taken back by the system: only where there is plenty.
-                    low_cpu_mem_usage=ram is not None and part.size_bytes > ram // 2,
-                )
-                self._grouped.add(name)
-                part.is_awake = False
+            if not wanted(name) or name in self._grouped:
+                continue
+            if part.is_awake:
+                part.rest()
+            ram = devices.free_memory_bytes(_HOME)
+            apply_group_offloading(
+                part.module,
+                self.machine.device,
+                _HOME,
+                offload_type="leaf_level",
+                use_stream=self.machine.device.type == "cuda",  # while one layer computes, the next is on its way
+                # Pinned memory cannot be taken back by the system: only where there is plenty.
+                low_cpu_mem_usage=ram is not None and part.size_bytes > ram // 2,
+            )
+            self._grouped.add(name)
+            part.is_awake = False
 
 
 def _is_compact(module: Any) -> bool:

@@ -178,6 +178,15 @@ def test_groups_are_wired_into_every_layer(kl_model: Path) -> None:
     assert all("group_offloading" in leaf._diffusers_hook.hooks for leaf in leaves)  # type: ignore[union-attr]
 
 
+def test_encoders_can_come_in_groups(kl_model: Path) -> None:
+    engine, plan = new("offload"), make_plan(kl_model, texts=("read in layers",))
+    (loaded,) = engine.models.get([plan.model], "offload")
+    loaded.residence.bring_in_groups(lambda part: part.startswith("text_encoder"))
+    moves = engine.models.moves
+    assert picture(engine, plan).rgb == picture(new("resident"), plan).rgb
+    assert engine.models.moves - moves == 3, "the UNet came; the VAE came and went; encoders as wholes never"
+
+
 def test_eight_bits_store_eight_bits_and_draw_nearly_the_same(kl_model: Path) -> None:
     engine, plan = new("fp8"), make_plan(kl_model)
     found = picture(engine, plan)

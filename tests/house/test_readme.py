@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fooocus_lite.memory_table import lines
 from tests.house.code import ROOT, shown
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/README.md", "training/README.md")]
-DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md"]
+DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md", ROOT / "docs/memory.md"]
 DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md"]
 WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
@@ -32,6 +33,13 @@ def test_the_paths_of_that_table_exist() -> None:
     paths = re.findall(r"\]\(([^)#]+)\)", "\n".join(table_under("Where to add things")))
     assert len(paths) >= len(WHERE_TO_ADD)
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_the_table_of_graphics_cards_is_what_the_program_would_do() -> None:
+    """`python3 -m fooocus_lite.memory_table` prints it."""
+    rows = table_under("What runs on your graphics card")
+    assert rows == list(lines())[2:]
+    assert all(row.endswith(("| estimated |", "| measured |")) for row in rows)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=shown)
