@@ -28,7 +28,7 @@ def counted_peak(build: Callable[[], nn.Module], run: Callable[[Any], object], *
     """
     with _default(dtype), FakeTensorMode(), torch.no_grad():
         network = build().eval()
-        weights = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
+        weights = {_key(tensor.untyped_storage()) for tensor in (*network.parameters(), *network.buffers())}
         counter = _Counter(weights)
         with counter:
             run(network)
@@ -55,7 +55,7 @@ class _Counter(TorchDispatchMode):
         return made
 
     def _note(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
+        key = _key(storage)
         if key not in self._alive and key not in self._ignored:
             self._alive[key] = storage.nbytes()
             self.now += self._alive[key]
@@ -64,6 +64,11 @@ class _Counter(TorchDispatchMode):
 
     def _gone(self, key: int) -> None:
         self.now -= self._alive.pop(key, 0)
+
+
+def _key(storage: Any) -> int:
+    """What stays the same while a storage lives; its address says nothing, since there is none."""
+    return storage._cdata
 
 
 @contextmanager
