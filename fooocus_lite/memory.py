@@ -19,8 +19,8 @@ AUTO = "auto"
 GIB = 2**30
 #: How the warning begins that a picture had to be drawn a second time.
 STEPPED_DOWN = "There was not enough memory for the way that was chosen first."
-#: Convolutions take room to work in besides what was counted. Measured: decoding 512² by a processor took 1.34 times the
-#: count, 256² 1.35 times. With it, all of SDXL in bf16 comes to 9.1 GB (10^9); published for an A100: 8.96 GB.
+#: Convolutions take room to work in besides what was counted. Measured: decoding 512² by a processor took 1.34 times
+#: the count, 256² 1.35 times. With it, all of SDXL in bf16 comes to 9.1 GB (10^9); published for an A100: 8.96 GB.
 WORKSPACE = 1.35
 #: Estimate: gaps in memory that is handed out in blocks.
 RESERVE_BYTES = GIB // 2

@@ -40,6 +40,7 @@ from fooocus_lite.web.reveal import reveal
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.uploads import taken_in
+from fooocus_lite.web.workers_api import add_worker_route
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 EXAMPLES: dict[str, Example] = {
@@ -86,6 +87,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_sheet_routes(router, parts.queue, parts.library)
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
+    add_worker_route(router, parts.dispatcher)
     _add_read(router, parts)
     return router
 

@@ -1,0 +1,42 @@
+"""Who draws here, by what, and what of its memory is free: ``GET /v1/workers``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from fooocus_lite.dispatcher import Dispatcher
+
+
+class WorkerOut(BaseModel):
+    """A worker: one device. What it has not said yet is null."""
+
+    name: str
+    state: str = Field(description="`starting`, `idle` or `drawing`.")
+    task_id: str | None = Field(description="What it draws.")
+    device: str | None = Field(default=None, examples=["cuda:0"])
+    device_name: str | None = None
+    dtype: str | None = None
+    memory: str | None = Field(default=None, description="The setting: `auto` or a rung.")
+    total_memory_bytes: int | None = None
+    free_memory_bytes: int | None = Field(default=None, description="What a picture could have, were nothing loaded.")
+    models: list[str] = Field(default_factory=list[str], description="Loaded, the one used last first.")
+    problem: str | None = Field(default=None, description="Why it cannot draw.")
+
+
+class WorkerList(BaseModel):
+    """All workers."""
+
+    workers: list[WorkerOut]
+
+
+def add_worker_route(router: APIRouter, dispatcher: Dispatcher) -> None:
+    """``GET /workers``."""
+
+    @router.get("/workers", tags=["choices"], summary="Who draws, and by what")
+    def workers() -> WorkerList:
+        """One per device of the setting `device`."""
+        told: list[dict[str, Any]] = dispatcher.workers()
+        return WorkerList(workers=[WorkerOut.model_validate(worker) for worker in told])
