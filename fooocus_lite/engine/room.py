@@ -15,7 +15,7 @@ from fooocus_lite.engine.model_cache import Loaded, ModelCache
 from fooocus_lite.engine.refiner import check_latents
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
 from fooocus_lite.errors import BadValue
-from fooocus_lite.memory import RUNGS, STEPPED_DOWN, Fit, next_rung
+from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, next_rung
 from fooocus_lite.plan import Plan
 
 
@@ -36,8 +36,10 @@ class Room:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
         refs = (plan.model,) if plan.refiner is None else (plan.model, plan.refiner)
-        self._needs, self._fit = models.needs(plan), fit
-        self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=self._needs.denoise)
+        needs, self._fit = models.needs(plan), fit
+        self._decoding = needs.decode_tiled if fit.in_tiles else needs.decode
+        room = max(needs.denoise, self._decoding) + RESERVE_BYTES
+        self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=room)
         self.model: Family = self._models[0].family
         self.refiner = self._models[1].family if plan.refiner else None
         self.machine = self._models[0].machine
@@ -81,8 +83,7 @@ class Room:
         """As `Family.decode`; in tiles if the picture is to be kept small."""
         family, residence = self.model, self._models[0].residence
         family.decoder.in_tiles = self._fit.in_tiles
-        needed = self._needs.decode_tiled if self._fit.in_tiles else self._needs.decode
-        residence.wake(VAE, room_bytes=needed)
+        residence.wake(VAE, room_bytes=self._decoding)
         pixels = family.decode(latents).contiguous().cpu()
         if self._fit.rung != "resident":
             residence.rest(lambda part: part == VAE)
