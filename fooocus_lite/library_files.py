@@ -77,7 +77,8 @@ class CatalogEntry:
     @cached_property
     def modes(self) -> Mapping[str, ModelMode]:
         """The speed modes as this model has them, by key of `fooocus_lite.modes.MODES`."""
-        return model_modes(self.family, self.mode_changes)
+        of_family = {key: ModeChange(values) for key, values in FAMILIES[self.family].modes.items()}
+        return model_modes(self.family, {**of_family, **self.mode_changes})
 
     @property
     def allowed_sides(self) -> str:

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
+from fooocus_lite.families import FAMILIES
+from fooocus_lite.family_fit import idle_fields
 from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
@@ -371,11 +373,13 @@ def _warnings(
         yield f"The model {entry.name} has not learned the style {', '.join(strange)}; it may show little of it."
     if not any(texts):
         yield "The prompt is empty, so the model draws whatever it likes."
-    if any(negative_texts) and full.guidance_scale == 1:
+    without = FAMILIES[entry.family].without
+    yield from idle_fields(full, entry.family)
+    if any(negative_texts) and full.guidance_scale == 1 and "negative_prompt" not in without:
         yield "The negative prompt does nothing at guidance scale 1."
-    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1:
+    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1 and "perp_neg" not in without:
         yield "Perp-Neg does nothing without a negative prompt."
-    yield from without_effect(full.weights(), steps=_decided(full.steps))
+    yield from without_effect(full.weights(), steps=_decided(full.steps), told=without)
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."

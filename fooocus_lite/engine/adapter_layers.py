@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fooocus_lite.engine.flux_names import SWAPPED, makers_names
+from fooocus_lite.engine.flux_names import SWAPPED, makers_names, xlabs_names
 from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2
 
 # Inside a residual block: sgm's name -> diffusers'.
@@ -84,7 +84,9 @@ def _other_names(module: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
     if hasattr(module, "down_blocks"):
         yield from ((theirs, (ours,)) for theirs, ours in sgm_names(module))
     elif hasattr(module, "single_transformer_blocks"):
-        yield from makers_names(module)
+        single = len(module.single_transformer_blocks)
+        yield from makers_names(len(module.transformer_blocks), single)
+        yield from xlabs_names(single)
 
 
 def sgm_names(unet: Any) -> Iterator[tuple[str, str]]:

@@ -283,7 +283,7 @@ def _shares(weights: Sequence[Tensor], delta: Delta) -> Iterator[tuple[Tensor, D
     start = 0
     for weight in weights:
         end = start + weight.shape[0]
-        yield weight, delta if len(weights) == 1 else replace(delta, rows=slice(start, end))
+        yield weight, delta if len(weights) == 1 else replace(delta, rows=(start, end))
         start = end
 
 

@@ -7,7 +7,6 @@ the layers here stand in it one under another.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 _OUTSIDE = {
     "time_in.in_layer": "time_text_embed.timestep_embedder.linear_1",
@@ -46,23 +45,28 @@ _SINGLE: Mapping[str, tuple[str, ...]] = {
     "norm.query_norm": ("attn.norm_q",),
     "norm.key_norm": ("attn.norm_k",),
 }
-# Not a layer of the makers, but the part of "linear1" that XLabs' LoRAs change.
-_XLABS_SINGLE: Mapping[str, tuple[str, ...]] = {"qkv": ("attn.to_q", "attn.to_k", "attn.to_v")}
 
 
-def makers_names(transformer: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """(path of a layer in the makers' files, paths here of what it holds, in order) of a ``FluxTransformer2DModel``."""
+def makers_names(double: int, single: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(path of a layer in the makers' files, paths of what it holds in a ``FluxTransformer2DModel``, in order).
+
+    Args:
+        double: How many blocks it has in which picture and text have weights of their own.
+        single: How many in which they share them.
+    """
     for theirs, ours in _OUTSIDE.items():
         yield theirs, (ours,)
     for count, block, layers, home in (
-        (len(transformer.transformer_blocks), "double_blocks", _DOUBLE, "transformer_blocks"),
-        (
-            len(transformer.single_transformer_blocks),
-            "single_blocks",
-            {**_SINGLE, **_XLABS_SINGLE},
-            "single_transformer_blocks",
-        ),
+        (double, "double_blocks", _DOUBLE, "transformer_blocks"),
+        (single, "single_blocks", _SINGLE, "single_transformer_blocks"),
     ):
         for number in range(count):
             for theirs, ours in layers.items():
                 yield f"{block}.{number}.{theirs}", tuple(f"{home}.{number}.{path}" for path in ours)
+
+
+def xlabs_names(single: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Likewise, what XLabs' LoRAs change of ``linear1`` and of which no file has a matrix."""
+    for number in range(single):
+        home = f"single_transformer_blocks.{number}.attn"
+        yield f"single_blocks.{number}.qkv", (f"{home}.to_q", f"{home}.to_k", f"{home}.to_v")

@@ -43,6 +43,7 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Expansion, Plan, first_refined
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -242,7 +243,8 @@ class _Drawing:
         plan, expansion, trouble = self._with_words(plan)
         encoded = family.encode(plan)
         warnings = plan.warnings + trouble + encoded.warnings
-        warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name))
+        idle = FAMILIES[plan.model.family].without  # the plan says so
+        warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name, said=idle))
         log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
         self._emit(PromptReady(
             texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,

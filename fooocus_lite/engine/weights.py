@@ -141,7 +141,7 @@ def weight_files(folder: Path) -> list[Path]:
             if index.is_file():
                 names: Iterable[str] = read_json(index).get("weight_map", {}).values()
                 return [folder / Path(name).name for name in sorted(set(names))]
-    stem = _STEMS[0] if folder.name in ("unet", "vae") else _STEMS[1]
+    stem = _STEMS[0] if folder.name in ("unet", "transformer", "vae") else _STEMS[1]
     raise missing(folder / f"{stem}.safetensors")
 
 
@@ -166,6 +166,8 @@ def _find_places(
 def _shape_at(shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
     if place.third is not None and shape:
         shape = (shape[0] // 3, *shape[1:])
+    if place.rows is not None and shape:
+        shape = (len(range(shape[0])[slice(*place.rows)]), *shape[1:])
     return shape[::-1] if place.is_transposed else shape
 
 
@@ -194,6 +196,10 @@ def _read_tensors(
 def _cut_out(tensor: torch.Tensor, place: Place) -> torch.Tensor:
     if place.third is not None:
         tensor = tensor.chunk(3)[place.third]
+    if place.rows is not None:
+        tensor = tensor[slice(*place.rows)]
+    if place.is_swapped:
+        tensor = torch.cat(tensor.chunk(2)[::-1])
     return tensor.T.contiguous() if place.is_transposed else tensor
 
 
