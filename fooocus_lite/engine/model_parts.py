@@ -28,7 +28,7 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 _PROBES = {
     "unet": "conv_in.weight",
     "transformer": "x_embedder.weight",
-    "vae": "decoder.conv_in.weight",
+    "vae": "decoder.mid_block.attentions.0.to_q.weight",  # each way of naming has another name for it
     "text_encoder": "embeddings.token_embedding.weight",
     "text_encoder_2": "embeddings.token_embedding.weight",
 }

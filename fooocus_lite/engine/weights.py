@@ -187,7 +187,9 @@ def _read_tensors(
                 scale = _scale_name(place.name, header)
                 if scale is not None:
                     tensor = _scaled(path, tensor, file.get_tensor(scale).to(device), place)
-                tensors[name] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+                tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+                # A part of a larger one would keep all of it in memory.
+                tensors[name] = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
     except SafetensorError as exc:
         raise damaged(path, str(exc)) from exc
     return tensors
