@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -19,13 +19,20 @@ class Place:
 
     Attributes:
         name: Of the stored tensor.
-        third: Which third of its first axis, 0 … 2; ``None`` = the whole.
+        first_row: Where it begins in one that holds several, one under another; ``None`` = it is the whole.
         is_transposed: Rows and columns are the other way round.
+        has_swapped_halves: Its second half stands before its first.
     """
 
     name: str
-    third: int | None = None
+    first_row: int | None = None
     is_transposed: bool = False
+    has_swapped_halves: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether more than reading makes it the module's."""
+        return self.is_transposed or self.has_swapped_halves
 
 
 #: A module's name of a tensor -> its place, or ``None`` where this way of naming has none.
@@ -106,7 +113,7 @@ def namings(component: str, config: Mapping[str, Any]) -> list[Naming]:
     if component in _CLIP_PREFIXES:
         return [
             *(_prefixed(prefix, naming) for prefix in _CLIP_PREFIXES[component] for naming in _CLIP_NAMINGS),
-            *(_prefixed(prefix, _open_clip_place) for prefix in _OPEN_CLIP_PREFIXES[component]),
+            *(_prefixed(prefix, _open_clip_naming(config)) for prefix in _OPEN_CLIP_PREFIXES[component]),
         ]
     return []
 
@@ -129,7 +136,7 @@ def former_vae_place(name: str) -> Place | None:
 def _prefixed(prefix: str, naming: Naming) -> Naming:
     def place(name: str) -> Place | None:
         found = naming(name)
-        return found and Place(prefix + found.name, found.third, found.is_transposed)
+        return found and replace(found, name=prefix + found.name)
 
     return place
 
@@ -190,19 +197,25 @@ def _vae_naming(config: Mapping[str, Any]) -> Naming:
     return place
 
 
-def _open_clip_place(name: str) -> Place | None:
-    name = name.removeprefix("text_model.")
-    if name == "text_projection.weight":
-        return Place("text_projection", is_transposed=True)
-    if name in _CLIP_ENDS:
-        return Place(_CLIP_ENDS[name])
-    match = _CLIP_LAYER.fullmatch(name)
-    if match is None:
-        return None
-    block, rest = f"transformer.resblocks.{match.group(1)}", match.group(2)
-    if fused := _FUSED.fullmatch(rest):
-        return Place(f"{block}.attn.in_proj_{fused.group(2)}", third="qkv".index(fused.group(1)))
-    return Place(f"{block}.{_swapped(rest, _CLIP_PARTS)}")
+def _open_clip_naming(config: Mapping[str, Any]) -> Naming:
+    width = int(config.get("hidden_size", 0))
+
+    def place(name: str) -> Place | None:
+        name = name.removeprefix("text_model.")
+        if name == "text_projection.weight":
+            return Place("text_projection", is_transposed=True)
+        if name in _CLIP_ENDS:
+            return Place(_CLIP_ENDS[name])
+        match = _CLIP_LAYER.fullmatch(name)
+        if match is None:
+            return None
+        block, rest = f"transformer.resblocks.{match.group(1)}", match.group(2)
+        if fused := _FUSED.fullmatch(rest):
+            first_row = "qkv".index(fused.group(1)) * width
+            return Place(f"{block}.attn.in_proj_{fused.group(2)}", first_row=first_row)
+        return Place(f"{block}.{_swapped(rest, _CLIP_PARTS)}")
+
+    return place
 
 
 def _with_text_model(name: str) -> Place:
