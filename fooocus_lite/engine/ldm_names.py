@@ -21,17 +21,20 @@ class Place:
 
     Attributes:
         name: Of the stored tensor.
-        third: Which third of its first axis, 0 … 2; ``None`` = the whole.
+        first_row: Where it begins in one that holds several, one under another; ``None`` = it is the whole.
         is_transposed: Rows and columns are the other way round.
-        rows: First and end of those of its first axis; ``None`` = all.
-        is_swapped: The halves of its first axis are the other way round.
+        has_swapped_halves: Its second half stands before its first.
     """
 
     name: str
-    third: int | None = None
+    first_row: int | None = None
     is_transposed: bool = False
-    rows: tuple[int, int] | None = None
-    is_swapped: bool = False
+    has_swapped_halves: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether more than reading makes it the module's."""
+        return self.is_transposed or self.has_swapped_halves
 
 
 #: A module's name of a tensor -> its place, or ``None`` where this way of naming has none.
@@ -118,7 +121,7 @@ def namings(component: str, config: Mapping[str, Any]) -> list[Naming]:
     if component in _CLIP_PREFIXES:
         return [
             *(_prefixed(prefix, naming) for prefix in _CLIP_PREFIXES[component] for naming in _CLIP_NAMINGS),
-            *(_prefixed(prefix, _open_clip_place) for prefix in _OPEN_CLIP_PREFIXES[component]),
+            *(_prefixed(prefix, _open_clip_naming(config)) for prefix in _OPEN_CLIP_PREFIXES[component]),
         ]
     return []
 
@@ -154,8 +157,8 @@ def _flux_naming(config: Mapping[str, Any]) -> Naming:
             return None
         if theirs.endswith("_norm"):
             parameter = "scale"
-        start, end = number * width, (number + (4 if path.endswith("proj_mlp") else 1)) * width
-        return Place(f"{theirs}.{parameter}", rows=(start, end) if together > 1 else None, is_swapped=theirs == SWAPPED)
+        first_row = number * width if together > 1 else None
+        return Place(f"{theirs}.{parameter}", first_row, has_swapped_halves=theirs == SWAPPED)
 
     return place
 
@@ -234,19 +237,25 @@ def _vae_naming(config: Mapping[str, Any]) -> Naming:
     return place
 
 
-def _open_clip_place(name: str) -> Place | None:
-    name = name.removeprefix("text_model.")
-    if name == "text_projection.weight":
-        return Place("text_projection", is_transposed=True)
-    if name in _CLIP_ENDS:
-        return Place(_CLIP_ENDS[name])
-    match = _CLIP_LAYER.fullmatch(name)
-    if match is None:
-        return None
-    block, rest = f"transformer.resblocks.{match.group(1)}", match.group(2)
-    if fused := _FUSED.fullmatch(rest):
-        return Place(f"{block}.attn.in_proj_{fused.group(2)}", third="qkv".index(fused.group(1)))
-    return Place(f"{block}.{_swapped(rest, _CLIP_PARTS)}")
+def _open_clip_naming(config: Mapping[str, Any]) -> Naming:
+    width = int(config.get("hidden_size", 0))
+
+    def place(name: str) -> Place | None:
+        name = name.removeprefix("text_model.")
+        if name == "text_projection.weight":
+            return Place("text_projection", is_transposed=True)
+        if name in _CLIP_ENDS:
+            return Place(_CLIP_ENDS[name])
+        match = _CLIP_LAYER.fullmatch(name)
+        if match is None:
+            return None
+        block, rest = f"transformer.resblocks.{match.group(1)}", match.group(2)
+        if fused := _FUSED.fullmatch(rest):
+            first_row = "qkv".index(fused.group(1)) * width
+            return Place(f"{block}.attn.in_proj_{fused.group(2)}", first_row=first_row)
+        return Place(f"{block}.{_swapped(rest, _CLIP_PARTS)}")
+
+    return place
 
 
 def _with_text_model(name: str) -> Place:

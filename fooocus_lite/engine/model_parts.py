@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from fooocus_lite.engine.ldm_names import Naming, is_t5, namings
+from fooocus_lite.engine.tensor_files import Stored
 from fooocus_lite.engine.weights import (
     Component,
-    Stored,
     damaged,
     folder_component,
     missing,
@@ -24,15 +24,18 @@ from fooocus_lite.lora_keys import FLUX, SD3, WIDTHS, find_place
 from fooocus_lite.model_files import ModelRef
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
-#: What says most quickly whether and how a file holds a part.
+#: What says most quickly whether a file holds a part, and by which of the ways in which it is named.
 _PROBES = {
-    "unet": "conv_in.weight",
-    "transformer": "x_embedder.weight",
-    "vae": "decoder.mid_block.attentions.0.to_q.weight",  # each way of naming has another name for it
-    "text_encoder": "embeddings.token_embedding.weight",
-    "text_encoder_2": "embeddings.token_embedding.weight",
+    "unet": ("conv_in.weight",),
+    "transformer": ("x_embedder.weight",),
+    "vae": (
+        *("decoder.conv_in.weight", "decoder.mid_block.resnets.0.norm1.weight"),
+        "decoder.mid_block.attentions.0.to_q.weight",
+    ),
+    "text_encoder": ("embeddings.token_embedding.weight",),
+    "text_encoder_2": ("embeddings.token_embedding.weight",),
 }
-_T5_PROBE = "shared.weight"
+_T5_PROBES = ("shared.weight",)
 #: What draws; a model has one of them.
 _NETWORKS = ("unet", "transformer")
 _NAMES = {
@@ -160,7 +163,7 @@ class ModelParts:
         wanted, found = config.get("cross_attention_dim"), _context_width(header)
         if found in WIDTHS and found != wanted:
             raise _wrong_kind(path, f"a model of {WIDTHS[found]}", self._ref.family)
-        place = naming(_PROBES["unet"])
+        place = naming(*_PROBES["unet"])
         shape = header[place.name].shape if place else ()
         if len(shape) == 4 and shape[1] != config.get("in_channels"):
             kind = "a model for inpainting" if shape[1] == 9 else f"a model that takes {shape[1]} channels"
@@ -187,12 +190,14 @@ def _quoted(path: Path) -> str:
 
 def _naming(component: str, config: Mapping[str, Any], header: Mapping[str, Stored]) -> Naming | None:
     """The way in which a file names the tensors of a component; ``None`` if it has no such component."""
-    probe = _T5_PROBE if is_t5(config) else _PROBES.get(component, "")
-    for naming in namings(component, config):
-        place = naming(probe)
-        if place is not None and place.name in header:
-            return naming
-    return None
+    probes = _T5_PROBES if is_t5(config) else _PROBES.get(component, ())
+
+    def found(naming: Naming) -> int:
+        places = (naming(probe) for probe in probes)
+        return sum(place is not None and place.name in header for place in places)
+
+    best = max(namings(component, config), key=found, default=None)
+    return best if best is not None and found(best) else None
 
 
 def _context_width(header: Mapping[str, Stored]) -> int | None:

@@ -10,22 +10,20 @@ import json
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fooocus_lite.engine.ldm_names import Naming, Place, folder_namings
+from fooocus_lite.engine.tensor_files import DTYPES, Stored, TensorFile
 from fooocus_lite.errors import CorruptModel, MissingModel
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _STEMS = ("diffusion_pytorch_model", "model")
 _MAX_HEADER_BYTES = 100_000_000
-# Weights of 8 bits that a number per layer, or per row of it, brings back to size: names in ComfyUI's files.
-_SCALES = ("scale_weight", "weight_scale")
-_FP8 = ("F8_E4M3", "F8_E5M2")
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,6 @@ class Component:
     config: Path
     files: tuple[Path, ...]
     namings: Sequence[Naming]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What a file's header says of a tensor; ``dtype`` as safetensors writes it: ``F16``, ``BF16``, ``F8_E4M3`` …"""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -94,13 +84,11 @@ def load_module(
     tensors: dict[str, torch.Tensor] = {}
     for path, header in headers.items():
         places = _find_places(path, header, wanted, component.namings)
-        tensors |= _read_tensors(path, header, places, device=device, dtype=dtype)
+        tensors |= _read_tensors(path, header, places, wanted, device=device, dtype=dtype)
     absent = sorted(set(wanted) - set(tensors))
     if absent:
         problem = f"{len(absent)} of {len(wanted)} tensors are not in it, such as {absent[0]}"
         raise damaged(component.files[0], problem)
-    for name, shape in wanted.items():
-        tensors[name] = tensors[name].reshape(shape)  # a 1×1 convolution and a linear layer hold the same numbers
     module.load_state_dict(tensors, strict=True, assign=True)
     _fill_position_ids(module, device)
     return module.eval().requires_grad_(requires_grad=False)
@@ -155,20 +143,22 @@ def _find_places(
         place = next((one for one in candidates if one is not None and one.name in header), None)
         if place is None:
             continue
-        stored = _shape_at(header[place.name].shape, place)
-        if _without_ones(stored) != _without_ones(shape):
+        stored = header[place.name].shape
+        if not _holds(stored, shape, place):
             raise damaged(path, f"{place.name} has shape {stored}, not {shape}")
         places[name] = place
     order = {name: index for index, name in enumerate(header)}
     return dict(sorted(places.items(), key=lambda item: order[item[1].name]))
 
 
-def _shape_at(shape: tuple[int, ...], place: Place) -> tuple[int, ...]:
-    if place.third is not None and shape:
-        shape = (shape[0] // 3, *shape[1:])
-    if place.rows is not None and shape:
-        shape = (len(range(shape[0])[slice(*place.rows)]), *shape[1:])
-    return shape[::-1] if place.is_transposed else shape
+def _holds(stored: tuple[int, ...], wanted: tuple[int, ...], place: Place) -> bool:
+    """Whether a tensor of the wanted shape is at the place."""
+    stored, wanted = _without_ones(stored), _without_ones(wanted)
+    if place.is_transposed:
+        stored = stored[::-1]
+    if place.first_row is not None and stored and wanted:
+        return stored[1:] == wanted[1:] and stored[0] >= place.first_row + wanted[0]
+    return stored == wanted
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -177,55 +167,25 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _read_tensors(
-    path: Path, header: Mapping[str, Stored], places: Mapping[str, Place], *, device: torch.device, dtype: torch.dtype
+    path: Path,
+    header: Mapping[str, Stored],
+    places: Mapping[str, Place],
+    wanted: Mapping[str, tuple[int, ...]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    tensors: dict[str, torch.Tensor] = {}
+    """The tensors at their places, in the wanted shapes: a 1×1 convolution and a linear layer hold the same numbers."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            for name, place in places.items():
-                tensor = _on_device(_cut_out(file.get_tensor(place.name), place), device)
-                scale = _scale_name(place.name, header)
-                if scale is not None:
-                    tensor = _scaled(path, tensor, file.get_tensor(scale).to(device), place)
-                tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-                # A part of a larger one would keep all of it in memory.
-                tensors[name] = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
-    except SafetensorError as exc:
+        with TensorFile(path, header, device=device, dtype=dtype) as file:
+            return {
+                name: file.read(place, (wanted[name] or (1,))[0]).reshape(wanted[name])
+                for name, place in places.items()
+            }
+    except OSError as exc:
+        raise damaged(path, f"it cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
         raise damaged(path, str(exc)) from exc
-    return tensors
-
-
-def _cut_out(tensor: torch.Tensor, place: Place) -> torch.Tensor:
-    if place.third is not None:
-        tensor = tensor.chunk(3)[place.third]
-    if place.rows is not None:
-        tensor = tensor[slice(*place.rows)]
-    if place.is_swapped:
-        tensor = torch.cat(tensor.chunk(2)[::-1])
-    return tensor.T.contiguous() if place.is_transposed else tensor
-
-
-def _on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """As stored, so that the device casts: it is faster, and fewer bytes go there. Apple's has no such numbers."""
-    if device.type == "mps" and (tensor.dtype == torch.float64 or tensor.dtype.itemsize == 1):
-        return tensor.float().to(device)
-    return tensor.to(device)
-
-
-def _scale_name(name: str, header: Mapping[str, Stored]) -> str | None:
-    """Where the file has the scale of a weight of 8 bits, if it has one."""
-    layer, _, parameter = name.rpartition(".")
-    if parameter != "weight" or header[name].dtype not in _FP8:
-        return None
-    return next((scale for scale in (f"{layer}.{end}" for end in _SCALES) if scale in header), None)
-
-
-def _scaled(path: Path, tensor: torch.Tensor, scale: torch.Tensor, place: Place) -> torch.Tensor:
-    rows = tensor.shape[0]
-    if scale.numel() not in (1, rows) or not scale.is_floating_point():
-        raise damaged(path, f"the scale of {place.name} has shape {tuple(scale.shape)}; only one number a row is known")
-    factor = scale.float().reshape(-1, *(1,) * (tensor.dim() - 1)) if scale.numel() == rows else scale.float()
-    return tensor.float() * factor
 
 
 def check_length(path: Path, what: str = "model") -> None:
@@ -259,7 +219,7 @@ def read_header(path: Path, what: str = "model") -> dict[str, Stored]:
         rows.pop("__metadata__", None)
         ordered = sorted(rows.items(), key=lambda row: row[1]["data_offsets"][0])
         ends = [int(row["data_offsets"][1]) for _, row in ordered]
-        header = {name: Stored(str(row["dtype"]), tuple(map(int, row["shape"]))) for name, row in ordered}
+        header = {name: _stored(row, 8 + header_length) for name, row in ordered}
     except FileNotFoundError as exc:
         raise missing(path, what) from exc
     except OSError as exc:
@@ -270,6 +230,21 @@ def read_header(path: Path, what: str = "model") -> dict[str, Stored]:
     if size < promised:
         raise damaged(path, f"it is cut short: {size:,} of {promised:,} bytes", what)
     return header
+
+
+def _stored(row: Mapping[str, Any], start: int) -> Stored:
+    """A row of a header.
+
+    Raises:
+        ValueError: its bytes are not those of its shape.
+    """
+    first, end = map(int, row["data_offsets"])
+    stored = Stored(str(row["dtype"]), tuple(map(int, row["shape"])), start + first)
+    if first < 0 or any(side < 0 for side in stored.shape):
+        raise ValueError("a number is below zero")
+    if stored.dtype in DTYPES and prod(stored.shape) * DTYPES[stored.dtype].itemsize != end - first:
+        raise ValueError("a tensor's bytes are not those of its shape")
+    return stored
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
