@@ -246,7 +246,7 @@ class MadeFor:
 
     @property
     def is_transformer(self) -> bool:
-        """Whether it has no UNet, as no model here can do without."""
+        """Whether it has no UNet."""
         return self.kind in (FLUX, SD3, OTHER)
 
 

@@ -338,7 +338,7 @@ def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
 def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library) -> None:
     """Whether the files are whole, and for this kind of model, as far as their headers tell."""
     for lora in loras:
-        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.context_width)
+        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.takes)
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
             raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
