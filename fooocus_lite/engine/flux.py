@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.flux_text import FluxTexts, Read
@@ -49,16 +50,17 @@ class Flux:
         self.scheduler_config = parts.scheduler_config
         network = parts.component("transformer")  # a file of another kind is told before anything is read
         self._reads_scale = bool(parts.config("transformer").get("guidance_embeds", False))
-        self._texts = FluxTexts(parts, machine, length=_TEXT_LENGTH if self._reads_scale else _SHORT_TEXT_LENGTH)
-        transformer = load_module(network, _build_transformer, device=machine.device, dtype=machine.dtype)
-        encoders = self._texts.parts
+        self.texts = FluxTexts(parts, machine, length=_TEXT_LENGTH if self._reads_scale else _SHORT_TEXT_LENGTH)
+        place = machine.weights_device
+        transformer = load_module(network, _build_transformer, device=place, dtype=machine.dtype)
+        encoders = self.texts.parts
         # kohya's files call the transformer a UNet, and T5 the third encoder, which it is in Stable Diffusion 3.
         self._layers = Layers(
             {UNET: transformer, TRANSFORMER: transformer, **encoders, TEXT_ENCODER_3: encoders[TEXT_ENCODER_2]}
         )
-        vae = load_module(parts.component("vae"), _build_vae, device=machine.device, dtype=machine.dtype)
-        self._vae = vae
-        self._pixels_per_latent = 2 ** (len(vae.config.block_out_channels) - 1)
+        vae = load_module(parts.component("vae"), _build_vae, device=place, dtype=machine.dtype)
+        self.decoder = Decoder(vae, device=machine.device, dtype=machine.dtype)
+        self.parts = {TRANSFORMER: transformer, "vae": vae, **encoders}
         self._channels = int(transformer.config.in_channels) // _SIDE**2
         self.forward = flux_forward(transformer, machine.dtype)
         self.layers = Places(reads_scale=True)
@@ -73,14 +75,14 @@ class Flux:
         check_fit(self._layers, uses)
         key = tuple((use.stamp, use.weight) for use in of_texts)
         with (
-            self._texts.changed(key, lambda: applied(self._layers, of_texts, encoders)),
+            self.texts.changed(key, lambda: applied(self._layers, of_texts, encoders)),
             applied(self._layers, uses, (UNET, TRANSFORMER)),
         ):
             yield
 
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts as one, with the guidance scale where the model reads it."""
-        read = self._texts.read(", ".join(text for text in plan.texts if text))
+        read = self.texts.read(", ".join(text for text in plan.texts if text))
         added = {"pooled_projections": read.pooled}
         if self._reads_scale:
             added["guidance"] = torch.tensor([plan.guidance_scale], device=self._machine.device)
@@ -101,7 +103,7 @@ class Flux:
         Raises:
             BadValue: the size does not divide by the pixels of a token.
         """
-        scale = self._pixels_per_latent
+        scale = self.decoder.pixels_per_latent
         for field, value in (("width", plan.width), ("height", plan.height)):
             if value % (scale * _SIDE):
                 hint = f"It must be a multiple of {scale * _SIDE}."
@@ -109,11 +111,8 @@ class Flux:
         return (1, self._channels, plan.height // scale, plan.width // scale)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
-        config: Any = self._vae.config
-        scaled = latents / float(config.scaling_factor) + float(config.shift_factor or 0.0)
-        image: Tensor = self._vae.decode(scaled.to(self._machine.dtype), return_dict=False)[0]
-        return image[0].float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        """As `Decoder`."""
+        return self.decoder(latents)
 
 
 def flux_forward(transformer: Any, dtype: torch.dtype) -> Forward:

@@ -55,12 +55,14 @@ class FluxTexts:
         self._clip_tokens = Tokenizer(parts.tokenizer("tokenizer"))
         self._t5_tokens = _load_tokenizer(parts.tokenizer("tokenizer_2"))
         self._clip = load_module(
-            parts.component("text_encoder"), _build_clip, device=machine.device, dtype=machine.dtype
+            parts.component("text_encoder"), _build_clip, device=machine.weights_device, dtype=machine.dtype
         )
         self._t5 = _load_t5(parts, machine)
         self._kept: OrderedDict[Hashable, Read] = OrderedDict()
         self._variant: Hashable = ()
         self._change: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: As `fooocus_lite.engine.text.TextEncoders.before_reading`.
+        self.before_reading: Callable[[], None] = _nothing
 
     @property
     def parts(self) -> Mapping[str, nn.Module]:
@@ -82,6 +84,7 @@ class FluxTexts:
         key = (text, self._variant)
         found = self._kept.pop(key, None)
         if found is None:
+            self.before_reading()
             with self._change():
                 found = self._read(text)
         self._kept[key] = found
@@ -114,6 +117,10 @@ class FluxTexts:
         return states.to(self._machine.dtype), len(ids) - len(kept)
 
 
+def _nothing() -> None:
+    """What is called where nobody wants to know."""
+
+
 def _build_clip(config: dict[str, Any]) -> Any:
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel
@@ -129,7 +136,9 @@ def _build_t5(config: dict[str, Any]) -> Any:
 
 
 def _load_t5(parts: ModelParts, machine: Machine) -> Any:
-    t5: Any = load_module(parts.component("text_encoder_2"), _build_t5, device=machine.device, dtype=machine.dtype)
+    t5: Any = load_module(
+        parts.component("text_encoder_2"), _build_t5, device=machine.weights_device, dtype=machine.dtype
+    )
     t5.set_input_embeddings(t5.shared)  # one table again, where the file has it under one name
     if machine.dtype == torch.float16:  # where its sums leave the range of fp16; the network casts there and back
         for name, module in t5.named_modules():
