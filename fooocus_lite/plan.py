@@ -327,6 +327,8 @@ def first_refined(share: float, steps: int) -> int:
 def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
     """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
     steps = _decided(full.steps)
+    if "refiner" in FAMILIES[library.find_model(full.model or "").family].without:
+        return None
     if full.refiner in (NO_REFINER, full.model) or first_refined(_decided(full.refiner_switch), steps) >= steps:
         return None
     return _model_ref(needed_refiner(_decided(full.refiner), library))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.model_parts import ModelParts
-from fooocus_lite.engine.tokens import Tokenizer, split_sections
+from fooocus_lite.engine.tokens import Tokenizer, plain_words
 from fooocus_lite.engine.weights import damaged, load_module, missing
 from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2
 
@@ -93,11 +93,9 @@ class FluxTexts:
         return found
 
     def _read(self, text: str) -> Read:
-        pieces = [piece for section in split_sections(text) for piece in section]
-        # Brackets that mean weights are no words; T5's vectors are not made to be weighed.
-        plain = "".join(words for words, _ in pieces)
+        plain, was_weighted = plain_words(text)  # T5's vectors are not made to be weighed
         embeds, cut = self._by_t5(plain)
-        return Read(embeds, self._by_clip(plain), cut, any(weight != 1 for _, weight in pieces))
+        return Read(embeds, self._by_clip(plain), cut, was_weighted)
 
     def _by_clip(self, text: str) -> Tensor:
         marks = self._clip_tokens
