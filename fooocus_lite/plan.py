@@ -51,6 +51,7 @@ class Plan(Weights):
         refiner_switch: Share of the steps before it does, 0 … 1.
         expansion: Words that the engine must choose first; they become one more wanted text.
         warnings: Sentences a person should read; nothing that stops the picture.
+        memory: Not above this rung of `fooocus_lite.memory.RUNGS`: a picture like this ran out of memory there.
     """
 
     texts: tuple[str, ...]
@@ -70,6 +71,7 @@ class Plan(Weights):
     warnings: tuple[str, ...] = ()
     refiner: ModelRef | None = None
     refiner_switch: float = 1.0
+    memory: str = ""
 
 
 def plan_from_dict(data: dict[str, Any]) -> Plan:

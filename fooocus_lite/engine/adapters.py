@@ -286,4 +286,4 @@ def _goes_outside(weights: Sequence[Tensor]) -> bool:
     if not weights or weights[0].device.type != "cuda":
         return False
     needed = sum(weight.nbytes for weight in weights)
-    return devices.free_memory_bytes(weights[0].device) < needed + _ROOM_BYTES
+    return (devices.free_memory_bytes(weights[0].device) or 0) < needed + _ROOM_BYTES

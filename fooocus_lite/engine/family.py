@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fooocus_lite.engine.adapters import Use
+from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.guidance import Forward, Layers, Told
 from fooocus_lite.engine.preview import LatentColours
@@ -41,6 +42,11 @@ class Family(Protocol):
     layers: Layers
     #: How to show latents without decoding them; ``None`` = no previews.
     colours: LatentColours | None
+    #: Its networks by diffusers' names, loaded onto ``machine.weights_device``: ``vae``, ``text_encoder…``, and what is
+    #: asked at every step.
+    parts: Mapping[str, nn.Module]
+    #: What `decode` is made of.
+    decoder: Decoder
 
     def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
 
@@ -61,7 +67,7 @@ class Family(Protocol):
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
+        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels in this computer's memory."""
         ...
 
 
