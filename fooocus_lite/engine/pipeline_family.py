@@ -232,14 +232,17 @@ def _component(folder: Path, place: Path, library: str, kind: str, machine: Mach
         raise damaged(folder / "model_index.json", f"it names the unknown class {library}.{kind[:60]}")
     if not issubclass(cls, nn.Module):
         return _tried(place, lambda: cls.from_pretrained(str(place), local_files_only=True))
-    import diffusers
-
     read: Any = cls
-    options = {"local_files_only": True, "torch_dtype" if library == "diffusers" else "dtype": machine.dtype}
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "torch_dtype" if library == "diffusers" else "dtype": machine.dtype,
+    }
     if place.is_file():
         options |= {"config": str(folder), "subfolder": TRANSFORMER}
         if place.suffix.lower() == GGUF:
-            options["quantization_config"] = diffusers.GGUFQuantizationConfig(compute_dtype=machine.dtype)
+            from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
+
+            options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=machine.dtype)
         return _tried(place, lambda: read.from_single_file(str(place), **options)).to(machine.weights_device)
     options |= {"use_safetensors": True, "output_loading_info": True}
     network, told = _tried(place, lambda: read.from_pretrained(str(place), **options))
