@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -71,8 +71,35 @@ class Family(Protocol):
         ...
 
 
-def load_family(ref: ModelRef, machine: Machine) -> Family:
+#: Told of each step of a model that draws by itself: which it was, from 0, and how to see the picture, (1, C, h, w).
+OnStep = Callable[[int, Callable[[], Tensor] | None], None]
+
+
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A loaded model of a kind that we do not take apart: its own library walks all the way, and tells each step."""
+
+    #: As in `Family`.
+    colours: LatentColours | None
+    parts: Mapping[str, nn.Module]
+
+    def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
+
+    def adapted(self, uses: Sequence[Use]) -> AbstractContextManager[None]:
+        """As `Family.adapted`."""
+        ...
+
+    def warnings(self, plan: Plan) -> tuple[str, ...]:
+        """What a person should know about the Plan's words."""
+        ...
+
+    def draw(self, plan: Plan, on_step: OnStep) -> Tensor:
+        """(height, width, 3) uint8 pixels in this computer's memory. What ``on_step`` raises ends it."""
+        ...
+
+
+def load_family(ref: ModelRef, machine: Machine) -> Family | DrawsItself:
     """The model that ``ref`` names, ready to draw on ``machine``."""
     module, _, name = FAMILIES[ref.family].engine.partition(":")
-    kind: type[Family] = getattr(importlib.import_module(module), name)
+    kind: type[Family | DrawsItself] = getattr(importlib.import_module(module), name)
     return kind(ref, machine)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import is_out_of_memory
-from fooocus_lite.engine.family import Family
+from fooocus_lite.engine.family import DrawsItself, Family
 from fooocus_lite.engine.gguf_files import is_packed
 from fooocus_lite.engine.model_cache import Loaded, ModelCache
 from fooocus_lite.engine.refiner import check_latents
@@ -40,9 +40,15 @@ class Room:
         refs = (plan.model,) if plan.refiner is None else (plan.model, plan.refiner)
         self._refs, self._needs, self._fit = refs, models.needs(plan), fit
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=self._needs.denoise)
-        self.model: Family = self._models[0].family
-        self.refiner = self._models[1].family if plan.refiner else None
+        self.model: Family | DrawsItself = self._models[0].family
+        second = self._models[1].family if plan.refiner else None
+        self.refiner: Family | None = None if isinstance(second, DrawsItself) else second
         self.machine = self._models[0].machine
+
+    @property
+    def rung(self) -> str:
+        """How the models are kept; see `fooocus_lite.memory.RUNGS`."""
+        return self._fit.rung
 
     @contextmanager
     def adapted(self, uses: Sequence[Use]) -> Generator[None]:
@@ -88,6 +94,8 @@ class Room:
     def decode(self, latents: Tensor) -> Tensor:
         """As `Family.decode`; in tiles if the picture is to be kept small."""
         family, residence = self.model, self._models[0].residence
+        if isinstance(family, DrawsItself):
+            raise TypeError("a model that draws by itself decodes by itself")
         family.decoder.in_tiles = self._fit.in_tiles
         needed = self._needs.decode_tiled if self._fit.in_tiles else self._needs.decode
         residence.wake(VAE, room_bytes=needed)
@@ -105,7 +113,7 @@ class Room:
             tried: The attempt before, which ran out of it.
         """
         facts: dict[str, Any] = {"memory": self._fit.rung}
-        if self.model.decoder.notes:
+        if not isinstance(self.model, DrawsItself) and self.model.decoder.notes:
             facts["decoding"] = ", ".join(self.model.decoder.notes)
         if tried is not None:
             facts |= {"too_much": tried.rung, "free_memory_bytes": tried.free_bytes or 0}
