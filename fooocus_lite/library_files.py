@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from fooocus_lite.catalog_files import WEIGHT_SUFFIXES, OfferRow, make_offer, model_path
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.model_files import ModelFile
@@ -22,7 +23,7 @@ from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
-from fooocus_lite.registry import FAMILIES, Noise
+from fooocus_lite.registry import Noise
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import style_paths
 
