@@ -176,6 +176,7 @@ def _entry(row: _ModelRow, offer: Offer, settings: Settings) -> CatalogEntry:
     multiple = row.size_multiple or FAMILIES[row.family].size_multiple
     path = model_path(row.path, settings)
     sizes = tuple((w, h) for w, h in row.aspect_sizes) if row.aspect_sizes else aspect_sizes(row.native_size, multiple)
+    configs = str(model_path(row.configs, settings)) if row.configs else ""
     native = Recipe(width=row.native_size, height=row.native_size)
     entry = CatalogEntry(
         name=row.name,
@@ -192,14 +193,14 @@ def _entry(row: _ModelRow, offer: Offer, settings: Settings) -> CatalogEntry:
         description=row.description,
         style_categories=tuple(row.styles),
         noise=row.noise or FAMILIES[row.family].noise,
-        context_width=_context_width(path),
+        context_width=_context_width(Path(configs) if configs else path),
         mode_changes={find_mode(name): _mode_change(said) for name, said in row.modes.items()},
         files=offer.files,
         licence=offer.licence,
         licence_url=offer.licence_url,
         is_gated=offer.is_gated,
         memory_bytes=offer.memory_bytes,
-        configs=str(model_path(row.configs, settings)) if row.configs else "",
+        configs=configs,
         parts=tuple((component, str(model_path(part, settings))) for component, part in row.parts.items()),
         prediction=row.prediction,
         has_zero_snr=row.zero_snr,
