@@ -121,7 +121,7 @@ class Tries:
             seconds = max(exc.wait_s, seconds)
         if self._failed >= patience.tries:
             hint = "Check the connection, then try again; what has arrived is kept."
-            raise DownloadFailed(f"{exc} That was the {patience.tries}th try in a row.", hint) from exc
+            raise DownloadFailed(f"{exc} It was tried {patience.tries} times in a row.", hint) from exc
         logger.info("%s trying again in %.0f s", exc, seconds)
         self.observe(FileProgress(done_bytes, total_bytes, note=f"{exc} Trying again in {max(seconds, 1):.0f} s."))
         self.halt.wait(seconds)

@@ -129,7 +129,6 @@ def open_stream(
         DownloadFailed: not worth another try.
         Halted: stopped by another thread.
     """
-    host = request.url.host
     try:
         with _client(patience) as client:
             request.extensions |= {"trace": halt.watch, "timeout": client.timeout.as_dict()}
@@ -142,7 +141,7 @@ def open_stream(
                 response.close()
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         halt.check()
-        raise _translated(exc, host, patience) from exc
+        raise _translated(exc, _asked_host(exc) or request.url.host, patience) from exc
     finally:
         halt.forget()
 
@@ -224,6 +223,14 @@ def _translated(exc: Exception, host: str, patience: Patience) -> Exception:
     if isinstance(exc, httpx.ConnectError):
         return Broken(f"{host} cannot be reached.")
     return Broken(f"The connection to {host} broke.")
+
+
+def _asked_host(exc: Exception) -> str:
+    """The host that the error is about: after a redirect, not the first one."""
+    try:
+        return exc.request.url.host if isinstance(exc, httpx.RequestError) else ""
+    except RuntimeError:  # it does not know
+        return ""
 
 
 def _causes(exc: BaseException | None) -> list[BaseException]:

@@ -153,7 +153,7 @@ def test_patience_ends_in_a_sentence(fetch: Fetch, on_hub: ModelFile, place: Pat
     hub.next(NAME, Cut(1_000_000), *[Status(503)] * 9)
     with pytest.raises(DownloadFailed) as failed:
         fetch(on_hub)
-    assert failed.value.problem == "localhost is busy (503 Service Unavailable). That was the 3rd try in a row."
+    assert failed.value.problem == "localhost is busy (503 Service Unavailable). It was tried 3 times in a row."
     assert part_path(place).read_bytes() == DATA[:1_000_000]
     assert len(hub.gets(NAME)) == 3  # the cut one counts, for nothing came after it
 
@@ -293,14 +293,12 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(
 def test_nothing_listens(fetch: Fetch, settings: Settings) -> None:
     with FakeHub() as gone:
         url = gone.put_url("x.bin", b"x")
-    with pytest.raises(DownloadFailed, match=r"127.0.0.1 cannot be reached. That was the 3rd try"):
+    with pytest.raises(DownloadFailed, match=r"127.0.0.1 cannot be reached. It was tried 3 times"):
         fetch(ModelFile(str(settings.models_dir / "x.bin"), url=url))
 
 
 @pytest.mark.parametrize("where", ["../x.bin", "/etc/x.bin", "a/../../x.bin", "", "a\nb.bin"])
-def test_nothing_is_written_outside_the_models_folder(
-    fetch: Fetch, settings: Settings, hub: FakeHub, where: str
-) -> None:
+def test_nothing_is_written_elsewhere(fetch: Fetch, settings: Settings, hub: FakeHub, where: str) -> None:
     with pytest.raises(BadValue, match="outside the models folder"):
         fetch(ModelFile(str(settings.models_dir / where), url=hub.put_url("x.bin", b"x")))
     assert hub.seen == []
