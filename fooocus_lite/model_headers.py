@@ -20,9 +20,9 @@ from fooocus_lite.lora_keys import made_for
 from fooocus_lite.weight_header import NotWeights, Shape, WeightsHeader, read_header
 
 Kind = Literal[
-    *("checkpoint", "network", "lora", "vae", "preview_decoder", "text_encoder"),
-    *("controlnet", "embedding", "upscaler", "other"),
-]
+    "checkpoint", "network", "lora", "vae", "preview_decoder", "text_encoder", "controlnet", "embedding", "upscaler",
+    "other",
+]  # fmt: skip
 #: In words, by key; also of architectures that nothing here can draw with.
 ARCHITECTURES = {
     "sdxl": "Stable Diffusion XL",
@@ -81,6 +81,15 @@ _MARKS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("text_encoder", ("encoder.block.0.layer.0.SelfAttention.k.weight", "model.layers.0.self_attn.k_proj.weight")),
 )
 _EMBEDDINGS = {"clip_l", "clip_g", "t5xxl", "emb_params", "string_to_param"}
+#: What `fooocus_lite.lora_keys.made_for` says, and its key here.
+_LORAS = {
+    "SDXL": "sdxl",
+    "the SDXL refiner": "sdxl-refiner",
+    "Stable Diffusion 1.5": "sd15",
+    "Stable Diffusion 2": "sd2",
+    "Stable Diffusion 3": "sd3",
+    "FLUX": "flux",
+}
 #: Parts that a checkpoint has besides its network: what reads the prompt, and what makes pixels.
 _READERS = ("conditioner.", "cond_stage_model.", "text_encoders.", "text_encoder.")
 _DECODERS = ("first_stage_model.", "vae.")
@@ -145,7 +154,7 @@ def _of_safetensors(header: WeightsHeader) -> FileFacts:
     names = header.rows
     joined = "\n".join(names)
     if _LORA.search(joined):
-        return FileFacts("lora", _kind_of_lora(made_for(dict(header.shapes())).kind), precision=_precision(header))
+        return FileFacts("lora", _LORAS.get(made_for(dict(header.shapes())).kind, ""), precision=_precision(header))
     facts = _network(names, header.shape) or _other(names, header.shape)
     spoken = str(header.metadata.get("modelspec.prediction_type", "")).lower()
     prediction = "v_prediction" if "v_pred" in names or spoken in ("v", "v_prediction", "v-prediction") else ""
@@ -246,8 +255,3 @@ def _precision(header: WeightsHeader) -> str:
         raise NotWeights("its header is not that of a safetensors file") from exc
     usual = sizes.most_common(1)[0][0] if sizes else ""
     return _PRECISIONS.get(usual, "quantised" if usual else "")
-
-
-def _kind_of_lora(words: str) -> str:
-    """The key of an architecture that a LoRA is said to be for."""
-    return next((key for key, label in ARCHITECTURES.items() if label == words), "flux" if words == "FLUX" else "")

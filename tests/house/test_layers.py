@@ -23,13 +23,14 @@ WORDS = {
         "modes",
         "model_files",
         "weight_header",
+        "gguf_header",
     ),
 }
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
-    *("offers", "catalog_files", "model_headers", "model_index"),
+    *("offers", "catalog_files", "model_headers", "model_index", "found_models"),
 }
 FACES = {"cli", "commands", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.
