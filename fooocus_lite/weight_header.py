@@ -44,10 +44,12 @@ class WeightsHeader:
     Attributes:
         metadata: What its maker wrote; nobody checked it.
         rows: By name of the tensor, as they stand there; see `dtype` and `shape`.
+        start: Where the tensors begin, in bytes from that of the file; offsets count from here.
     """
 
     metadata: Mapping[str, Any]
     rows: Mapping[str, Any]
+    start: int
 
     def dtype(self, name: str) -> str:
         """As the format writes it: ``F16``, ``BF16``, ``F8_E4M3`` …"""
@@ -92,7 +94,7 @@ def read_header(path: str | os.PathLike[str]) -> WeightsHeader:
         raise NotWeights("it names a tensor twice")
     if size < 8 + length + end:
         raise NotWeights(f"it is cut short: {size:,} of {8 + length + end:,} bytes")
-    return WeightsHeader(cast("dict[str, Any]", said) if isinstance(said, dict) else {}, header)
+    return WeightsHeader(cast("dict[str, Any]", said) if isinstance(said, dict) else {}, header, 8 + length)
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
