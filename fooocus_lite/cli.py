@@ -324,6 +324,7 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.dispatcher import Dispatcher
     from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
+    from fooocus_lite.model_scan import ModelScan
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
     from fooocus_lite.web.app import create_app
@@ -331,7 +332,8 @@ def run_serve(options: argparse.Namespace) -> int:
     settings = _settings_of(options)
     _stop_on_signals()
     app = None
-    library = LiveLibrary(settings)
+    scan = ModelScan(settings)
+    library = LiveLibrary(settings, asked=scan.wake)
     store = open_store(settings.data_dir)
     try:
         listening = open_socket(settings.host, settings.port)
@@ -348,12 +350,14 @@ def run_serve(options: argparse.Namespace) -> int:
         if settings.open_browser:
             open_browser_when_ready(address)
         dispatcher.start()
+        scan.start()
         try:
             app = create_app(settings, library, store.queue, store.log, dispatcher)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
         finally:
+            scan.close()
             dispatcher.close()
     finally:
         store.close()

@@ -21,6 +21,7 @@ from tests.fake_hub import HTML, TOKEN, Cut, FakeHub, Length, NoRange, Other, Re
 REPO, NAME = "painter/brush", "model.safetensors"
 DATA = random_bytes(3_000_000)
 QUICK = Patience(stall_s=0.3, tries=3, first_wait_s=0.01, longest_wait_s=0.02)
+HEAD = b"\x02" + b"\0" * 7 + b"{}"  # of a safetensors file without tensors
 NO_RANGE_ASKED = [None]
 
 
@@ -110,7 +111,7 @@ def test_a_small_file_is_verified_by_the_hash_of_git(fetch: Fetch, settings: Set
 def test_a_broken_connection_goes_on_where_it_broke(
     fetch: Fetch, place: Path, hub: FakeHub, answer: Cut | Stall | Length
 ) -> None:
-    url = hub.put_url(NAME, b"\x02" + b"\0" * 7 + b"{}" + DATA, etag='"one"')
+    url = hub.put_url(NAME, HEAD + DATA, etag='"one"')
     size = len(DATA) + 10
     if isinstance(answer, Length):
         answer = Length(size + 5)  # promised more: the end comes as a break
@@ -172,12 +173,11 @@ def test_retry_after_is_read_in_both_forms() -> None:
 
 
 def test_a_file_that_changed_is_begun_anew(fetch: Fetch, place: Path, hub: FakeHub) -> None:
-    head = b"\x02" + b"\0" * 7 + b"{}"
-    url = hub.put_url(NAME, head + DATA, etag='"one"')
+    url = hub.put_url(NAME, HEAD + DATA, etag='"one"')
     hub.next(NAME, Cut(1_000_000), Status(401))
     with pytest.raises(DownloadFailed):
         fetch(ModelFile(str(place), url=url))
-    newer = head + random_bytes(2_500_000, seed=1)
+    newer = HEAD + random_bytes(2_500_000, seed=1)
     hub.put_url(NAME, newer, etag='"two"')
     told = fetch(ModelFile(str(place), url=url))
     assert place.read_bytes() == newer
@@ -255,7 +255,7 @@ def test_what_nobody_published_a_hash_of_must_look_right(
     fetch: Fetch, settings: Settings, hub: FakeHub, name: str, data: bytes
 ) -> None:
     place = settings.models_dir / name
-    with pytest.raises(CorruptModel, match="is not a"):
+    with pytest.raises(CorruptModel, match="cannot be used: it"):
         fetch(ModelFile(str(place), url=hub.put_url(name, data)))
     assert not place.exists()
 
