@@ -245,10 +245,8 @@ def _receive(part: PartFile, source: Source, tries: Tries) -> None:
         if part.note and part.note.validator:
             headers["If-Range"] = part.note.validator
     request = httpx.Request("GET", source.address, headers=headers)
-    refusals = (401, 403, 404) if source.repo else ()
-    with open_stream(request, tries.halt, tries.patience, allowed=(416, *refusals)) as response:
-        if source.repo:
-            check_allowed(response, source.repo)
+    with open_stream(request, tries.halt, tries.patience, allowed=(401, 403, 404, 416)) as response:
+        check_allowed(response, source.repo)
         total = _total_bytes(response, part)
         _check_answer(response, source, total)
         part.was_resumed |= response.status_code == 206

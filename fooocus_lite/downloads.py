@@ -30,6 +30,20 @@ _KEPT: tuple[DownloadState, ...] = ("waiting", "running", "checking", "paused", 
 logger = logging.getLogger(__name__)
 
 
+def find_offer(library: Library, name: str) -> Offer:
+    """What is offered under ``name``.
+
+    Raises:
+        UnknownName: nothing is; names the nearest.
+    """
+    offers = library.downloadable
+    if name in offers:
+        return offers[name]
+    near = difflib.get_close_matches(name[:80], offers, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "`fooocus-lite models list` shows what there is."
+    raise UnknownName(f"There is nothing to download called {name[:60]!r}.", hint, field="name")
+
+
 class Downloads:
     """What is being fetched, was, and shall be; safe from every thread.
 
@@ -158,12 +172,7 @@ class Downloads:
         return self._all[name]
 
     def _offer(self, name: str) -> Offer:
-        offers = self._library().downloadable
-        if name not in offers:
-            near = difflib.get_close_matches(name[:80], offers, n=1)
-            hint = f"Did you mean {near[0]}?" if near else "`fooocus-lite models list` shows what there is."
-            raise UnknownName(f"There is nothing to download called {name[:60]!r}.", hint, field="name")
-        return offers[name]
+        return find_offer(self._library(), name)
 
     def _put(self, download: Download) -> Download:
         """Under the lock: as it is now, on the disk, too."""

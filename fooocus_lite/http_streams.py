@@ -135,7 +135,7 @@ def open_stream(
             response = _send(client, request, halt)
             try:
                 if response.status_code not in (200, 206, *allowed):
-                    raise _refused(response)
+                    raise refused(response)
                 yield response
             finally:
                 response.close()
@@ -174,7 +174,7 @@ def _send(client: httpx.Client, request: httpx.Request, halt: Halt) -> httpx.Res
     raise DownloadFailed(f"{request.url.host} sends us from one address to the next.", "Try again later.")
 
 
-def _refused(response: httpx.Response) -> Exception:
+def refused(response: httpx.Response) -> Exception:
     """What a status that is no success means."""
     status, host = response.status_code, response.url.host
     words = f"{status} {_phrase(status)}".strip()
