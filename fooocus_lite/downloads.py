@@ -238,8 +238,7 @@ class Downloads:
     def _failed(self, name: str, exc: FooocusError) -> Download:
         logger.warning("download %s failed: %s", name, exc)
         known = self.find(name)
-        cleared = replace(known or Download(name, name, "failed"), bytes_per_s=None, seconds_left=None)
-        return replace(cleared, state="failed", problem=exc.problem, hint=exc.hint, code=exc.code)
+        return (known or Download(name, name, "failed")).failed(exc)
 
     def _end(self, name: str, halt: Halt, ended: Download | None) -> None:
         with self._changed:
@@ -290,8 +289,8 @@ class Downloads:
     def _read_row(self, row: Mapping[str, Any]) -> Download:
         name, offers = str(row["name"]), self._library().downloadable
         state: DownloadState = row["state"] if row["state"] in ("paused", "failed") else "waiting"
-        said = {key: str(row[key]) for key in ("problem", "hint", "code") if key in row}
-        made = Download(name, str(row.get("label", name)), state, **said)
+        problem, hint, code = (str(row.get(key, "")) for key in ("problem", "hint", "code"))
+        made = Download(name, str(row.get("label", name)), state, problem=problem, hint=hint, code=code)
         if name not in offers:
             return made
         return replace(made, done_bytes=arrived_bytes(offers[name].files), total_bytes=offers[name].size_bytes)

@@ -118,9 +118,7 @@ def _of_repo(wish: _Wish, settings: Settings, tries: Tries) -> dict[str, Any]:
     while True:
         try:
             about = ask_about(wish.repo, settings, tries.halt, tries.patience)
-            files = {
-                row.path: row for row in list_files(wish.repo, wish.revision, settings, tries.halt, tries.patience)
-            }
+            listed = list_files(wish.repo, wish.revision, settings, tries.halt, tries.patience)
             break
         except Broken as exc:
             tries.wait(exc, 0, None)
@@ -131,7 +129,7 @@ def _of_repo(wish: _Wish, settings: Settings, tries: Tries) -> dict[str, Any]:
         facts = _folder_facts(wish, settings, tries)
         name = wish.repo.partition("/")[2]
         rows = [_file_row(wish, files[path]) for path in chosen]
-        return {"name": name, "path": name, "files": rows, "facts": facts, "is_folder": True} | shared
+        return {"name": name, "path": name, "files": rows, "facts": facts} | shared
     path = wish.path or _only_weights(wish.repo, files)
     if path not in files:
         raise BadValue(f"{wish.repo} has no file {path}.", f"Look at {HUB}/{wish.repo}.", field="what")

@@ -112,8 +112,7 @@ def fetch(offer: Offer, settings: Settings, teller: DownloadTeller) -> bool:
     try:
         ended = fetch_offer(offer, settings, Halt(), observe)
     except FooocusError as exc:
-        said = last.to_dict() | {"state": "failed", "problem": exc.problem, "hint": exc.hint, "code": exc.code}
-        teller.done(Download(**said), f"✗ {offer.name}: {exc}")
+        teller.done(last.failed(exc), f"✗ {offer.name}: {exc}")
         return False
     except KeyboardInterrupt:
         teller.note(f"What has arrived is kept. Go on with: fooocus-lite models download {offer.name}")
