@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 
 from fooocus_lite.attention_weights import parse_weights
+from fooocus_lite.bench import downloading
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.report import Row
 from fooocus_lite.bench.samples import write_samples
@@ -315,6 +316,18 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.queue.submit([Recipe(**values, seed=1_000_000 + number) for number in range(size)])
     store.queue.clear_waiting()
     store.close()
+
+
+def measure_downloads(bench: Bench) -> Iterator[Row]:
+    """A verified download, of this machine from itself."""
+    absent = downloading.missing_tools()
+    if absent is not None:
+        yield absent
+        return
+    pairs = list(downloading.download_seconds(bench.settings, bench.folder / "downloads", ROUNDS + 1))[1:]
+    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    what = f"{downloading.SIZE_BYTES / MB:.0f} MB, written and flushed; ÷ read and hashed only"
+    yield ratio_row("verified download ÷ curl through sha256sum", 1.25, ours, theirs, what)
 
 
 def measure_library(bench: Bench) -> Iterator[Row]:
