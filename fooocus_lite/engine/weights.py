@@ -7,7 +7,6 @@ costs one read and one cast; nothing is initialised with random numbers first.
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -18,14 +17,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from fooocus_lite import weight_header
 from fooocus_lite.engine.gguf_files import ENDING, GgufFile, is_packed, put_packed, read_gguf_header
 from fooocus_lite.engine.ldm_names import Naming, Place, folder_namings
 from fooocus_lite.engine.tensor_files import DTYPES, Stored, TensorFile
 from fooocus_lite.errors import CorruptModel, MissingModel
+from fooocus_lite.weight_header import NotWeights
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _STEMS = ("diffusion_pytorch_model", "model")
-_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -218,33 +218,17 @@ def read_header(path: Path, what: str = "model") -> dict[str, Stored]:
         with _readable(path, what):
             return read_gguf_header(path)
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(8)
-            if not size:
-                raise damaged(path, "it is empty", what)
-            if len(head) < 8:
-                raise damaged(path, "it is cut short", what)
-            header_length: int = struct.unpack("<Q", head)[0]
-            if header_length > min(size, _MAX_HEADER_BYTES):
-                is_page = head.lstrip()[:1] == b"<"  # what a site answers in place of a file
-                reason = "it is a web page" if is_page else "its header is not that of a safetensors file"
-                raise damaged(path, reason, what)
-            rows = json.loads(file.read(header_length), object_pairs_hook=_without_twins)
-        rows.pop("__metadata__", None)
-        ordered = sorted(rows.items(), key=lambda row: row[1]["data_offsets"][0])
-        ends = [int(row["data_offsets"][1]) for _, row in ordered]
-        header = {name: _stored(row, 8 + header_length) for name, row in ordered}
+        header = weight_header.read_header(path)
+        rows = sorted(header.rows.items(), key=lambda row: row[1]["data_offsets"][0])
+        return {name: _stored(row, header.start) for name, row in rows}
     except FileNotFoundError as exc:
         raise missing(path, what) from exc
     except OSError as exc:
         raise damaged(path, f"it cannot be read ({exc.strerror})", what) from exc
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+    except NotWeights as exc:
+        raise damaged(path, str(exc), what) from exc
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as exc:
         raise damaged(path, "its header is not that of a safetensors file", what) from exc
-    promised = 8 + header_length + max(ends, default=0)
-    if size < promised:
-        raise damaged(path, f"it is cut short: {size:,} of {promised:,} bytes", what)
-    return header
 
 
 def _stored(row: Mapping[str, Any], start: int) -> Stored:
@@ -260,14 +244,6 @@ def _stored(row: Mapping[str, Any], start: int) -> Stored:
     if stored.dtype in DTYPES and prod(stored.shape) * DTYPES[stored.dtype].itemsize != end - first:
         raise ValueError("a tensor's bytes are not those of its shape")
     return stored
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; which of two equal names is meant nobody knows."""
-    rows = dict(pairs)
-    if len(rows) < len(pairs):
-        raise ValueError("a name stands there twice")
-    return rows
 
 
 def _fill_position_ids(module: nn.Module, device: torch.device) -> None:
