@@ -70,6 +70,8 @@ _FIRST_LAYERS = ("input_blocks.0.0.weight", "conv_in.weight")
 _PICTURE_CHANNELS = {4: "", 8: "edit", 9: "inpainting"}
 _IN_CHECKPOINTS = "model.diffusion_model."
 _LORA = re.compile(r"lora_(up|down|A|B)\b|\.lora\.(up|down)\.|\.hada_w|\.lokr_w|\.oft_(blocks|diag)|\.dora_scale")
+#: One of these is in every name that the above finds; looking for it costs nothing.
+_LORA_HINTS = ("lora", ".hada_w", ".lokr_w", ".oft_")
 _MARKS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("controlnet", ("controlnet_cond_embedding.conv_in.weight", "controlnet_x_embedder.weight")),
     ("controlnet", ("control_model.input_hint_block.0.weight", "input_hint_block.0.weight", "control_type_embedder")),
@@ -153,7 +155,7 @@ def identify(path: str) -> FileFacts:
 def _of_safetensors(header: WeightsHeader) -> FileFacts:
     names = header.rows
     joined = "\n".join(names)
-    if _LORA.search(joined):
+    if any(hint in joined for hint in _LORA_HINTS) and _LORA.search(joined):
         return FileFacts("lora", _LORAS.get(made_for(dict(header.shapes())).kind, ""), precision=_precision(header))
     facts = _network(names, header.shape) or _other(names, header.shape)
     spoken = str(header.metadata.get("modelspec.prediction_type", "")).lower()
