@@ -15,13 +15,13 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.library_files import Catalog, CatalogEntry, make_entry
 from fooocus_lite.library_json import readable
-from fooocus_lite.model_headers import ARCHITECTURES
+from fooocus_lite.model_headers import ARCHITECTURES, identify
 from fooocus_lite.model_index import Found, ModelIndex
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
 #: Architecture → (family that draws it, folder of its configurations below models/families).
-_DRAWN_AS = {"sdxl-refiner": ("sdxl", "sdxl-refiner")}
+_DRAWN_AS = {"sdxl-refiner": ("sdxl", "sdxl-refiner"), "sd3": ("sd35", "sd3")}
 _NATIVE_SIZES = {"sd15": 512, "sd2": 768}
 _STEPS = {("flux", "schnell"): 4, ("flux", "dev"): 28}
 #: Names that say nothing: what the folder is called says more.
@@ -113,7 +113,8 @@ def _entry(
         "description": _described(one, label),
     }
     steps = _STEPS.get((facts.family, facts.variant))
-    row |= {"defaults": {"steps": steps}} if steps else {}
+    if steps:
+        row |= {"defaults": {"steps": steps}, "modes": {"speed": {"steps": steps}}}
     if not os.path.isdir(one.path):
         lacking = _add_parts(row, one, folder, models, settings)
         if lacking:
@@ -132,10 +133,8 @@ def _add_parts(
     if one.facts.kind == "checkpoint" and configs.is_dir():
         row["configs"] = str(configs)
         return ""
-    host = next(
-        (Path(entry.path) for entry in models.values() if entry.family == row["family"] and _is_whole_folder(entry)),
-        None,
-    )
+    hosts = (entry.path for entry in models.values() if entry.family == row["family"] and _is_whole_folder(entry))
+    host = next((Path(path) for path in hosts if identify(path).variant == one.facts.variant), None)
     if host is None:
         return "text encoders and VAE: fetch a whole model of its kind once, and it shares them"
     row["configs"] = str(host)
