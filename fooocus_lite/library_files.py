@@ -17,6 +17,7 @@ from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
+from fooocus_lite.lora_files import Takes
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.model_index import index_path
@@ -81,7 +82,13 @@ class CatalogEntry:
     @cached_property
     def modes(self) -> Mapping[str, ModelMode]:
         """The speed modes as this model has them, by key of `fooocus_lite.modes.MODES`."""
-        return model_modes(self.family, self.mode_changes)
+        of_family = {key: ModeChange(values) for key, values in FAMILIES[self.family].modes.items()}
+        return model_modes(self.family, {**of_family, **self.mode_changes})
+
+    @property
+    def takes(self) -> Takes:
+        """Which LoRAs go with it."""
+        return Takes(self.context_width, FAMILIES[self.family].loras)
 
     @property
     def allowed_sides(self) -> str:
