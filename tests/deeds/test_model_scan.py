@@ -142,9 +142,7 @@ def test_what_cannot_be_used_is_one_sentence_each(extra: Path, look: Callable[[]
     s.write_safetensors(extra / "checkpoints" / "cut.safetensors", s.SDXL, missing=100)
     (extra / "checkpoints" / "page.safetensors").write_bytes(b"<!doctype html><p>please log in")
     s.write_safetensors(extra / "unet" / "flux_only.safetensors", s.FLUX)
-    s.write_safetensors(
-        extra / "unet" / "sd3_a.safetensors", {"joint_blocks.0.context_block.adaLN_modulation.1.bias": (9,)}
-    )
+    s.write_safetensors(extra / "unet" / "aura.safetensors", {"double_layers.0.attn.w1q.weight": (9,)})
     s.write_safetensors(extra / "checkpoints" / "fine.safetensors", s.SDXL)
     with (extra / "checkpoints" / "old.ckpt").open("wb") as file:
         file.truncate(model_scan.MIN_PICKLE_BYTES)
@@ -155,7 +153,7 @@ def test_what_cannot_be_used_is_one_sentence_each(extra: Path, look: Callable[[]
     assert len(library.problems) == 5 and "Traceback" not in said
     assert "cut.safetensors cannot be used: it is cut short" in said
     assert "page.safetensors cannot be used: it is a web page" in said
-    assert "1 file is no model to draw with yet (Stable Diffusion 3): sd3_a.safetensors." in said
+    assert "1 file is no model to draw with yet (AuraFlow): aura.safetensors." in said
     assert "flux_only.safetensors" in said
     assert f'fooocus-lite models convert "{extra / "checkpoints" / "old.ckpt"}"' in said and "small.pt" not in said
 
