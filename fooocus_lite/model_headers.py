@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -233,7 +233,8 @@ def _network(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFac
         variant = _PICTURE_CHANNELS.get(shape(first)[1], "other") if first and len(shape(first)) > 1 else ""
     if not family:
         return None
-    is_whole = _has(names, _READERS) and _has(names, _DECODERS)
+    joined = "\n" + "\n".join(names)
+    is_whole = all(any("\n" + part in joined for part in parts) for parts in (_READERS, _DECODERS))
     return FileFacts("checkpoint" if is_whole else "network", family, variant)
 
 
@@ -252,17 +253,12 @@ def _other(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFacts
     return FileFacts("other")
 
 
-def _has(names: Iterable[str], beginnings: tuple[str, ...]) -> bool:
-    return any(name.startswith(beginnings) for name in names)
-
-
 def _precision(header: WeightsHeader) -> str:
     """What most of its bytes are."""
     sizes: Counter[str] = Counter()
     try:
-        for row in header.rows.values():
-            begin, end = row["data_offsets"]
-            sizes[row["dtype"]] += end - begin
+        for dtype, (begin, end) in [(row["dtype"], row["data_offsets"]) for row in header.rows.values()]:
+            sizes[dtype] += end - begin
     except (LookupError, TypeError, ValueError) as exc:
         raise NotWeights("its header is not that of a safetensors file") from exc
     usual = sizes.most_common(1)[0][0] if sizes else ""
