@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.sampler_names import find_pair
 
 #: Fields that are no guidance → what a person calls them.
 _NAMES = {
@@ -28,16 +28,13 @@ def idle_fields(full: Recipe, family: str) -> Iterator[str]:
         if reason and key != "classifier_free" and guidance.is_on(full.weights()):
             yield f"{guidance.label} does nothing: {reason}."
     for name, called in _NAMES.items():
-        usual = FAMILIES[family].defaults.get(name)
-        if name in row.without and getattr(full, name) not in (None, usual, *_equals(name, usual)):
+        usual = row.defaults.get(name)
+        if name == "scheduler":  # resolved before it is looked at
+            usual = find_pair(str(row.defaults["sampler"]), usual, noise=row.noise).scheduler
+        if name in row.without and getattr(full, name) not in (None, usual):
             yield f"{called} does nothing: {row.without[name]}."
     if "loras" in row.without and full.loras:
         yield f"LoRAs do nothing: {row.without['loras']}."
-
-
-def _equals(name: str, usual: Any) -> tuple[Any, ...]:
-    """Values that mean the same as the usual one; a schedule is resolved before it is looked at."""
-    return ("simple",) if name == "scheduler" and usual == "auto" else ()
 
 
 def idle_reasons(family: str) -> Mapping[str, str]:

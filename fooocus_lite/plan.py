@@ -179,6 +179,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     """
     filled = library.filled(recipe)
     entry = library.find_model(filled.model or "")
+    mode = decided_mode(filled, entry, library)  # first: one that the model has not brings a schedule that it has not
     pair = find_pair(_decided(filled.sampler), filled.scheduler, noise=entry.noise)
     _check_size(_decided(filled.width), "width", entry)
     _check_size(_decided(filled.height), "height", entry)
@@ -186,7 +187,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
     names: dict[str, Any] = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
-    names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
+    names |= mode | {"refiner": decided_refiner(filled, entry, library)}
     names["loras"] = named_loras(filled.loras or (), library)
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
