@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,3 +58,15 @@ def test_a_disk_that_becomes_full_keeps_what_arrived(small_disk: SmallDisk, tmp_
         fetch_file(file, settings, Tries(Halt(), Patience(), lambda _: None))
         assert place.read_bytes() == DATA and [path.name for path in disk.iterdir()] == ["a.bin"]
         assert hub.gets("a.bin")[-1].sent == len(DATA) - len(arrived)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(small_disk: SmallDisk, tmp_path: Path) -> None:
+    disk = small_disk("models", "4m")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    settings = load_settings({"models_dir": str(disk)}, env={}, root=tmp_path)
+    with FakeHub() as hub:
+        file = ModelFile(str(disk / "a" / "a.bin"), url=hub.put_url("a.bin", DATA))
+        with pytest.raises(DiskProblem, match="cannot be written to") as failed:
+            fetch_file(file, settings, Tries(Halt(), Patience(), lambda _: None))
+        assert failed.value.code == "not_writable" and "FOOOCUS_MODELS_DIR" in failed.value.hint
+        assert hub.seen == []
