@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from fooocus_lite import __version__, hub, torch_build
 from fooocus_lite.download_state import size_text
 from fooocus_lite.library import CatalogEntry, load_library
 from fooocus_lite.model_folders import gone_folders, read_model_folders
+from fooocus_lite.model_headers import identify
 from fooocus_lite.part_file import part_bytes
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
@@ -186,7 +186,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
     for problem in library.problems:
         yield Finding("files", "problem", problem, "" if problem in gone else "Mend or remove the file.")
     for entry in library.models.values():
-        yield _model(entry)
+        if entry.available or not entry.files:  # what can be fetched when it is wanted lacks nothing
+            yield _model(entry)
     if not any(entry.available for entry in library.models.values()):
         hint = "Get models/starter from a fresh copy of Fooocus Lite, or put a model into models/."
         yield Finding("models", "problem", "No model is there.", hint)
@@ -194,17 +195,16 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 def _model(entry: CatalogEntry) -> Finding:
     if not entry.available:
-        hint = f"To get it: fooocus-lite models download {entry.name}" if entry.files else ""
-        return Finding("model", "note", f"{entry.name} is not on this disk ({entry.path}).", hint)
+        return Finding("model", "note", f"{entry.name} is not on this disk ({entry.path}).")
     path = Path(entry.path)
     hint = "Put an intact copy in its place, or fetch the model again."
     if absent := missing_files(path) if path.is_dir() else []:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return Finding("model", "problem", f"{entry.name}: {absent[0]}{more} is missing.", hint)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    damaged = [file for file in files if not _is_whole(file)]
-    if damaged:
-        return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged.", hint)
+    reasons = ((file, identify(str(file)).problem) for file in files)
+    if damaged := next(((file, reason) for file, reason in reasons if reason), None):
+        return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged: {damaged[1]}.", hint)
     size = sum(file.stat().st_size for file in files) / 1e6
     return Finding("model", "ok", f"{entry.name}: {len(files)} files, {size:,.0f} MB, whole")
 
@@ -268,18 +268,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its own header promises; the weights are not read."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, 100_000_000)))
-        ends = [row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"]
-        return path.stat().st_size >= 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return False
 
 
 def _browser() -> Finding:

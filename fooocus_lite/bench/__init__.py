@@ -24,7 +24,7 @@ STEPS = 20
 
 __all__ = ["PARTS", "Report", "Row", "measure"]
 PARTS = (
-    *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading"),
+    *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading", "scan"),
     *("guidance", "samplers", "loras", "downloads"),
 )
 

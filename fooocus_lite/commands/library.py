@@ -52,13 +52,15 @@ def loras_text(library: Library, *, as_json: bool) -> str:
     rows = lora_rows(library)
     if as_json:
         return _json(rows)
+    here = {name for name, entry in library.models.items() if entry.available}
     if not rows:
         return "There are none. Put .safetensors files into models/loras."
     return table([
         (
             row["name"],
             f"rank {row['rank']}" if row["rank"] else "",
-            f"for {', '.join(row['fits'])}" if row["fits"] else f"made for {row['kind']}" if row["kind"] else "",
+            f"for {', '.join(fits)}" if (fits := [name for name in row["fits"] if name in here])
+            else f"made for {row['kind']}" if row["kind"] else "",
             row["problem"] or ", ".join(row["words"]),
         )
         for row in rows
