@@ -46,12 +46,14 @@ class TaskQueue(TaskRecords):
         batch_id: str | None = None,
         labels: Sequence[str] | None = None,
         varies: Varies | Sequence[Varies] = "style",
+        waits_for: Sequence[str | None] | None = None,
     ) -> list[str]:
         """Put one task per recipe at the end of the line; no kill loses them once this returns.
 
         Args:
             batch_id: Of the batch that they join; the first one's id when left out.
             labels: One per recipe makes the batch a contact sheet, whose cells show what ``varies``.
+            waits_for: Per recipe the offer whose files must come first, or ``None``; see `release`.
 
         Raises:
             DiskProblem: nothing was queued.
@@ -60,13 +62,16 @@ class TaskQueue(TaskRecords):
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
             kinds = [varies] * len(ids) if isinstance(varies, str) else varies
-            for task_id, recipe, label, kind in zip(ids, recipes, labels or [None] * len(ids), kinds, strict=True):
+            nobodys = [None] * len(ids)
+            rows = zip(ids, recipes, labels or nobodys, kinds, waits_for or nobodys, strict=True)
+            for task_id, recipe, label, kind, offer in rows:
+                row = (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time())
                 transaction.execute(
-                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label, varies)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time(), label, kind),
+                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label, varies, waits_for)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*row, label, kind, offer),
                 )
-                self._log.record(transaction, task_id, Queued())
+                self._log.record(transaction, task_id, Queued(waits_for=offer or ""))
         self.wake()
         return ids
 
@@ -119,11 +124,12 @@ class TaskQueue(TaskRecords):
     # What a dispatcher does.
 
     def claim(self, worker: str, *, device: str = "") -> Task | None:
-        """The first task in line, now running and owned by ``worker``; None if nobody waits."""
+        """The first task in line that waits for no file, now running and owned by ``worker``; None if there is none."""
         with self._database.write() as transaction:
             rows = transaction.execute(
                 "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
-                " WHERE id = (SELECT id FROM tasks WHERE state = 'waiting' ORDER BY position LIMIT 1)"
+                " WHERE id = (SELECT id FROM tasks WHERE state = 'waiting' AND waits_for IS NULL"
+                " ORDER BY position LIMIT 1)"
                 f" RETURNING {COLUMNS}",
                 (worker, time.time()),
             )
@@ -175,10 +181,11 @@ class TaskQueue(TaskRecords):
         with self._database.write() as transaction:
             transaction.execute("UPDATE tasks SET recipe = ? WHERE id = ?", (to_json(recipe), task_id))
 
-    def put_back(self, task_id: str, reason: Failed | None) -> None:
+    def put_back(self, task_id: str, reason: Failed | None, *, waits_for: str | None = None) -> None:
         """After its worker died: back to its old place once; the second time it fails with ``reason``.
 
-        Without a ``reason`` nobody is to blame (the server shuts down), and the attempt does not count.
+        Without a ``reason`` nobody is to blame (the server shuts down, or files must come first: those of the offer
+        ``waits_for``), and the attempt does not count.
         """
         with self._database.write() as transaction:
             if reason is None:
@@ -186,8 +193,34 @@ class TaskQueue(TaskRecords):
                     "UPDATE tasks SET attempt = attempt - 1 WHERE id = ? AND state = 'running'", (task_id,)
                 )
             for row in transaction.execute("SELECT * FROM tasks WHERE id = ? AND state = 'running'", (task_id,)):
-                self._put_back_in(transaction, row, reason)
+                self._put_back_in(transaction, row, reason, waits_for)
         self.wake()
+
+    def release(self, offer: str) -> list[str]:
+        """The files of an offer are there: let the tasks that waited for them be claimed; their ids.
+
+        Each stands where it stood before, so those that passed it are behind it again.
+        """
+        with self._database.write() as transaction:
+            rows = transaction.execute(
+                "UPDATE tasks SET waits_for = NULL WHERE state = 'waiting' AND waits_for = ? RETURNING id, attempt",
+                (offer,),
+            )
+            for row in rows:
+                self._log.record(transaction, row["id"], Queued(attempt=row["attempt"] + 1))
+        if rows:
+            self.wake()
+        return [row["id"] for row in rows]
+
+    def fail_held(self, offer: str, reason: Failed) -> list[str]:
+        """The files of an offer will not come: end the tasks that waited for them; their ids."""
+        with self._database.write() as transaction:
+            rows = transaction.execute(
+                "SELECT id FROM tasks WHERE state = 'waiting' AND waits_for = ? ORDER BY position", (offer,)
+            )
+            for row in rows:
+                self._end_in(transaction, row["id"], reason)
+        return [row["id"] for row in rows]
 
     def recover(self) -> list[str]:
         """At start-up: deal with tasks whose server or worker died; the ids of those in line again.
@@ -200,12 +233,14 @@ class TaskQueue(TaskRecords):
             hint="Try a smaller size or another model, then press Retry.",
         )
         with self._database.write() as transaction:
-            rows = transaction.execute("SELECT * FROM tasks WHERE state = 'running' ORDER BY position")
+            rows = transaction.execute("SELECT * FROM tasks WHERE state = 'running' ORDER BY id")
             states = {row["id"]: self._put_back_in(transaction, row, reason) for row in rows}
         self.wake()
         return [task_id for task_id, state in states.items() if state == "waiting"]
 
-    def _put_back_in(self, transaction: Transaction, row: sqlite3.Row, reason: Failed | None) -> State:
+    def _put_back_in(
+        self, transaction: Transaction, row: sqlite3.Row, reason: Failed | None, waits_for: str | None = None
+    ) -> State:
         task_id = row["id"]
         if row["cancel_requested"]:
             self._end_in(transaction, task_id, Cancelled())
@@ -214,9 +249,10 @@ class TaskQueue(TaskRecords):
             self._end_in(transaction, task_id, reason)
             return "failed"
         transaction.execute(
-            "UPDATE tasks SET state = 'waiting', worker = NULL, started_at = NULL WHERE id = ?", (task_id,)
+            "UPDATE tasks SET state = 'waiting', worker = NULL, started_at = NULL, waits_for = ? WHERE id = ?",
+            (waits_for, task_id),
         )
-        self._log.record(transaction, task_id, Queued(attempt=row["attempt"] + 1))
+        self._log.record(transaction, task_id, Queued(attempt=row["attempt"] + 1, waits_for=waits_for or ""))
         return "waiting"
 
     def _end_in(self, transaction: Transaction, task_id: str, event: Finished | Failed | Cancelled) -> bool:
@@ -224,7 +260,7 @@ class TaskQueue(TaskRecords):
         if isinstance(event, Failed):
             error = {"code": event.code, "problem": event.problem, "hint": event.hint, "field": event.field_name}
         changed = transaction.execute(
-            "UPDATE tasks SET state = ?, finished_at = ?, error = ?"
+            "UPDATE tasks SET state = ?, finished_at = ?, error = ?, waits_for = NULL"
             " WHERE id = ? AND state IN ('waiting', 'running') RETURNING id",
             (TERMINAL[event.kind], time.time(), json.dumps(error) if error else None, task_id),
         )
