@@ -29,6 +29,7 @@ from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.model_folders import gone_folders, read_model_folders
+from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.preset_fit import fitted, needs_of, unknown_names
 from fooocus_lite.prompt_files import (
@@ -58,6 +59,7 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        downloadable: What can be fetched, models and everything else, by name.
         word_lists: What ``__name__`` in a prompt stands for.
         loras: Paths of what ``<lora:name:1>`` in a prompt names.
         embeddings: Paths of what ``embedding:name`` in a prompt names.
@@ -73,6 +75,7 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    downloadable: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
     word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
     loras: ByName[str] = field(default_factory=ByName[str])
     embeddings: ByName[str] = field(default_factory=ByName[str])
@@ -88,7 +91,9 @@ class Library:
 
     def refreshed(self) -> Library:
         """This snapshot while nothing changed on disk, else a new one. Cheap: one look per file."""
-        if self.settings is None or files.signature(self.settings, self.models.values()) == self.signature:
+        if self.settings is None or self.signature == files.signature(
+            self.settings, self.models.values(), self.downloadable.values()
+        ):
             return self
         return replace(load_library(self.settings), lora_cards=self.lora_cards)
 
@@ -302,8 +307,11 @@ def is_complete(recipe: Recipe) -> bool:
 def load_library(settings: Settings) -> Library:
     """Everything in the folders that ``settings`` name."""
     problems: list[str] = []
-    models = files.read_models(settings, problems)
-    seen = files.signature(settings, models.values())  # before the rest is read: a later change shows as one
+    catalog = files.read_catalogs(settings, problems)
+    models = catalog.models
+    seen = files.signature(
+        settings, models.values(), catalog.downloadable.values()
+    )  # before the rest is read: a later change shows as one
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
         problems.append(
@@ -317,6 +325,7 @@ def load_library(settings: Settings) -> Library:
     library = Library(
         styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),
         models=models,
+        downloadable=catalog.downloadable,
         word_lists=read_word_lists(settings, problems),
         loras=read_loras(settings),
         embeddings=read_embeddings(settings),
