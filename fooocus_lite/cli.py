@@ -326,6 +326,7 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
+    from fooocus_lite.supply import Supply
     from fooocus_lite.web.app import create_app
 
     settings = _settings_of(options)
@@ -339,7 +340,8 @@ def run_serve(options: argparse.Namespace) -> int:
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
         runners = [LocalRunner(options=engine)]
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir)
+        supply = Supply(store, settings, library)
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:
@@ -347,14 +349,16 @@ def run_serve(options: argparse.Namespace) -> int:
         print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)
+        supply.start()
         dispatcher.start()
         try:
-            app = create_app(settings, library, store.queue, store.log, dispatcher)
+            app = create_app(settings, library, store, dispatcher, supply)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
         finally:
             dispatcher.close()
+            supply.close()
     finally:
         store.close()
     print("Fooocus Lite has ended; what was waiting is kept.", flush=True)

@@ -233,9 +233,7 @@ class Result:
             case Queued():
                 return dataclasses.replace(Result(seq=changed.seq), attempt=event.attempt, waits_for=event.waits_for)
             case Started():
-                return dataclasses.replace(
-                    changed, state="running", attempt=event.attempt, waits_for="", download=None
-                )
+                return dataclasses.replace(changed, state="running", attempt=event.attempt, waits_for="", download=None)
             case Downloading():
                 return dataclasses.replace(changed, download=event)
             case PromptReady():

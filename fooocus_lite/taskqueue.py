@@ -302,4 +302,3 @@ class TaskQueue(TaskRecords):
         milliseconds = int((time.time() - _ID_EPOCH_S) * 1000)
         self._last_id = max(self._last_id + 1, (milliseconds << 8) | secrets.randbelow(256))
         return f"{self._last_id:012x}"
-
