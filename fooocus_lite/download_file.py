@@ -71,16 +71,16 @@ def fetch_file(file: ModelFile, settings: Settings, tries: Tries, known: Known |
 
 
 def check_place(place: Path, settings: Settings) -> Path:
-    """``place`` if it lies below the models folder. Links that a person made there are followed.
+    """``place`` if it lies below a models folder. Links that a person made there are followed.
 
     Raises:
         BadValue: it does not.
     """
-    folder, wanted = os.path.abspath(settings.models_dir), os.path.abspath(place)
-    inside = os.path.commonpath([folder, wanted]) == folder if Path(wanted).drive == Path(folder).drive else False
-    if not inside or wanted == folder or ".." in place.parts or not place.name.isprintable():
+    folders = [Path(os.path.abspath(folder)) for folder in (settings.models_dir, settings.root / "models")]
+    wanted = Path(os.path.abspath(place))
+    if not any(folder in wanted.parents for folder in folders) or not place.name.isprintable():
         raise BadValue(f"The file {place.name[:80]!r} would lie outside the models folder.", _PLACE_HINT, field="path")
-    return Path(wanted)
+    return wanted
 
 
 def _waiting(file: ModelFile, tries: Tries) -> Callable[[float], None]:

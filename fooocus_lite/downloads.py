@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fooocus_lite.disk import write_atomic
 from fooocus_lite.download_offer import arrived_bytes, fetch_offer
 from fooocus_lite.download_state import Download, DownloadState
-from fooocus_lite.errors import FooocusError, NotFound, UnknownName
+from fooocus_lite.errors import DownloadFailed, FooocusError, NotFound, UnknownName
 from fooocus_lite.http_streams import Halt, Halted, Patience
+from fooocus_lite.library import Library
 from fooocus_lite.offers import Offer
 from fooocus_lite.part_file import remove_part
 from fooocus_lite.settings import Settings
@@ -27,15 +28,6 @@ _FAREWELL_S = 2.0
 _KEPT: tuple[DownloadState, ...] = ("waiting", "running", "checking", "paused", "failed")
 
 logger = logging.getLogger(__name__)
-
-
-class HasOffers(Protocol):
-    """The part of a `fooocus_lite.library.Library` that is needed here."""
-
-    @property
-    def downloadable(self) -> Mapping[str, Offer]:
-        """Everything that can be fetched, by name."""
-        ...
 
 
 class Downloads:
@@ -52,7 +44,7 @@ class Downloads:
     def __init__(
         self,
         settings: Settings,
-        library: Callable[[], HasOffers],
+        library: Callable[[], Library],
         *,
         on_change: Callable[[], None] = lambda: None,
         patience: Patience | None = None,
@@ -199,6 +191,8 @@ class Downloads:
                 ended = None
             except FooocusError as exc:
                 ended = self._failed(name, exc)
+            except (OSError, ValueError) as exc:  # whatever it is, the others must go on
+                ended = self._failed(name, DownloadFailed(f"{type(exc).__name__}: {exc}.", "Try again later."))
             self._end(name, halt, ended)
 
     def _take(self) -> tuple[str, Halt] | None:

@@ -150,11 +150,7 @@ def open_stream(
 def _client(patience: Patience) -> httpx.Client:
     try:
         return httpx.Client(timeout=httpx.Timeout(patience.stall_s), follow_redirects=False)
-    except (
-        ImportError,
-        ValueError,
-        OSError,
-    ) as exc:  # a proxy of a kind that httpx cannot speak to; broken certificates
+    except (ImportError, ValueError, OSError) as exc:  # a kind of proxy that httpx cannot speak to; no certificates
         hint = "Look at HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and SSL_CERT_FILE in the environment."
         raise DownloadFailed(f"The settings of the network cannot be used: {printable(str(exc))[:200]}.", hint) from exc
 

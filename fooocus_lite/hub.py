@@ -107,9 +107,9 @@ def find_source(
     if file.size_bytes is not None and file.sha256:
         return Source(address, file.repo, headers, file.size_bytes, file.sha256)
     row = (known or {}).get((file.repo, file.revision, file.path_in_repo))
-    row = row or ask_paths(file.repo, file.revision, [file.path_in_repo], settings, halt, patience).get(
-        file.path_in_repo
-    )
+    if row is None:
+        said = ask_paths(file.repo, file.revision, [file.path_in_repo], settings, halt, patience)
+        row = said.get(file.path_in_repo)
     if row is None:
         hint = "It may have been moved or withdrawn: look at its page, or choose another model."
         raise DownloadFailed(f"{file.repo} has no file {file.path_in_repo} (revision {file.revision}).", hint)
@@ -161,9 +161,11 @@ def _parsed(data: bytes, host: str) -> Any:
     try:
         return json.loads(data)
     except ValueError as exc:
-        raise DownloadFailed(
-            f"{host} does not answer as a model hub does.", "Look at the setting hub_endpoint."
-        ) from exc
+        raise _no_hub(host) from exc
+
+
+def _no_hub(host: str) -> DownloadFailed:
+    return DownloadFailed(f"{host} does not answer as a model hub does.", "Look at the setting hub_endpoint.")
 
 
 def _rows(said: Any, host: str) -> list[HubFile]:
@@ -179,9 +181,7 @@ def _rows(said: Any, host: str) -> list[HubFile]:
             if row["type"] == "file"
         ]
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
-        raise DownloadFailed(
-            f"{host} does not answer as a model hub does.", "Look at the setting hub_endpoint."
-        ) from exc
+        raise _no_hub(host) from exc
 
 
 def check_allowed(response: httpx.Response, repo: str) -> None:

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from fooocus_lite.catalog_files import WEIGHT_SUFFIXES, OfferRow, make_offer, model_path
 from fooocus_lite.choices import choices_path
 from fooocus_lite.errors import BadValue, FooocusError, UnknownName
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.model_files import ModelFile
@@ -22,7 +23,7 @@ from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import preset_paths
 from fooocus_lite.prompt_files import watched
 from fooocus_lite.recipe import MAX_SIDE, Recipe, parse_recipe
-from fooocus_lite.registry import FAMILIES, Noise
+from fooocus_lite.registry import Noise
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import style_paths
 
@@ -175,6 +176,7 @@ def _entry(row: _ModelRow, offer: Offer, settings: Settings) -> CatalogEntry:
     multiple = row.size_multiple or FAMILIES[row.family].size_multiple
     path = model_path(row.path, settings)
     sizes = tuple((w, h) for w, h in row.aspect_sizes) if row.aspect_sizes else aspect_sizes(row.native_size, multiple)
+    configs = str(model_path(row.configs, settings)) if row.configs else ""
     native = Recipe(width=row.native_size, height=row.native_size)
     entry = CatalogEntry(
         name=row.name,
@@ -191,14 +193,14 @@ def _entry(row: _ModelRow, offer: Offer, settings: Settings) -> CatalogEntry:
         description=row.description,
         style_categories=tuple(row.styles),
         noise=row.noise or FAMILIES[row.family].noise,
-        context_width=_context_width(path),
+        context_width=_context_width(Path(configs) if configs else path),
         mode_changes={find_mode(name): _mode_change(said) for name, said in row.modes.items()},
         files=offer.files,
         licence=offer.licence,
         licence_url=offer.licence_url,
         is_gated=offer.is_gated,
         memory_bytes=offer.memory_bytes,
-        configs=str(model_path(row.configs, settings)) if row.configs else "",
+        configs=configs,
         parts=tuple((component, str(model_path(part, settings))) for component, part in row.parts.items()),
         prediction=row.prediction,
         has_zero_snr=row.zero_snr,

@@ -146,10 +146,10 @@ def _read_note(path: Path) -> PartNote | None:
     """``None`` for a note that is not there or not ours."""
     try:
         said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        note = PartNote(str(said["address"]), str(said["validator"]), said["total_bytes"])
+        total = said["total_bytes"]
+        return PartNote(str(said["address"]), str(said["validator"]), None if total is None else int(total))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return note if note.total_bytes is None or isinstance(note.total_bytes, int) else None
 
 
 class Hash(Protocol):

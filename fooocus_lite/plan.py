@@ -239,7 +239,7 @@ def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | Non
 def _decided(value: T | None) -> T:
     """A value that the ladder must have filled; families' defaults guarantee it."""
     if value is None:
-        raise FooocusError("A family in the registry lacks a default.", "This is a bug; please report it.")
+        raise FooocusError("A row of families.py lacks a default.", "This is a bug; please report it.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What the engine asks of an architecture. A new one is a row in the registry and a class like this."""
+"""What the engine asks of an architecture. A new one is a row in `fooocus_lite.families` and a class like this."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.guidance import Forward, Layers, Told
 from fooocus_lite.engine.preview import LatentColours
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Plan
-from fooocus_lite.registry import FAMILIES
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Weights
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.modes import MODES
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
 from fooocus_lite.recipe import Recipe, number_range, parse_recipe
-from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
 from fooocus_lite.style_files import Style

@@ -13,7 +13,7 @@ import pytest
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
 WORDS = {
-    *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion", "guidances"),
+    *("attention_weights", "errors", "recipe", "events", "registry", "families", "textual_inversion", "guidances"),
     *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted", "modes", "model_files"),
     *("download_state", "download_words"),
 }
