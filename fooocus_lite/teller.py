@@ -6,8 +6,12 @@ import json
 import sys
 from dataclasses import asdict
 
+from fooocus_lite.download_state import Download
+from fooocus_lite.download_words import progress_words
 from fooocus_lite.events import Event, Failed, ImageSaved, Progress, PromptReady
 from fooocus_lite.foreground import Job
+
+_WIDE = 76  # columns that a line of progress takes
 
 
 def plan_text(job: Job, *, as_json: bool) -> str:
@@ -62,6 +66,14 @@ class Teller:
             case _:
                 pass
 
+    def fetching(self, download: Download) -> None:
+        """One line that says how far the files of a model have come; only on a terminal."""
+        if sys.stderr.isatty():
+            share = download.done_bytes / download.total_bytes if download.total_bytes else 0.0
+            bar = "█" * round(20 * share) + "░" * (20 - round(20 * share))
+            print(f"\r  {bar} {progress_words(download):<{_WIDE - 23}}", end="", file=sys.stderr)
+            self._has_bar = True
+
     def note(self, *sentences: str) -> None:
         """Each sentence once."""
         for sentence in sentences:
@@ -76,5 +88,5 @@ class Teller:
 
     def _clear(self) -> None:
         if self._has_bar:
-            print("\r" + " " * 62 + "\r", end="", file=sys.stderr)
+            print("\r" + " " * _WIDE + "\r", end="", file=sys.stderr)
             self._has_bar = False
