@@ -35,10 +35,10 @@ def share_text(done_bytes: int, total_bytes: int | None) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """ "40 seconds", "4 minutes", "2.5 hours"."""
+    """ "40 seconds", "4 minutes", "2.5 hours"; of a line that hardly moves "days"."""
     if seconds < 90:
         whole = max(1, round(seconds))
         return f"{whole} second{'' if whole == 1 else 's'}"
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else "days"
