@@ -64,7 +64,8 @@ function withChoices(name, value, menu) {
     preset: menu?.presets.map((row) => [row.label, row.name]),
     refiner: here() && [["None", "none"], ...here()],
   }[name];
-  return rows ? { __type__: "update", choices: rows, value } : value;
+  if (!rows) return value;
+  return value?.__type__ ? { ...value, choices: rows } : { __type__: "update", choices: rows, value };
 }
 
 /** What Gradio puts into the widgets for a draft: values, choices, the fewest steps, the usual schedule. */
@@ -214,7 +215,7 @@ export async function generate(values) {
     const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
     remember(draft.prompt);
     change({ selected: null, sheet: null });
-    if (lacks) say(`Queued, and drawn when ${lacks.label} is here`);
+    if (lacks) say(`Queued for ${lacks.label}`);
     else if (place) say(queuedWords(ids.length, place));
   } catch (error) {
     refuse(error, draft);

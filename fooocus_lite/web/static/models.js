@@ -40,12 +40,12 @@ function use(model) {
   fill(takeModel({ ...state.draft, model: model.name }));
 }
 
-/** "6.9 GB · takes 7.0 GB of memory", and the licence as a link. */
-function factsOf(model) {
-  const words = [model.size_bytes ? size(model.size_bytes) : "", model.memory_bytes ? `takes ${size(model.memory_bytes)} of memory` : ""];
-  const text = words.filter(Boolean).join(" · ");
+/** "6.9 GB · takes 7.0 GB of memory · Licence: …", the licence as a link; `words` stands before it. */
+function facts(model, words) {
   const licence = model.licence ? linkTo(model.licence_url, model.licence) || h("span", { textContent: model.licence }) : null;
-  return [h("span", { textContent: text + (text && licence ? " · " : "") }), licence ? h("span", { textContent: "Licence: " }) : null, licence];
+  const memory = model.memory_bytes ? `takes ${size(model.memory_bytes)} of memory` : "";
+  const text = [words, memory, licence ? "Licence: " : ""].filter(Boolean).join(" · ");
+  return h("p", { className: "facts" }, h("span", { textContent: text }), licence);
 }
 
 /** What is told once of files that were asked for: licence, size, room on the disk. */
@@ -56,13 +56,12 @@ function tell(models) {
   keep(TOLD, JSON.stringify([...known, ...news.map((model) => model.name)]));
   const names = news.map((model) => model.label).join(" and ");
   const total = news.every((model) => model.size_bytes) ? `: ${size(news.reduce((sum, model) => sum + model.size_bytes, 0))}` : "";
-  const facts = news.map((model) => h("p", {}, news.length > 1 ? `${model.label}: ` : "", ...factsOf(model)));
   const gated = news.filter((model) => model.is_gated).map((model) => `The makers of ${model.label} ask who has it: accept its licence on its page, and give your token as HF_TOKEN.`);
   const free = about.free_bytes ? `${size(about.free_bytes)} are free on the disk. ` : "";
   const stop = () => { clear("fetch"); for (const model of news) { forgetTold(model.name); act(model.name, "cancel"); } };
   showNote(`${names} is being downloaded${total}.`, {
-    key: "fetch", shape: "save", extra: facts,
-    lines: [...gated, `${free}You can draw with another model meanwhile; what needs this one waits in the queue and is drawn by itself.`],
+    key: "fetch", shape: "save", extra: news.map((model) => facts(model, news.length > 1 ? model.label : "")),
+    lines: [...gated, `${free}What needs it waits in the queue and is drawn by itself; other models draw meanwhile.`],
     action: { words: "Cancel the download", run: stop },
   });
 }
@@ -84,7 +83,7 @@ function makeRow(model) {
   row.words = h("p", { className: "words" });
   row.hint = h("p", { className: "hint" });
   row.actions = h("div", { className: "actions" });
-  row.item = h("li", {}, row.pick, h("p", { className: "facts" }, ...factsOf(model).filter(Boolean)), row.track, row.words, row.hint, row.actions);
+  row.item = h("li", {}, row.pick, facts(model, model.size_bytes ? size(model.size_bytes) : ""), row.track, row.words, row.hint, row.actions);
   return row;
 }
 
@@ -133,10 +132,35 @@ function drawTab() {
   const key = JSON.stringify([state.downloads, modelOf(state.draft || {})?.name]);
   if (drawn === key) return;
   drawn = key;
+  const coming = rows.filter(isComing).map((row) => row.model.name).join();
+  if (parts.coming !== coming) {
+    parts.coming = coming;
+    arrange();
+  }
   rows.forEach(drawRow);
 }
 
-const group = (words, list, note) => h("section", {}, h("h3", { textContent: words }), note ? h("p", { className: "fl-note", textContent: note }) : null, h("ul", { "aria-label": words }, ...list.map((row) => row.item)));
+const isComing = ({ model }) => Boolean(downloadOf(model.name)) && downloadOf(model.name).state !== "finished";
+
+function group(words, list, ...notes) {
+  return list.length ? h("section", {}, h("h3", { textContent: words }), ...notes, h("ul", { "aria-label": words }, ...list.map((row) => row.item))) : null;
+}
+
+/** The rows by where they are; what is coming stands first. Whoever has the focus in one keeps it. */
+function arrange() {
+  const models = rows.filter((row) => row.model.kind === "checkpoint" && !isComing(row));
+  const rest = rows.filter((row) => row.model.kind !== "checkpoint" && !isComing(row));
+  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one and it comes in the background; what needs it waits in the queue.";
+  const focused = document.activeElement;
+  const isOpen = Boolean(parts.list.querySelector("details[open]"));
+  parts.list.replaceChildren(...[
+    group("Coming", rows.filter(isComing)),
+    group("On this computer", models.filter((row) => row.model.available)),
+    group("To be had", models.filter((row) => !row.model.available), h("p", { className: "fl-note", textContent: note })),
+    rest.length ? h("details", { open: isOpen }, h("summary", { textContent: `LoRAs and parts (${rest.length})` }), group("LoRAs and parts", rest)) : null,
+  ].filter(Boolean));
+  if (focused?.isConnected && focused !== document.activeElement) focused.focus();
+}
 
 /** What is here and what can be had: asked whenever the tab is opened, and when something has come. */
 async function load() {
@@ -148,17 +172,10 @@ async function load() {
   if (parts.key !== key) {
     parts.key = key;
     rows = answer.models.map(makeRow);
-    const models = rows.filter((row) => row.model.kind === "checkpoint");
-    const rest = rows.filter((row) => row.model.kind !== "checkpoint");
-    const [here, away] = [models.filter((row) => row.model.available), models.filter((row) => !row.model.available)];
-    parts.list.replaceChildren(...[
-      group("On this computer", here),
-      away.length ? group("To be had", away, answer.offline ? "Offline mode is on: nothing is downloaded." : "Pick one and it comes in the background; what needs it waits in the queue.") : null,
-      rest.length ? h("details", {}, h("summary", { textContent: `LoRAs and parts (${rest.length})` }), group("LoRAs and parts", rest)) : null,
-    ].filter(Boolean));
     drawn = "";
+    parts.coming = null;
   }
-  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free. Downloads go to ${answer.folder}`);
+  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free in ${answer.folder}`);
   drawTab();
 }
 
@@ -206,7 +223,7 @@ export async function showModels() {
   onChange(() => { followDownloads(); followChoice(); followQueue(); });
   const place = await whenThere("fl-models");
   parts = { disk: h("p", { className: "fl-note" }), list: h("div", { className: "groups" }) };
-  place.append(parts.list, parts.disk);
+  place.append(parts.disk, parts.list);
   new IntersectionObserver((all) => { if (all.some((one) => one.isIntersecting)) load(); }).observe(place);
   load();
   onChange(drawTab);
