@@ -18,11 +18,13 @@ from fooocus_lite import locks
 from fooocus_lite.disk import disk_problem, is_disk_full
 from fooocus_lite.download_state import size_text
 from fooocus_lite.errors import BadValue, CorruptModel, DiskProblem, DownloadFailed
+from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream
 from fooocus_lite.hub import Known, Source, check_allowed, check_online, find_source
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.part_file import BLOCK_BYTES, PartFile, PartNote, part_bytes
 from fooocus_lite.settings import Settings
+from fooocus_lite.weight_header import NotWeights, read_header
 
 _FLUSH_S = 0.2  # what arrived is on the disk after so long, however slow the line
 _CHANGES = 3  # so often may a file change while it is fetched
@@ -121,7 +123,7 @@ class Tries:
             seconds = max(exc.wait_s, seconds)
         if self._failed >= patience.tries:
             hint = "Check the connection, then try again; what has arrived is kept."
-            raise DownloadFailed(f"{exc} That was the {patience.tries}th try in a row.", hint) from exc
+            raise DownloadFailed(f"{exc} It was tried {patience.tries} times in a row.", hint) from exc
         logger.info("%s trying again in %.0f s", exc, seconds)
         self.observe(FileProgress(done_bytes, total_bytes, note=f"{exc} Trying again in {max(seconds, 1):.0f} s."))
         self.halt.wait(seconds)
@@ -243,10 +245,8 @@ def _receive(part: PartFile, source: Source, tries: Tries) -> None:
         if part.note and part.note.validator:
             headers["If-Range"] = part.note.validator
     request = httpx.Request("GET", source.address, headers=headers)
-    refusals = (401, 403, 404) if source.repo else ()
-    with open_stream(request, tries.halt, tries.patience, allowed=(416, *refusals)) as response:
-        if source.repo:
-            check_allowed(response, source.repo)
+    with open_stream(request, tries.halt, tries.patience, allowed=(401, 403, 404, 416)) as response:
+        check_allowed(response, source.repo)
         total = _total_bytes(response, part)
         _check_answer(response, source, total)
         part.was_resumed |= response.status_code == 206
@@ -335,22 +335,15 @@ def _is_right(part: PartFile, source: Source, observe: Observer) -> bool:
 
 
 def _check_kind(part: PartFile, source: Source) -> None:
-    """Where nobody has published a hash: whether the file is what its name says, as far as one can see."""
+    """Where nobody has published a hash: whether the file is what its name says, as far as its head tells."""
     if source.sha256 or source.git_sha1:
         return
-    ending = part.place.suffix.lower()
-    with part.path.open("rb") as file:
-        head = file.read(16)
-    wrong = (ending == ".safetensors" and not looks_like_safetensors(head, part.size_bytes)) or (
-        ending == ".gguf" and not head.startswith(b"GGUF")
-    )
-    if wrong:
+    readers = {".safetensors": read_header, ".gguf": read_gguf_header}
+    reader = readers.get(part.place.suffix.lower())
+    try:
+        if reader is not None:
+            reader(part.path)
+    except NotWeights as exc:
         part.start_over()
-        problem = f"What {source.host} sends as {part.place.name} is not a {ending[1:]} file."
-        raise CorruptModel(problem, "Open the address in a browser and see what it says.")
-
-
-def looks_like_safetensors(head: bytes, size_bytes: int) -> bool:
-    """Whether the first 16 bytes are those of a safetensors file of that length: a length, then JSON."""
-    length = int.from_bytes(head[:8], "little")
-    return len(head) >= 10 and head[8:9] == b"{" and length <= min(size_bytes - 8, 100_000_000)
+        problem = f"What {source.host} sends as {part.place.name} cannot be used: {exc}."
+        raise CorruptModel(problem, "Open the address in a browser and see what it says.") from exc

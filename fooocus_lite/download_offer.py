@@ -34,7 +34,7 @@ def fetch_offer(
     patience = patience or Patience()
     if offer.missing:
         check_online(settings)
-        known = _ask_hub(offer, settings, Tries(halt, patience, lambda at: observe(tally.moment(note=at.note))))
+        known = ask_hub(offer.missing, settings, Tries(halt, patience, lambda at: observe(tally.moment(note=at.note))))
         for (repo, revision, path), row in known.items():
             tally.learn(repo, revision, path, row.size_bytes)
         _check_room(tally, settings)
@@ -45,10 +45,13 @@ def fetch_offer(
     return tally.moment("finished")
 
 
-def _ask_hub(offer: Offer, settings: Settings, tries: Tries) -> dict[tuple[str, str, str], HubFile]:
-    """What the hub says of the missing files that the catalog does not say enough of: one question a repository."""
+def ask_hub(files: Iterable[ModelFile], settings: Settings, tries: Tries) -> dict[tuple[str, str, str], HubFile]:
+    """What the hub says of the files that the catalog does not say enough of: one question a repository.
+
+    Raises: as `fooocus_lite.hub.ask_paths`, without Broken.
+    """
     wanted: dict[tuple[str, str], list[str]] = {}
-    for file in offer.missing:
+    for file in files:
         if file.repo and not (file.sha256 and file.size_bytes is not None):
             check_repo_path(file.repo, file.path_in_repo)
             wanted.setdefault((file.repo, file.revision), []).append(file.path_in_repo)

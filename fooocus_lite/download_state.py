@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
+
+from fooocus_lite.errors import FooocusError
 
 DownloadState = Literal["waiting", "running", "checking", "paused", "finished", "failed"]
 
@@ -40,6 +42,11 @@ class Download:
     def is_over(self) -> bool:
         """Nothing more happens unless somebody asks for it."""
         return self.state in ("finished", "failed")
+
+    def failed(self, exc: FooocusError) -> Download:
+        """The same after ``exc``."""
+        ended = replace(self, state="failed", bytes_per_s=None, seconds_left=None)
+        return replace(ended, problem=exc.problem, hint=exc.hint, code=exc.code)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

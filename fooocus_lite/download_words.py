@@ -6,7 +6,7 @@ from fooocus_lite.download_state import Download, size_text
 
 
 def progress_words(download: Download) -> str:
-    """Such as "2.1 of 6.9 GB, 4 minutes left", "paused at 2.1 of 6.9 GB", or why it failed."""
+    """Such as "2.1 of 6.9 GB, 4 min left", "paused at 2.1 of 6.9 GB", or why it failed."""
     share = share_text(download.done_bytes, download.total_bytes)
     match download.state:
         case "failed":
@@ -35,10 +35,10 @@ def share_text(done_bytes: int, total_bytes: int | None) -> str:
 
 
 def time_text(seconds: float) -> str:
-    """ "40 seconds", "4 minutes", "2.5 hours"; of a line that hardly moves "days"."""
-    if seconds < 90:
-        whole = max(1, round(seconds))
-        return f"{whole} second{'' if whole == 1 else 's'}"
-    if seconds < 5400:
-        return f"{round(seconds / 60)} minutes"
-    return f"{seconds / 3600:.1f} hours" if seconds < 172_800 else "days"
+    """A time for people: ``40 s``, ``6 min``, ``3 h 20 min``; of a line that hardly moves ``days``."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(seconds, 1):.0f} s"
+    if minutes >= 2880:
+        return "days"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -30,6 +30,20 @@ _KEPT: tuple[DownloadState, ...] = ("waiting", "running", "checking", "paused", 
 logger = logging.getLogger(__name__)
 
 
+def find_offer(library: Library, name: str) -> Offer:
+    """What is offered under ``name``.
+
+    Raises:
+        UnknownName: nothing is; names the nearest.
+    """
+    offers = library.downloadable
+    if name in offers:
+        return offers[name]
+    near = difflib.get_close_matches(name[:80], offers, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "`fooocus-lite models list` shows what there is."
+    raise UnknownName(f"There is nothing to download called {name[:60]!r}.", hint, field="name")
+
+
 class Downloads:
     """What is being fetched, was, and shall be; safe from every thread.
 
@@ -158,12 +172,7 @@ class Downloads:
         return self._all[name]
 
     def _offer(self, name: str) -> Offer:
-        offers = self._library().downloadable
-        if name not in offers:
-            near = difflib.get_close_matches(name[:80], offers, n=1)
-            hint = f"Did you mean {near[0]}?" if near else "`fooocus-lite models list` shows what there is."
-            raise UnknownName(f"There is nothing to download called {name[:60]!r}.", hint, field="name")
-        return offers[name]
+        return find_offer(self._library(), name)
 
     def _put(self, download: Download) -> Download:
         """Under the lock: as it is now, on the disk, too."""
@@ -229,8 +238,7 @@ class Downloads:
     def _failed(self, name: str, exc: FooocusError) -> Download:
         logger.warning("download %s failed: %s", name, exc)
         known = self.find(name)
-        cleared = replace(known or Download(name, name, "failed"), bytes_per_s=None, seconds_left=None)
-        return replace(cleared, state="failed", problem=exc.problem, hint=exc.hint, code=exc.code)
+        return (known or Download(name, name, "failed")).failed(exc)
 
     def _end(self, name: str, halt: Halt, ended: Download | None) -> None:
         with self._changed:
@@ -281,8 +289,8 @@ class Downloads:
     def _read_row(self, row: Mapping[str, Any]) -> Download:
         name, offers = str(row["name"]), self._library().downloadable
         state: DownloadState = row["state"] if row["state"] in ("paused", "failed") else "waiting"
-        said = {key: str(row[key]) for key in ("problem", "hint", "code") if key in row}
-        made = Download(name, str(row.get("label", name)), state, **said)
+        problem, hint, code = (str(row.get(key, "")) for key in ("problem", "hint", "code"))
+        made = Download(name, str(row.get("label", name)), state, problem=problem, hint=hint, code=code)
         if name not in offers:
             return made
         return replace(made, done_bytes=arrived_bytes(offers[name].files), total_bytes=offers[name].size_bytes)

@@ -63,7 +63,7 @@ class Queued(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Downloading(Event):
-    """The files that the task waits for are coming: ``words`` says how far, such as "2.1 of 6.9 GB, 4 minutes left"."""
+    """The files that the task waits for are coming: ``words`` says how far, such as "2.1 of 6.9 GB, 4 min left"."""
 
     kind: ClassVar[str] = "downloading"
     is_fact: ClassVar[bool] = False

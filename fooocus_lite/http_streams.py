@@ -129,20 +129,19 @@ def open_stream(
         DownloadFailed: not worth another try.
         Halted: stopped by another thread.
     """
-    host = request.url.host
     try:
         with _client(patience) as client:
             request.extensions |= {"trace": halt.watch, "timeout": client.timeout.as_dict()}
             response = _send(client, request, halt)
             try:
                 if response.status_code not in (200, 206, *allowed):
-                    raise _refused(response)
+                    raise refused(response)
                 yield response
             finally:
                 response.close()
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         halt.check()
-        raise _translated(exc, host, patience) from exc
+        raise _translated(exc, _asked_host(exc) or request.url.host, patience) from exc
     finally:
         halt.forget()
 
@@ -175,7 +174,7 @@ def _send(client: httpx.Client, request: httpx.Request, halt: Halt) -> httpx.Res
     raise DownloadFailed(f"{request.url.host} sends us from one address to the next.", "Try again later.")
 
 
-def _refused(response: httpx.Response) -> Exception:
+def refused(response: httpx.Response) -> Exception:
     """What a status that is no success means."""
     status, host = response.status_code, response.url.host
     words = f"{status} {_phrase(status)}".strip()
@@ -224,6 +223,14 @@ def _translated(exc: Exception, host: str, patience: Patience) -> Exception:
     if isinstance(exc, httpx.ConnectError):
         return Broken(f"{host} cannot be reached.")
     return Broken(f"The connection to {host} broke.")
+
+
+def _asked_host(exc: Exception) -> str:
+    """The host that the error is about: after a redirect, not the first one."""
+    try:
+        return exc.request.url.host if isinstance(exc, httpx.RequestError) else ""
+    except RuntimeError:  # it does not know
+        return ""
 
 
 def _causes(exc: BaseException | None) -> list[BaseException]:

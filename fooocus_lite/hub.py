@@ -10,21 +10,22 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 import httpx
 
 from fooocus_lite import __version__
 from fooocus_lite.errors import BadValue, DownloadFailed
-from fooocus_lite.http_streams import Halt, Patience, open_stream, read_answer
+from fooocus_lite.http_streams import Halt, Patience, open_stream, read_answer, refused
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.settings import Settings
 
 HUB = "https://huggingface.co"
 LOGIN = "run `hf auth login`, or put it into the environment as HF_TOKEN"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_REFUSALS = (401, 403, 404)
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its own variables
 
 
@@ -101,11 +102,9 @@ def find_source(
     """
     if file.url:
         return Source(check_address(file.url), headers=_manners(), size_bytes=file.size_bytes, sha256=file.sha256)
-    check_repo_path(file.repo, file.path_in_repo)
-    address = f"{endpoint(settings)}/{file.repo}/resolve/{quote(file.revision, safe='')}/{quote(file.path_in_repo)}"
-    headers = _manners() | token_header(settings)
+    source = source_of_repo(file.repo, file.revision, file.path_in_repo, settings)
     if file.size_bytes is not None and file.sha256:
-        return Source(address, file.repo, headers, file.size_bytes, file.sha256)
+        return replace(source, size_bytes=file.size_bytes, sha256=file.sha256)
     row = (known or {}).get((file.repo, file.revision, file.path_in_repo))
     if row is None:
         said = ask_paths(file.repo, file.revision, [file.path_in_repo], settings, halt, patience)
@@ -115,7 +114,64 @@ def find_source(
         raise DownloadFailed(f"{file.repo} has no file {file.path_in_repo} (revision {file.revision}).", hint)
     sha256 = file.sha256 or row.sha256
     size = row.size_bytes if file.size_bytes is None else file.size_bytes
-    return Source(address, file.repo, headers, size, sha256, "" if sha256 else row.git_sha1)
+    return replace(source, size_bytes=size, sha256=sha256, git_sha1="" if sha256 else row.git_sha1)
+
+
+def source_of_repo(repo: str, revision: str, path: str, settings: Settings) -> Source:
+    """Where a file of a repository is read from.
+
+    Raises:
+        BadValue: there cannot be such a file.
+    """
+    check_repo_path(repo, path)
+    address = f"{endpoint(settings)}/{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    return Source(address, repo, _manners() | token_header(settings))
+
+
+def read_head(source: Source, size_bytes: int, halt: Halt, patience: Patience) -> tuple[bytes, int | None]:
+    """(the first ``size_bytes`` bytes of a file, or all if it is shorter; its length where the source says it).
+
+    Raises: as `find_source`.
+    """
+    headers = (source.headers or _manners()) | {"Range": f"bytes=0-{size_bytes - 1}"}
+    with open_stream(
+        httpx.Request("GET", source.address, headers=headers), halt, patience, allowed=_REFUSALS
+    ) as answer:
+        check_allowed(answer, source.repo)
+        said = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
+        head = b""
+        for chunk in answer.iter_raw():
+            head += chunk
+            if len(head) >= size_bytes:
+                break
+    return head[:size_bytes], int(said) if said.isdecimal() else None
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """What the hub says of a repository."""
+
+    licence: str = ""
+    licence_url: str = ""
+    is_gated: bool = False
+
+
+def ask_about(repo: str, settings: Settings, halt: Halt, patience: Patience) -> HubRepo:
+    """Licence and doors of a repository, as its makers filled them in.
+
+    Raises: as `find_source`.
+    """
+    check_repo_path(repo, "file")
+    request = httpx.Request(
+        "GET", f"{endpoint(settings)}/api/models/{repo}", headers=_manners() | token_header(settings)
+    )
+    said = _ask(request, repo, halt, patience)
+    if not isinstance(said, dict):
+        raise _no_hub(request.url.host)
+    about = cast("dict[str, Any]", said)
+    card = cast("dict[str, Any]", about.get("cardData")) if isinstance(about.get("cardData"), dict) else {}
+    licence = str(card.get("license_name") or card.get("license") or "")
+    return HubRepo(licence, f"{HUB}/{repo}" if licence else "", bool(about.get("gated")))
 
 
 def ask_paths(
@@ -142,7 +198,7 @@ def list_files(repo: str, revision: str, settings: Settings, halt: Halt, patienc
     while address:
         request = httpx.Request("GET", address, headers=_manners() | token_header(settings))
         check_online(settings)
-        with open_stream(request, halt, patience, allowed=(401, 403, 404)) as response:
+        with open_stream(request, halt, patience, allowed=_REFUSALS) as response:
             check_allowed(response, repo)
             found += _rows(_parsed(read_answer(response), response.url.host), response.url.host)
             following = response.links.get("next", {}).get("url", "")
@@ -152,7 +208,7 @@ def list_files(repo: str, revision: str, settings: Settings, halt: Halt, patienc
 
 
 def _ask(request: httpx.Request, repo: str, halt: Halt, patience: Patience) -> Any:
-    with open_stream(request, halt, patience, allowed=(401, 403, 404)) as response:
+    with open_stream(request, halt, patience, allowed=_REFUSALS) as response:
         check_allowed(response, repo)
         return _parsed(read_answer(response), response.url.host)
 
@@ -187,8 +243,10 @@ def _rows(said: Any, host: str) -> list[HubFile]:
 def check_allowed(response: httpx.Response, repo: str) -> None:
     """Raises `DownloadFailed` for a repository that is gated, private or not there, with what to do."""
     status, code = response.status_code, response.headers.get("X-Error-Code", "")
-    if status not in (401, 403, 404):
+    if status not in _REFUSALS:
         return
+    if not repo:
+        raise refused(response)
     page = f"{HUB}/{repo}"
     if code in ("EntryNotFound", "RevisionNotFound") or (status == 404 and code != "RepoNotFound"):
         problem = f"{repo} does not have this file any more."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from fooocus_lite.expansion import expansion_model
 from fooocus_lite.fooocus_folder import fooocus_root
 from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
 from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.found_models import join_found
 from fooocus_lite.guidances import OFF
 from fooocus_lite.language_files import Language, read_language
 from fooocus_lite.library_files import CatalogEntry
@@ -29,6 +30,7 @@ from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.model_folders import gone_folders, read_model_folders
+from fooocus_lite.model_index import Found, index_path, read_index
 from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.preset_fit import fitted, needs_of, unknown_names
@@ -63,6 +65,7 @@ class Library:
         word_lists: What ``__name__`` in a prompt stands for.
         loras: Paths of what ``<lora:name:1>`` in a prompt names.
         embeddings: Paths of what ``embedding:name`` in a prompt names.
+        found: What lies in the folders of models, whatever it is.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
@@ -79,6 +82,7 @@ class Library:
     word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
     loras: ByName[str] = field(default_factory=ByName[str])
     embeddings: ByName[str] = field(default_factory=ByName[str])
+    found: tuple[Found, ...] = ()
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
@@ -285,11 +289,13 @@ class Library:
 class LiveLibrary:
     """The newest snapshot, for whoever calls it; safe from every thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, asked: Callable[[], object] = lambda: None) -> None:
         self._newest = load_library(settings)
+        self._asked = asked  # told each time: who looks for new files need not look while nobody asks
 
     def __call__(self) -> Library:
         """What can be chosen now."""
+        self._asked()
         self._newest = self._newest.refreshed()  # two threads may both read anew; either result is right
         return self._newest
 
@@ -307,11 +313,13 @@ def is_complete(recipe: Recipe) -> bool:
 def load_library(settings: Settings) -> Library:
     """Everything in the folders that ``settings`` name."""
     problems: list[str] = []
+    listed = files.stamp(index_path(settings))
     catalog = files.read_catalogs(settings, problems)
-    models = catalog.models
-    seen = files.signature(
-        settings, models.values(), catalog.downloadable.values()
-    )  # before the rest is read: a later change shows as one
+    finds = join_found(catalog, read_index(settings), settings, problems)
+    models = finds.models
+    # Before the rest is read: a later change shows as one. So does a list of models that was replaced meanwhile.
+    seen = files.signature(settings, models.values(), catalog.downloadable.values())
+    seen = seen if listed == files.stamp(index_path(settings)) else ()
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
         problems.append(
@@ -327,8 +335,9 @@ def load_library(settings: Settings) -> Library:
         models=models,
         downloadable=catalog.downloadable,
         word_lists=read_word_lists(settings, problems),
-        loras=read_loras(settings),
-        embeddings=read_embeddings(settings),
+        loras=ByName({**finds.loras, **read_loras(settings)}),
+        embeddings=ByName({**finds.embeddings, **read_embeddings(settings)}),
+        found=finds.found,
         language=read_language(settings, problems),
         expansion_model=expansion_model(settings),
         settings=settings,

@@ -18,6 +18,7 @@ from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_folders import model_folders_path
+from fooocus_lite.model_index import index_path
 from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
 from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import preset_paths
@@ -149,6 +150,19 @@ def read_catalogs(settings: Settings, problems: list[str]) -> Catalog:
     return _catalog(found, settings)
 
 
+def make_entry(row: Mapping[str, Any], settings: Settings) -> CatalogEntry:
+    """The entry that says so, as one of a catalog.
+
+    Raises:
+        FooocusError: what it says cannot be.
+    """
+    try:
+        read = _ModelRow.model_validate(row)
+    except ValidationError as exc:
+        raise BadValue(f"{sentence(exc)}.") from exc
+    return _entry(read, make_offer(read, settings), settings)
+
+
 def _read_row(row: Any) -> OfferRow:
     kind = cast("dict[str, Any]", row).get("kind", "checkpoint") if isinstance(row, dict) else "checkpoint"
     return (_ModelRow if kind == "checkpoint" else OfferRow).model_validate(row)
@@ -257,10 +271,12 @@ def signature(settings: Settings, models: Iterable[CatalogEntry], offers: Iterab
         paths += [model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
     paths += [Path(file.path) for offer in offers for file in offer.files]
     paths += [*language_paths(settings), *settings.catalogs, choices_path(settings), model_folders_path(settings)]
-    return tuple((str(path), *_stamp(path)) for path in paths)
+    paths.append(index_path(settings))
+    return tuple((str(path), *stamp(path)) for path in paths)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def stamp(path: Path) -> tuple[int, int, int]:
+    """(mtime, size, inode); of what is not there, no file's."""
     try:
         status = path.stat()
     except OSError:

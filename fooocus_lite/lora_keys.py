@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-Shape = tuple[int, ...]
+from fooocus_lite.weight_header import Shape
 
 #: Parts of a model that adapters change, named as their folders are.
 UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"

@@ -62,6 +62,7 @@ SAMPLERS: dict[str, Sampler] = {
         good_for="softer, livelier pictures that keep changing with the steps",
         solver="noisy_solvers:euler_ancestral",
         paper="arXiv:2010.02502, eq. 16, eta = 1",
+        noise=EVERY_NOISE,
         aliases=("euler_a",),
     ),
     "heun": Sampler(
@@ -83,6 +84,7 @@ SAMPLERS: dict[str, Sampler] = {
         calls=2,
         order=2,
         min_steps=2,
+        noise=EVERY_NOISE,
         aliases=("dpm2", "kdpm_2"),
     ),
     "dpm_2_ancestral": Sampler(
@@ -134,6 +136,7 @@ SAMPLERS: dict[str, Sampler] = {
         scheduler="karras",
         space="model",
         min_steps=2,
+        noise=EVERY_NOISE,
         aliases=("dpmpp_2m_sde_gpu",),
     ),
     "dpmpp_3m_sde": Sampler(
@@ -184,6 +187,7 @@ SAMPLERS: dict[str, Sampler] = {
         solver="noisy_solvers:ddpm",
         paper="arXiv:2006.11239, eq. 7",
         space="model",
+        noise=EVERY_NOISE,
     ),
     "lcm": Sampler(
         label="LCM",

@@ -11,10 +11,10 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fooocus_lite.errors import BadFile, BadValue, UnknownName
 
@@ -33,6 +33,7 @@ class Setting:
 
     Attributes:
         kind: How text is read. A folder is relative to the app root; on the command line, to where one stands.
+            Several folders are a list, or in one text parted as the system parts those of PATH.
         default: A folder's default is relative to the app root; without one the setting is empty, ``None``.
         help: One line for people.
         allowed: The range in words, for help and errors.
@@ -43,7 +44,7 @@ class Setting:
     """
 
     name: str
-    kind: Literal["folder", "text", "whole number", "number", "yes or no"]
+    kind: Literal["folder", "folders", "text", "whole number", "number", "yes or no"]
     default: str | int | float | bool
     help: str
     allowed: str
@@ -69,6 +70,13 @@ SETTINGS: dict[str, Setting] = {
         Setting("data_dir", "folder", "data", "Queue, thumbnails, own styles and presets.", "a folder"),
         Setting("output_dir", "folder", "outputs", "Where pictures are saved, one folder a day.", "a folder"),
         Setting("models_dir", "folder", "models", "Where models are looked for.", "a folder"),
+        Setting(
+            "extra_model_folders",
+            "folders",
+            "",
+            "More folders with models, of ComfyUI, A1111, Forge, InvokeAI, the hub's cache …; used in place.",
+            f"a list of folders, or one text with {os.pathsep} between them",
+        ),
         Setting(
             "legacy_folder",
             "folder",
@@ -148,6 +156,7 @@ class Settings:
     data_dir: Path
     output_dir: Path
     models_dir: Path
+    extra_model_folders: tuple[Path, ...]
     legacy_folder: Path | None
     expansion_model: str
     hub_endpoint: str
@@ -235,9 +244,12 @@ def load_settings(
     for name, (value, source) in _given(cli or {}, os.environ if env is None else env, toml_path, root).items():
         values[name], sources[name] = _read(SETTINGS[name], value, source), source
     for name, row in SETTINGS.items():
+        base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
         if row.kind == "folder":
-            base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
             values[name] = _folder(row, str(values[name]), sources[name], base) if values[name] else None
+        elif row.kind == "folders":
+            folders = (_folder(row, text, sources[name], base) for text in values[name])
+            values[name] = tuple(dict.fromkeys(folders))
     return Settings(root=root, sources=sources, **values)
 
 
@@ -298,9 +310,18 @@ def _read(row: Setting, value: Any, source: str) -> Any:
         return _within(row, float(text), source)
     if row.kind == "folder" and isinstance(value, (str, Path)) and text and "\0" not in text:
         return text
+    if row.kind == "folders" and all(isinstance(part, (str, Path)) for part in _parts(value)) and "\0" not in text:
+        return tuple(part for one in _parts(value) if (part := str(one).strip()))
     if row.kind == "text" and isinstance(value, str) and re.fullmatch(row.pattern, text):
         return text
     raise _bad(row, value, source)
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a list of folders holds, or a text with the system's sign between them."""
+    if isinstance(value, (list, tuple)):
+        return list(cast("Sequence[Any]", value))
+    return value.split(os.pathsep) if isinstance(value, str) else [value]
 
 
 def _within(row: Setting, number: float, source: str) -> float:

@@ -268,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _information(self, repo: str, _revision: str | None) -> None:
         if not self._is_refused(repo):
             siblings = [{"rfilename": path} for path in self.server.hub.files[repo]]
-            self._say_json({"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings, "tags": []})
+            about = {"gated": "auto" if repo in self.server.hub.gated else False, "cardData": {"license": "mit"}}
+            self._say_json({"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings, "tags": []} | about)
 
     def _resolve(self, repo: str, _revision: str, path: str) -> None:
         if self._is_refused(repo, path):

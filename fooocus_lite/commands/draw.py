@@ -34,7 +34,7 @@ def draw_jobs(
     Raises:
         FooocusError: a model is missing and could not be fetched; nothing was drawn.
     """
-    jobs = with_files(jobs, library, settings, teller)
+    jobs = with_files(jobs, library, settings)
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
     saved: list[Path] = []
     try:

@@ -23,7 +23,7 @@ class DownloadOut(BaseModel):
     problem: str = Field(description="Why it failed, or what it is waiting for; else empty.")
     hint: str = Field(description="What to do next; else empty.")
     code: str = Field(description="Stable name of the problem for programs; empty unless it failed.")
-    words: str = Field(description="All that in a few words.", examples=["2.1 of 6.9 GB, 4 minutes left"])
+    words: str = Field(description="All that in a few words.", examples=["2.1 of 6.9 GB, 4 min left"])
 
 
 class DownloadList(BaseModel):

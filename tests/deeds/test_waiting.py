@@ -133,8 +133,8 @@ def test_no_question_about_them_reads_the_history(store: Store) -> None:
 
 
 def test_the_fold_says_what_a_task_waits_for_and_how_far_it_is() -> None:
-    coming = Downloading(name="big", label="Big", state="running", words="2.1 of 6.9 GB, 4 minutes left")
+    coming = Downloading(name="big", label="Big", state="running", words="2.1 of 6.9 GB, 4 min left")
     result = fold([Queued(waits_for="big"), coming])
     assert (result.waits_for, result.download) == ("big", coming)
-    assert coming.sentence == "waits for Big: 2.1 of 6.9 GB, 4 minutes left"
+    assert coming.sentence == "waits for Big: 2.1 of 6.9 GB, 4 min left"
     assert fold([Queued(waits_for="big"), coming, Queued()]).download is None

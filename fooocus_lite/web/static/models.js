@@ -229,7 +229,7 @@ export async function showModels() {
   onChange(drawTab);
 }
 
-/** "waits for SDXL base: 2.1 of 6.9 GB, 4 minutes left" */
+/** "waits for SDXL base: 2.1 of 6.9 GB, 4 min left" */
 export function waitingWords(name) {
   const download = downloadOf(name);
   return download ? `waits for ${download.label}: ${download.words}` : "waits for its model";
