@@ -3,6 +3,7 @@
 import { call } from "./api.js";
 import { button, h, setText, size, whenThere } from "./dom.js";
 import { fill, refreshMenu } from "./form.js";
+import { onEnd } from "./live.js";
 import { keep, recall } from "./memory.js";
 import { modelOf, takeModel } from "./modes.js";
 import { clear, showNote, showProblem } from "./notice.js";
@@ -17,6 +18,7 @@ let about = { free_bytes: null, folder: "", offline: false };
 let drawn = "";
 let seen = null; // state of each download when it was last told
 let chosen = null; // what the last estimate was for
+let failure = ""; // what the last picture that failed said
 
 const downloadOf = (name) => state.downloads.find((one) => one.name === name);
 const share = ({ done_bytes: done, total_bytes: total }) => (total ? Math.min(1, done / total) : 0);
@@ -211,15 +213,23 @@ function followDownloads() {
   }
   for (const one of changed.filter(({ state: at }) => at === "failed")) {
     clear("fetch");
-    if (state.rows.some((row) => row.waits_for === one.name)) continue;
+    if (one.problem === failure || state.rows.some((row) => row.waits_for === one.name)) continue;
     const again = () => { clear("download"); ask("/v1/downloads", { name: one.name }); };
     showProblem(one, { key: "download", action: { words: "Retry", run: again } });
   }
 }
 
+/** A picture that waited says what its download says: once is enough. */
+function followFailures({ error, state: ended }) {
+  if (ended !== "failed") return;
+  failure = error.problem;
+  if (state.downloads.some((one) => one.problem === failure)) clear("download");
+}
+
 /** Fill the Models tab, and follow what is fetched. */
 export async function showModels() {
   load();
+  onEnd(followFailures);
   onChange(() => { followDownloads(); followChoice(); followQueue(); });
   const place = await whenThere("fl-models");
   parts = { disk: h("p", { className: "fl-note" }), list: h("div", { className: "groups" }) };
