@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.offers import Offer
 from fooocus_lite.prompts import normal_name
 
@@ -35,6 +36,14 @@ def lora_to_come(library: Library, name: str) -> str | None:
         if offer.kind == "lora" and normal_name(offer.name) == wanted:
             return next((file.path for file in offer.files if file.path.endswith(".safetensors")), None)
     return None
+
+
+def need_can_come(need: Need, library: Library) -> bool:
+    """Whether the file that a preset needs may be fetched now; it may be here already."""
+    if need.kind == "lora":
+        return lora_to_come(library, need.name) is not None
+    entry = library.model_for(need) if need.kind == "model" else None
+    return entry is not None and can_come(library, entry.name)
 
 
 def is_to_come(library: Library, path: str) -> bool:

@@ -81,6 +81,7 @@ def test_a_picture_waits_for_its_model_over_a_kill_and_finishes_by_itself(
     expect(notice).to_contain_text(f"{total / 1e6:.0f} MB")
     expect(notice).to_contain_text("free on the disk")
     expect(notice.get_by_role("link", name="Open licence")).to_have_attribute("href", LICENCE)
+    expect(person.page.get_by_text("not here")).to_have_count(0)  # nobody has to get anything by hand
     person.generate(CIRCLE)
     waiting = person.queue.filter(has_text=CIRCLE)
     expect(waiting).to_contain_text(re.compile(r"waits for Big one: 14 of \d+ MB"))

@@ -14,9 +14,9 @@ export function openModels() {
 }
 
 function wordsOf({ label, state: at, done_bytes: done, total_bytes: total }) {
-  const percent = total ? ` ${Math.floor((100 * done) / total)} %` : "";
-  if (at === "failed") return `${label}: failed`;
-  return at === "paused" ? `${label}: paused${percent}` : `${label}${percent}`;
+  if (at === "failed") return `Failed: ${label}`;
+  const percent = total ? `${Math.floor((100 * done) / total)} %` : "";
+  return [at === "paused" ? "Paused" : "", percent, label].filter(Boolean).join(" · ");
 }
 
 /** Nobody has a model but the one that ships, and others can be had. */

@@ -47,7 +47,7 @@ function facts(model, words) {
   const licence = model.licence ? linkTo(model.licence_url, model.licence) || h("span", { textContent: model.licence }) : null;
   const memory = model.memory_bytes ? `takes ${size(model.memory_bytes)} of memory` : "";
   const text = [words, memory, licence ? "Licence: " : ""].filter(Boolean).join(" · ");
-  return h("p", { className: "facts" }, h("span", { textContent: text }), licence);
+  return h("p", { className: "facts" }, h("span", { textContent: text.replace(/^t/, "T") }), licence);
 }
 
 /** What is told once of files that were asked for: licence, size, room on the disk. */
@@ -156,7 +156,7 @@ function arrange() {
   const focused = document.activeElement;
   const isOpen = Boolean(parts.list.querySelector("details[open]"));
   parts.list.replaceChildren(...[
-    group("Coming", rows.filter(isComing)),
+    group("Downloads", rows.filter(isComing)),
     group("On this computer", models.filter((row) => row.model.available)),
     group("To be had", models.filter((row) => !row.model.available), h("p", { className: "fl-note", textContent: note })),
     rest.length ? h("details", { open: isOpen }, h("summary", { textContent: `LoRAs and parts (${rest.length})` }), group("LoRAs and parts", rest)) : null,
@@ -211,6 +211,7 @@ function followDownloads() {
     load();
     refreshMenu().catch(() => {}); // the stream tells whether the program is away
   }
+  if (changed.some(({ state: at }) => at === "paused")) clear("fetch"); // it says that they come
   for (const one of changed.filter(({ state: at }) => at === "failed")) {
     clear("fetch");
     if (one.problem === failure || state.rows.some((row) => row.waits_for === one.name)) continue;
