@@ -140,11 +140,10 @@ def _settings_of(options: argparse.Namespace) -> Settings:
 def run_generate(options: argparse.Namespace) -> int:
     """`generate`."""
     from fooocus_lite.foreground import make_jobs
-    from fooocus_lite.library import load_library
     from fooocus_lite.teller import plan_text
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     _complain(library)
     jobs = make_jobs(recipe_of(options, library), library)
     if options.dry_run:
@@ -152,6 +151,15 @@ def run_generate(options: argparse.Namespace) -> int:
             print(plan_text(job, as_json=options.json))
         return 0
     return _draw(jobs, library, settings, options)
+
+
+def _library(settings: Settings) -> Library:
+    """What there is now, files that came since the last time among it."""
+    from fooocus_lite.library import load_library
+    from fooocus_lite.model_scan import scan_models
+
+    scan_models(settings)
+    return load_library(settings)
 
 
 def _complain(library: Library) -> None:
@@ -181,12 +189,11 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
 def run_sheet(options: argparse.Namespace) -> int:
     """`sheet`."""
     from fooocus_lite.commands.draw import draw_sheet
-    from fooocus_lite.library import load_library
     from fooocus_lite.sheets import parse_varies
     from fooocus_lite.teller import Teller
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     wanted = options.styles or ("all" if options.all else "fitting")
     teller = Teller(0, as_json=options.json, debug=options.debug, tells_paths=False)
     varies = parse_varies(options.every or ["style"])
@@ -199,10 +206,9 @@ def run_sheet(options: argparse.Namespace) -> int:
 def run_replay(options: argparse.Namespace) -> int:
     """`replay`."""
     from fooocus_lite.foreground import make_replay
-    from fooocus_lite.library import load_library
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     return _draw([make_replay(options.path, library)], library, settings, options)
 
 
@@ -261,9 +267,8 @@ def run_read(options: argparse.Namespace) -> int:
 
 
 def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> int:
-    from fooocus_lite.library import load_library
 
-    library = load_library(_quiet(options))
+    library = _library(_quiet(options))
     _complain(library)
     print(text_of(library, as_json=options.json))
     return 0

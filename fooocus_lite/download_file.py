@@ -22,11 +22,11 @@ from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream
 from fooocus_lite.hub import Known, Source, check_allowed, check_online, find_source
 from fooocus_lite.model_files import ModelFile
-from fooocus_lite.part_file import BLOCK_BYTES, PartFile, PartNote, part_bytes
+from fooocus_lite.part_file import PartFile, PartNote, part_bytes
 from fooocus_lite.settings import Settings
 from fooocus_lite.weight_header import NotWeights, read_header
 
-_FLUSH_S = 0.2  # what arrived is on the disk after so long, however slow the line
+_TELL_S = 0.1
 _CHANGES = 3  # so often may a file change while it is fetched
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _PLACE_HINT = "Mend the entry of the catalog: its files must lie below the models folder."
@@ -171,9 +171,9 @@ def _take_up(part: PartFile, source: Source, tries: Tries) -> None:
             part.start_over()
         return
 
-    def told(done_bytes: int) -> None:
+    def told() -> None:
         tries.halt.check()
-        tries.observe(FileProgress(done_bytes, source.size_bytes or note.total_bytes, "checking"))
+        tries.observe(FileProgress(part.size_bytes, source.size_bytes or note.total_bytes, "checking"))
 
     part.hash_what_is_there(told)
 
@@ -249,6 +249,7 @@ def _receive(part: PartFile, source: Source, tries: Tries) -> None:
         check_allowed(response, source.repo)
         total = _total_bytes(response, part)
         _check_answer(response, source, total)
+        _check_room(part.place, total, part.size_bytes)
         part.was_resumed |= response.status_code == 206
         part.remember(PartNote(source.address, _validator(response), total))
         _copy(response, part, source.size_bytes or total, tries)
@@ -298,29 +299,16 @@ def _check_answer(response: httpx.Response, source: Source, total: int | None) -
 
 
 def _copy(response: httpx.Response, part: PartFile, total: int | None, tries: Tries) -> None:
-    """The body to the disk, in blocks: large ones from a fast line, and after a moment from a slow one."""
-    blocks: list[bytes] = []
-    size, written = 0, time.monotonic()
-    try:
-        for chunk in response.iter_raw():
-            tries.halt.check()
-            blocks.append(chunk)
-            size += len(chunk)
-            if size >= BLOCK_BYTES or time.monotonic() - written >= _FLUSH_S:
-                _write(blocks, part)
-                size, written = 0, time.monotonic()
-                tries.observe(FileProgress(part.size_bytes, total))
-    finally:
-        _write(blocks, part)  # also what came before the connection broke
+    """The body to the disk, each piece as it comes."""
+    told = time.monotonic()
+    for chunk in response.iter_raw():
+        part.write(chunk)
+        tries.halt.check()
+        if time.monotonic() - told >= _TELL_S:
+            told = time.monotonic()
+            tries.observe(FileProgress(part.size_bytes, total))
     tries.halt.check()  # a connection that we ended looks like one that came to its end
     tries.observe(FileProgress(part.size_bytes, total))
-
-
-def _write(blocks: list[bytes], part: PartFile) -> None:
-    data = b"".join(blocks)
-    blocks.clear()  # first: a disk that becomes full takes a piece of them, which must not be written again
-    if data:
-        part.write(data)
 
 
 def _is_right(part: PartFile, source: Source, observe: Observer) -> bool:

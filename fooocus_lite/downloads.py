@@ -227,10 +227,7 @@ class Downloads:
         with self._changed:
             halt.check()
             known = self._all[download.name]
-            if known.state != download.state:
-                self._put(download)
-            else:
-                self._all[download.name] = download
+            self._all[download.name] = download  # not on the disk: for a restart, running is as good as waiting
         is_news = (known.state, known.problem) != (download.state, download.problem)
         if is_news or time.monotonic() - self._told >= _TELL_S:
             self._tell()

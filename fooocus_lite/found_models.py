@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.library_files import Catalog, CatalogEntry, make_entry
 from fooocus_lite.library_json import readable
-from fooocus_lite.model_headers import ARCHITECTURES
+from fooocus_lite.model_headers import ARCHITECTURES, identify
 from fooocus_lite.model_index import Found, ModelIndex
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
 #: Architecture → (family that draws it, folder of its configurations below models/families).
-_DRAWN_AS = {"sdxl-refiner": ("sdxl", "sdxl-refiner")}
+_DRAWN_AS = {"sdxl-refiner": ("sdxl", "sdxl-refiner"), "sd3": ("sd35", "sd3")}
 _NATIVE_SIZES = {"sd15": 512, "sd2": 768}
 _STEPS = {("flux", "schnell"): 4, ("flux", "dev"): 28}
 #: Names that say nothing: what the folder is called says more.
@@ -52,12 +53,14 @@ def join_found(catalog: Catalog, index: ModelIndex, settings: Settings, problems
     taken = {os.path.realpath(entry.path) for entry in models.values()}
     taken |= {os.path.realpath(file.path) for offer in catalog.downloadable.values() for file in offer.files}
     left: dict[str, list[str]] = defaultdict(list)
+    names = set(map(normal_name, models))
     for one in _fit_to_draw(found):
         if os.path.realpath(one.path) in taken:
             continue
-        entry, reason = _entry(one, models, settings)
+        entry, reason = _entry(one, models, names, settings)
         if entry is not None:
             models[entry.name] = entry
+            names.add(normal_name(entry.name))
         else:
             left[reason].append(one.path)
     problems += [*index.notes, *_gone(settings), *_damaged(found), *_left_out(left), *_pickles(found)]
@@ -91,7 +94,9 @@ def _in_its_place(entry: CatalogEntry, found: Iterable[Found]) -> CatalogEntry:
     return entry
 
 
-def _entry(one: Found, models: Mapping[str, CatalogEntry], settings: Settings) -> tuple[CatalogEntry | None, str]:
+def _entry(
+    one: Found, models: Mapping[str, CatalogEntry], names: Container[str], settings: Settings
+) -> tuple[CatalogEntry | None, str]:
     """(the entry of a found model, why there is none, as what such a model is called)."""
     facts = one.facts
     label = ARCHITECTURES.get(facts.family, "no known kind of model")
@@ -99,7 +104,7 @@ def _entry(one: Found, models: Mapping[str, CatalogEntry], settings: Settings) -
     if family not in FAMILIES or facts.variant in ("inpainting", "edit", "other"):
         return None, f"{label}, {facts.variant}" if facts.variant and family in FAMILIES else label
     row: dict[str, Any] = {
-        "name": _free_name(_name(one.path), one.path, models),
+        "name": _free_name(one.path, names),
         "family": family,
         "path": one.path,
         "native_size": _NATIVE_SIZES.get(facts.family, 1024),
@@ -108,7 +113,8 @@ def _entry(one: Found, models: Mapping[str, CatalogEntry], settings: Settings) -
         "description": _described(one, label),
     }
     steps = _STEPS.get((facts.family, facts.variant))
-    row |= {"defaults": {"steps": steps}} if steps else {}
+    if steps:
+        row |= {"defaults": {"steps": steps}, "modes": {"speed": {"steps": steps}}}
     if not os.path.isdir(one.path):
         lacking = _add_parts(row, one, folder, models, settings)
         if lacking:
@@ -127,10 +133,8 @@ def _add_parts(
     if one.facts.kind == "checkpoint" and configs.is_dir():
         row["configs"] = str(configs)
         return ""
-    host = next(
-        (Path(entry.path) for entry in models.values() if entry.family == row["family"] and _is_whole_folder(entry)),
-        None,
-    )
+    hosts = (entry.path for entry in models.values() if entry.family == row["family"] and _is_whole_folder(entry))
+    host = next((Path(path) for path in hosts if identify(path).variant == one.facts.variant), None)
     if host is None:
         return "text encoders and VAE: fetch a whole model of its kind once, and it shares them"
     row["configs"] = str(host)
@@ -161,21 +165,25 @@ def _name(path: str) -> str:
     return readable(stem)[:150]
 
 
-def _free_name(name: str, path: str, taken: Iterable[str]) -> str:
-    """``name``, with the folder's name or a number behind it if it is taken."""
-    known = {normal_name(one) for one in taken}
-    folder = readable(os.path.basename(os.path.dirname(path)))[:40]
-    names = [name, f"{name} ({folder})", *(f"{name} ({number})" for number in range(2, len(known) + 3))]
-    return next(one for one in names if normal_name(one) not in known)
+def _free_name(path: str, taken: Container[str]) -> str:
+    """What the file is called, with the folder's name or a number behind it if that is taken.
+
+    Args:
+        taken: In the form in which names are compared.
+    """
+    name, folder = _name(path), readable(os.path.basename(os.path.dirname(path)))[:40]
+    names = chain([name, f"{name} ({folder})"], (f"{name} ({number})" for number in count(2)))
+    return next(one for one in names if normal_name(one) not in taken)
 
 
 def _by_name(found: Iterable[Found], kind: str) -> dict[str, str]:
     names: dict[str, str] = {}
+    taken: set[str] = set()
     for one in found:
         if one.facts.kind == kind:
-            names[_free_name(_name(one.path), one.path, names) if _name(one.path) in names else _name(one.path)] = (
-                one.path
-            )
+            name = _free_name(one.path, taken)
+            names[name] = one.path
+            taken.add(normal_name(name))
     return names
 
 

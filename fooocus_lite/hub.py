@@ -18,7 +18,7 @@ import httpx
 
 from fooocus_lite import __version__
 from fooocus_lite.errors import BadValue, DownloadFailed
-from fooocus_lite.http_streams import Halt, Patience, open_stream, read_answer, refused
+from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream, read_answer, refused
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.settings import Settings
 
@@ -85,6 +85,16 @@ def check_online(settings: Settings) -> None:
 def endpoint(settings: Settings) -> str:
     """The address of the hub or its mirror, without a slash at its end."""
     return (settings.hub_endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def why_unreachable(settings: Settings) -> str:
+    """Why the hub cannot be asked anything now, in a sentence; empty if it can."""
+    request = httpx.Request("HEAD", endpoint(settings), headers=_manners())
+    try:
+        with open_stream(request, Halt(), Patience(stall_s=5), allowed=tuple(range(300, 600))):
+            return ""
+    except (Broken, DownloadFailed) as exc:
+        return str(exc)
 
 
 def find_source(

@@ -20,7 +20,7 @@ from fooocus_lite.choices import a1111_text, default_preset, read_choices
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.expansion import expansion_model
 from fooocus_lite.fooocus_folder import fooocus_root
-from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
+from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES, bare_name
 from fooocus_lite.fooocus_presets import Need
 from fooocus_lite.found_models import join_found
 from fooocus_lite.guidances import OFF
@@ -170,13 +170,13 @@ class Library:
         return _find(self.presets, name, "preset", "preset")
 
     def find_model(self, name: str) -> CatalogEntry:
-        """The model called so; as `find_style`."""
-        return _find(self.models, name, "model", "model")
+        """The model called so, or whose file is; as `find_style`."""
+        known = self.models.get(name) or self._models_by_file.get(normal_name(bare_name(name)))
+        return known or _find(self.models, name, "model", "model")
 
     def model_for(self, need: Need) -> CatalogEntry | None:
         """The model whose weights are the file that is needed; else one whose are an older file that serves too."""
-        by_file = {normal_name(Path(entry.path).stem): entry for entry in reversed(list(self.models.values()))}
-        by_file |= {normal_name(entry.name): entry for entry in self.models.values()}
+        by_file = self._models_by_file
         entries = [by_file.get(normal_name(replace(need, file=file).name)) for file in (need.file, *need.older)]
         there = [entry for entry in entries if entry is not None]
         return next((entry for entry in there if entry.available), entries[0])
@@ -280,6 +280,12 @@ class Library:
     @cached_property
     def _has_fooocus_styles(self) -> bool:
         return any(style.category.startswith("Fooocus") for style in self.styles.values())
+
+    @cached_property
+    def _models_by_file(self) -> dict[str, CatalogEntry]:
+        """Models by their names, and by those of their files, in the form in which names are compared."""
+        by_file = {normal_name(bare_name(entry.path)): entry for entry in reversed(list(self.models.values()))}
+        return by_file | {normal_name(entry.name): entry for entry in self.models.values()}
 
     @cached_property
     def _style_names(self) -> dict[str, str]:

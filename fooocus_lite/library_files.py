@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -16,6 +17,7 @@ from fooocus_lite.errors import BadValue, FooocusError, UnknownName
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
+from fooocus_lite.lora_files import Takes
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.model_index import index_path
@@ -80,7 +82,13 @@ class CatalogEntry:
     @cached_property
     def modes(self) -> Mapping[str, ModelMode]:
         """The speed modes as this model has them, by key of `fooocus_lite.modes.MODES`."""
-        return model_modes(self.family, self.mode_changes)
+        of_family = {key: ModeChange(values) for key, values in FAMILIES[self.family].modes.items()}
+        return model_modes(self.family, {**of_family, **self.mode_changes})
+
+    @property
+    def takes(self) -> Takes:
+        """Which LoRAs go with it."""
+        return Takes(self.context_width, FAMILIES[self.family].loras)
 
     @property
     def allowed_sides(self) -> str:
@@ -248,6 +256,7 @@ def _context_width(path: Path) -> int:
     return width if isinstance(width, int) and not isinstance(width, bool) else 0
 
 
+@lru_cache(maxsize=64)
 def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int], ...]:
     """(width, height) pairs to offer: 90 to 100 % of the native area, from 1:2 to 3:1, narrow to wide.
 
@@ -266,19 +275,20 @@ def aspect_sizes(native_size: int, size_multiple: int) -> tuple[tuple[int, int],
 
 def signature(settings: Settings, models: Iterable[CatalogEntry], offers: Iterable[Offer]) -> Signature:
     """(path, mtime, size, inode) of everything a library is made of; equal means nothing changed."""
-    paths = [path for path, _ in (*style_paths(settings), *preset_paths(settings))] + watched(settings)
+    paths: list[str | Path] = [path for path, _ in (*style_paths(settings), *preset_paths(settings))]
+    paths += watched(settings)
     for entry in models:
-        paths += [model_path(entry.path, settings), Path(entry.path) / "model_index.json"]
-    paths += [Path(file.path) for offer in offers for file in offer.files]
+        paths += [entry.path, os.path.join(entry.path, "model_index.json")]
+    paths += [file.path for offer in offers for file in offer.files]
     paths += [*language_paths(settings), *settings.catalogs, choices_path(settings), model_folders_path(settings)]
     paths.append(index_path(settings))
     return tuple((str(path), *stamp(path)) for path in paths)
 
 
-def stamp(path: Path) -> tuple[int, int, int]:
+def stamp(path: str | Path) -> tuple[int, int, int]:
     """(mtime, size, inode); of what is not there, no file's."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return (0, -1, 0)
     # A file that is replaced twice within a tick of the clock has another inode each time.

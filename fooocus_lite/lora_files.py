@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.library_json import readable
-from fooocus_lite.lora_keys import MadeFor, made_for
+from fooocus_lite.lora_keys import OTHER, MadeFor, made_for
 from fooocus_lite.untrusted import parse_json, printable
 from fooocus_lite.weight_header import NotWeights, read_header
 
@@ -181,19 +181,32 @@ def preview_path(path: str) -> Path | None:
     return there if homes[0] == homes[1] else None
 
 
-def misfit(card: LoraCard, model: str, context_width: int) -> str:
+@dataclass(frozen=True)
+class Takes:
+    """Which LoRAs a model takes.
+
+    Attributes:
+        context_width: See `fooocus_lite.library_files.CatalogEntry`; 0 = unknown.
+        kind: See `fooocus_lite.families.Family.loras`; empty = those for a UNet.
+    """
+
+    context_width: int = 0
+    kind: str = ""
+
+
+def misfit(card: LoraCard, model: str, takes: Takes) -> str:
     """Why a LoRA cannot be used with a model, as the end of a sentence; empty when it can, or nobody knows.
 
     Args:
         model: What the model is called.
-        context_width: See `fooocus_lite.library_files.CatalogEntry`.
     """
     made = card.made_for
-    if made.context_width and context_width and made.context_width != context_width:
-        return f"was made for {made.kind}, and {model} is another kind of model"
-    if made.kind and not made.context_width and made.is_transformer:
-        return f"was made for {made.kind}, and {model} is another kind of model"
-    return ""
+    is_other = made.context_width and takes.context_width and made.context_width != takes.context_width
+    if takes.kind:
+        is_other = made.context_width or (made.is_transformer and made.kind not in (takes.kind, OTHER))
+    elif made.kind and not made.context_width and made.is_transformer:
+        is_other = True
+    return f"was made for {made.kind}, and {model} is another kind of model" if is_other else ""
 
 
 def _damaged(path: str, reason: str) -> CorruptModel:
@@ -208,15 +221,15 @@ def _short(path: str) -> str:
 
 def lora_rows(library: Library) -> list[dict[str, Any]]:
     """Every LoRA of the library as `lora_row` shows it, the upper folders first."""
-    models = {entry.name: entry.context_width for entry in library.models.values()}
+    models = {entry.name: entry.takes for entry in library.models.values()}
     return [lora_row(name, path, library.lora_cards, models) for name, path in library.loras.items()]
 
 
-def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) -> dict[str, Any]:
+def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, Takes]) -> dict[str, Any]:
     """What a list of LoRAs shows of one, JSON-ready.
 
     Args:
-        models: Context width by model, for ``fits``.
+        models: What each takes, for ``fits``.
     """
     row: dict[str, Any] = {
         "name": name, "title": "", "note": "", "kind": "", "rank": 0, "words": [], "size_bytes": 0,
@@ -233,5 +246,5 @@ def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) 
         "rank": card.made_for.rank,
         "words": list(card.words),
         "size_bytes": card.size_bytes,
-        "fits": [model for model, width in models.items() if not misfit(card, model, width)],
+        "fits": [model for model, takes in models.items() if not misfit(card, model, takes)],
     }

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -32,6 +32,7 @@ ARCHITECTURES = {
     "sd3": "Stable Diffusion 3",
     "flux": "FLUX.1",
     "flux2": "FLUX.2",
+    "flux2-klein": "FLUX.2 klein",
     "z-image": "Z-Image",
     "chroma": "Chroma",
     "qwen-image": "Qwen-Image",
@@ -41,10 +42,12 @@ ARCHITECTURES = {
     "hidream": "HiDream",
     "video": "a model of videos",
 }
+_FLUX2 = ("single_stream_modulation.lin.weight", "single_stream_modulation.linear.weight")
+#: Numbers of a token in the small ones of FLUX.2.
+_KLEIN_WIDTHS = frozenset((3072, 4096))
 #: A tensor that only this architecture has; the first that is there decides.
 _TRANSFORMERS = (
-    ("flux2", "single_stream_modulation.lin.weight"),
-    ("flux2", "single_stream_modulation.linear.weight"),
+    *(("flux2", name) for name in _FLUX2),
     ("chroma", "distilled_guidance_layer.in_proj.bias"),
     ("flux", "double_blocks.0.img_attn.norm.key_norm.scale"),
     ("flux", "single_transformer_blocks.0.proj_mlp.weight"),
@@ -70,6 +73,8 @@ _FIRST_LAYERS = ("input_blocks.0.0.weight", "conv_in.weight")
 _PICTURE_CHANNELS = {4: "", 8: "edit", 9: "inpainting"}
 _IN_CHECKPOINTS = "model.diffusion_model."
 _LORA = re.compile(r"lora_(up|down|A|B)\b|\.lora\.(up|down)\.|\.hada_w|\.lokr_w|\.oft_(blocks|diag)|\.dora_scale")
+#: One of these is in every name that the above finds; looking for it costs nothing.
+_LORA_HINTS = ("lora", ".hada_w", ".lokr_w", ".oft_")
 _MARKS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
     ("controlnet", ("controlnet_cond_embedding.conv_in.weight", "controlnet_x_embedder.weight")),
     ("controlnet", ("control_model.input_hint_block.0.weight", "input_hint_block.0.weight", "control_type_embedder")),
@@ -103,7 +108,7 @@ _PIPELINES = {
     "StableDiffusion3Pipeline": "sd3",
     "FluxPipeline": "flux",
     "Flux2Pipeline": "flux2",
-    "Flux2KleinPipeline": "flux2",
+    "Flux2KleinPipeline": "flux2-klein",
     "ZImagePipeline": "z-image",
     "ChromaPipeline": "chroma",
     "QwenImagePipeline": "qwen-image",
@@ -153,7 +158,7 @@ def identify(path: str) -> FileFacts:
 def _of_safetensors(header: WeightsHeader) -> FileFacts:
     names = header.rows
     joined = "\n".join(names)
-    if _LORA.search(joined):
+    if any(hint in joined for hint in _LORA_HINTS) and _LORA.search(joined):
         return FileFacts("lora", _LORAS.get(made_for(dict(header.shapes())).kind, ""), precision=_precision(header))
     facts = _network(names, header.shape) or _other(names, header.shape)
     spoken = str(header.metadata.get("modelspec.prediction_type", "")).lower()
@@ -187,17 +192,22 @@ def _of_folder(folder: Path) -> FileFacts:
     except (ValueError, AttributeError, RecursionError) as exc:
         raise NotWeights("its model_index.json is no JSON object") from exc
     family = _PIPELINES.get(pipeline, "")
-    if family == "sd15" and _width(folder) == 1024:
+    if family == "sd15" and _said(folder / "unet", "cross_attention_dim") == 1024:
         family = "sd2"
-    return FileFacts("checkpoint", family, problem="" if family else f"it is for {pipeline[:60] or 'nothing known'}")
+    variant = ""
+    if family == "flux":
+        variant = "dev" if _said(folder / "transformer", "guidance_embeds") else "schnell"
+    problem = "" if family else f"it is for {pipeline[:60] or 'nothing known'}"
+    return FileFacts("checkpoint", family, variant, problem=problem)
 
 
-def _width(folder: Path) -> int:
+def _said(part: Path, name: str) -> object:
+    """What the configuration of a part says under that name; ``None`` if nothing."""
     try:
-        config: Any = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8")[:1_000_000])
-        return int(config["cross_attention_dim"])
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return 0
+        config: Any = json.loads((part / "config.json").read_text(encoding="utf-8")[:1_000_000])
+        return config.get(name)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def _network(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFacts | None:
@@ -209,7 +219,9 @@ def _network(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFac
     if find(*(name for kind, marks in _MARKS if kind == "controlnet" for name in marks)):
         return None
     family, variant = next((family for family, mark in _TRANSFORMERS if find(mark)), ""), ""
-    if family == "flux":
+    if family == "flux2" and (mark := find(*_FLUX2)) and _KLEIN_WIDTHS.issuperset(shape(mark)[-1:]):
+        family = "flux2-klein"
+    elif family == "flux":
         variant = (
             "dev" if find("guidance_in.in_layer.weight", "time_text_embed.guidance_embedder.linear_1.weight") else ""
         )
@@ -221,7 +233,8 @@ def _network(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFac
         variant = _PICTURE_CHANNELS.get(shape(first)[1], "other") if first and len(shape(first)) > 1 else ""
     if not family:
         return None
-    is_whole = _has(names, _READERS) and _has(names, _DECODERS)
+    joined = "\n" + "\n".join(names)
+    is_whole = all(any("\n" + part in joined for part in parts) for parts in (_READERS, _DECODERS))
     return FileFacts("checkpoint" if is_whole else "network", family, variant)
 
 
@@ -240,17 +253,12 @@ def _other(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFacts
     return FileFacts("other")
 
 
-def _has(names: Iterable[str], beginnings: tuple[str, ...]) -> bool:
-    return any(name.startswith(beginnings) for name in names)
-
-
 def _precision(header: WeightsHeader) -> str:
     """What most of its bytes are."""
     sizes: Counter[str] = Counter()
     try:
-        for row in header.rows.values():
-            begin, end = row["data_offsets"]
-            sizes[row["dtype"]] += end - begin
+        for dtype, (begin, end) in [(row["dtype"], row["data_offsets"]) for row in header.rows.values()]:
+            sizes[dtype] += end - begin
     except (LookupError, TypeError, ValueError) as exc:
         raise NotWeights("its header is not that of a safetensors file") from exc
     usual = sizes.most_common(1)[0][0] if sizes else ""

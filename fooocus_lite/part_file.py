@@ -81,15 +81,13 @@ class PartFile:
             write_atomic(self._note_path, json.dumps(asdict(note)).encode(), replace=True)
             self.note = note
 
-    def hash_what_is_there(self, observe: Callable[[int], None]) -> None:
-        """Read the part that an earlier program left, once; ``observe`` is told the bytes read and may raise."""
+    def hash_what_is_there(self, observe: Callable[[], None]) -> None:
+        """Read the part that an earlier program left, once; ``observe`` is called after each block and may raise."""
         self.was_resumed = self.size_bytes > 0
-        done = 0
         with self.path.open("rb", buffering=0) as file:
             while block := file.read(BLOCK_BYTES):
                 self._hasher.add(block)
-                done += len(block)
-                observe(done)
+                observe()
 
     def write(self, data: bytes) -> None:
         """Add to the part. Its hash is computed by another thread meanwhile."""
@@ -164,14 +162,23 @@ class _Hasher:
 
     def __init__(self, hashes: dict[str, Hash]) -> None:
         self._hashes = hashes
+        self._pieces: list[bytes] = []  # of the network; threads that pass each of them on would do little else
+        self._size = 0
         self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_BLOCKS)
         self._thread: threading.Thread | None = None
 
-    def add(self, block: bytes) -> None:
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size >= BLOCK_BYTES:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="hash", daemon=True)
             self._thread.start()
-        self._blocks.put(block)
+        self._blocks.put(b"".join(self._pieces))
+        self._pieces, self._size = [], 0
 
     def _run(self) -> None:
         while (block := self._blocks.get()) is not None:
@@ -185,5 +192,7 @@ class _Hasher:
             self._thread = None
 
     def result(self) -> dict[str, str]:
+        if self._pieces:
+            self._pass_on()
         self.end()
         return {name: hashing.hexdigest() for name, hashing in self._hashes.items()}

@@ -19,6 +19,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import threading
 import time
 from collections import defaultdict, deque
@@ -129,9 +130,9 @@ class Stored:
 
 
 class FakeHub:
-    """Running while the ``with`` lasts, on a free port of this machine."""
+    """Running while the ``with`` lasts, on a free port of this machine; with ``certificate`` (file, key) by https."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, certificate: tuple[str, str] | None = None) -> None:
         self.files: dict[str, dict[str, Stored]] = defaultdict(dict)  # repository → path → file; "" = plain addresses
         self.gated: set[str] = set()
         self.seen: list[Seen] = []
@@ -141,9 +142,14 @@ class FakeHub:
         self.ended = threading.Event()
         self._server = _Server(("127.0.0.1", port), _Handler)
         self._server.hub = self
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.other_host = f"http://localhost:{self.port}"
+        scheme = "https" if certificate else "http"
+        self.address = f"{scheme}://127.0.0.1:{self.port}"
+        self.other_host = f"{scheme}://localhost:{self.port}"
 
     def __enter__(self) -> FakeHub:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

@@ -83,7 +83,7 @@ def _row(offer: Offer, library: Library) -> dict[str, Any]:
         "is_gated": offer.is_gated,
         "size_bytes": offer.size_bytes,
         "done_bytes": done,
-        "state": "here" if not missing else "partly" if done else "missing",
+        "state": "here" if not missing or (entry and entry.available) else "partly" if done else "missing",
     }
 
 
@@ -91,7 +91,13 @@ def _download(options: argparse.Namespace, settings: Settings) -> tuple[int, str
     library = load_library(settings)
     offers = [find_offer(library, name) for name in options.names]
     teller = DownloadTeller(as_json=options.json)
-    failed = [offer for offer in offers if not fetch(offer, settings, teller)]
+    failed: list[Offer] = []
+    for offer in offers:
+        entry = library.models.get(offer.name)
+        if offer.missing and entry is not None and entry.available:
+            teller.note(f"✓ {offer.name} is used where another program has it: {entry.path}")
+        elif not fetch(offer, settings, teller):
+            failed.append(offer)
     return (1 if failed else 0), ""
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fooocus_lite.engine.flux_names import SWAPPED, makers_names
+
 
 @dataclass(frozen=True)
 class Place:
@@ -78,6 +80,8 @@ _CLIP_PARTS = {
 }
 _FUSED = re.compile(r"self_attn\.([qkv])_proj\.(weight|bias)")
 
+# Of ComfyUI's savers, and of an encoder that is a file of its own.
+_T5_PREFIXES = ("text_encoders.t5xxl.transformer.", "text_encoder_2.", "")
 _UNET_PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
 _VAE_PREFIXES = ("first_stage_model.", "vae.", "")
 # Of checkpoints of SDXL, of SD 1 and 2, of ComfyUI's savers, and of an encoder that is a file of its own.
@@ -110,6 +114,10 @@ def namings(component: str, config: Mapping[str, Any]) -> list[Naming]:
             *(_prefixed(prefix, _vae_naming(config)) for prefix in _VAE_PREFIXES),
             *(_prefixed(prefix, naming) for prefix in ("", "vae.") for naming in (Place, former_vae_place)),
         ]
+    if component == "transformer":
+        return [_prefixed(prefix, naming) for prefix in _UNET_PREFIXES for naming in (_flux_naming(config), Place)]
+    if is_t5(config):
+        return [_prefixed(prefix, t5_place) for prefix in _T5_PREFIXES]
     if component in _CLIP_PREFIXES:
         return [
             *(_prefixed(prefix, naming) for prefix in _CLIP_PREFIXES[component] for naming in _CLIP_NAMINGS),
@@ -120,7 +128,39 @@ def namings(component: str, config: Mapping[str, Any]) -> list[Naming]:
 
 def folder_namings() -> list[Naming]:
     """The ways in which diffusers and transformers have named a module's tensors in its own folder."""
-    return [Place, *_CLIP_NAMINGS, former_vae_place]
+    return [Place, *_CLIP_NAMINGS, former_vae_place, t5_place]
+
+
+def is_t5(config: Mapping[str, Any]) -> bool:
+    """Whether a text encoder is T5 (arXiv:1910.10683), whose heads have a width of their own."""
+    return "d_kv" in config
+
+
+def t5_place(name: str) -> Place:
+    """The place of a T5 encoder's tensor; its table of words has two names and is stored under one."""
+    return Place("shared.weight" if name == "encoder.embed_tokens.weight" else name)
+
+
+def _flux_naming(config: Mapping[str, Any]) -> Naming:
+    """The names of FLUX's makers, in whose files several layers are one matrix, one under another."""
+    width = int(config.get("num_attention_heads", 24)) * int(config.get("attention_head_dim", 128))
+    counts = (int(config.get("num_layers", 19)), int(config.get("num_single_layers", 38)))
+    homes: dict[str, tuple[str, int, int]] = {}
+    for theirs, ours in makers_names(*counts):
+        for number, path in enumerate(ours):
+            homes[path] = (theirs, number, len(ours))
+
+    def place(name: str) -> Place | None:
+        path, _, parameter = name.rpartition(".")
+        theirs, number, together = homes.get(path, ("", 0, 0))
+        if not theirs:
+            return None
+        if theirs.endswith("_norm"):
+            parameter = "scale"
+        first_row = number * width if together > 1 else None
+        return Place(f"{theirs}.{parameter}", first_row, has_swapped_halves=theirs == SWAPPED)
+
+    return place
 
 
 def former_vae_place(name: str) -> Place | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fooocus_lite.engine.ldm_names import Naming, namings
+from fooocus_lite.engine.ldm_names import Naming, is_t5, namings
 from fooocus_lite.engine.tensor_files import Stored
 from fooocus_lite.engine.weights import (
     Component,
@@ -27,6 +27,7 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 #: What says most quickly whether a file holds a part, and by which of the ways in which it is named.
 _PROBES = {
     "unet": ("conv_in.weight",),
+    "transformer": ("x_embedder.weight",),
     "vae": (
         *("decoder.conv_in.weight", "decoder.mid_block.resnets.0.norm1.weight"),
         "decoder.mid_block.attentions.0.to_q.weight",
@@ -34,7 +35,16 @@ _PROBES = {
     "text_encoder": ("embeddings.token_embedding.weight",),
     "text_encoder_2": ("embeddings.token_embedding.weight",),
 }
-_NAMES = {"unet": "drawing network", "vae": "VAE", "text_encoder": "text encoder", "text_encoder_2": "text encoder"}
+_T5_PROBES = ("shared.weight",)
+#: What draws; a model has one of them.
+_NETWORKS = ("unet", "transformer")
+_NAMES = {
+    "unet": "drawing network",
+    "transformer": "drawing network",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "text_encoder_2": "text encoder",
+}
 _PREDICTIONS = {"flow": "flow_prediction"}
 
 
@@ -134,7 +144,9 @@ class ModelParts:
     def _without(self, name: str, path: Path, header: Mapping[str, Stored]) -> CorruptModel | MissingModel:
         """The error for a file that lacks a component."""
         kind = _other_kind(header)
-        if name == "unet" or kind:
+        if (self.configs / "transformer").is_dir():  # of which a file with the transformer alone is a fine one
+            kind = "a model with a UNet" if any("input_blocks." in key for key in header) else ""
+        if name in _NETWORKS or kind:
             return _wrong_kind(path, kind or "no model that can be drawn with", self._ref.family)
         return MissingModel(
             f"The model file {path.name} has no {_NAMES.get(name, name)} in it.",
@@ -178,7 +190,7 @@ def _quoted(path: Path) -> str:
 
 def _naming(component: str, config: Mapping[str, Any], header: Mapping[str, Stored]) -> Naming | None:
     """The way in which a file names the tensors of a component; ``None`` if it has no such component."""
-    probes = _PROBES.get(component, ())
+    probes = _T5_PROBES if is_t5(config) else _PROBES.get(component, ())
 
     def found(naming: Naming) -> int:
         places = (naming(probe) for probe in probes)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward, unet_layers
@@ -51,17 +52,18 @@ class Sdxl:
         self._wants_score = bool(parts.index.get("requires_aesthetics_score", False))
         network = parts.component("unet")  # a file of another kind is told before anything is read
         self._texts = TextEncoders(parts, machine, self._encoders(parts))
-        unet = load_module(network, _build_unet, device=machine.device, dtype=machine.dtype)
+        unet = load_module(network, _build_unet, device=machine.weights_device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
         self._unet = unet.to(memory_format=layout)
         self._layers = Layers({UNET: self._unet, **self._texts.parts})
         vae = parts.config("vae")
-        self._vae_dtype = _vae_dtype(vae, machine)
+        dtype = _vae_dtype(vae, machine)
         self._vae = load_module(
-            parts.component("vae"), _vae_builder(parts.configs, vae), device=machine.device, dtype=self._vae_dtype
+            parts.component("vae"), _vae_builder(parts.configs, vae), device=machine.weights_device, dtype=dtype
         ).to(memory_format=layout)
-        self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        self.decoder = Decoder(self._vae, device=machine.device, dtype=dtype)
+        self.parts = {UNET: self._unet, "vae": self._vae, **self._texts.parts}
         self.forward = unet_forward(self._unet, machine.dtype)
         self.layers = unet_layers(self._unet)
         channels = int(self._unet.config.in_channels)
@@ -73,6 +75,11 @@ class Sdxl:
         """The text encoders that the model reads with; a refiner has the second only."""
         has_one = parts.index.get("text_encoder", True) in (None, [None, None])
         return ENCODERS[1:] if has_one else ENCODERS
+
+    @property
+    def texts(self) -> TextEncoders:
+        """What reads the words."""
+        return self._texts
 
     @contextmanager
     def adapted(self, uses: Sequence[Use]) -> Generator[None]:
@@ -125,23 +132,15 @@ class Sdxl:
         Raises:
             BadValue: the size does not divide by the pixels of a latent.
         """
-        scale = self._pixels_per_latent
+        scale = self.decoder.pixels_per_latent
         for field, value in (("width", plan.width), ("height", plan.height)):
             if value % scale:
                 raise BadValue(f"{field} cannot be {value}.", f"It must be a multiple of {scale}.", field=field)
         return (1, int(self._unet.config.in_channels), plan.height // scale, plan.width // scale)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
-        config: Any = self._vae.config
-        scaled = latents / float(config.scaling_factor)
-        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-        if mean is not None and std is not None:
-            shape = (1, -1, 1, 1)
-            scaled = scaled * latents.new_tensor(std).view(shape) + latents.new_tensor(mean).view(shape)
-        scaled = scaled + float(getattr(config, "shift_factor", None) or 0.0)
-        image: Tensor = self._vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]
-        return image[0].float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        """As `Decoder`."""
+        return self.decoder(latents)
 
 
 def _build_unet(config: dict[str, Any]) -> Any:

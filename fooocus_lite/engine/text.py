@@ -98,6 +98,8 @@ class TextEncoders:
         self._kept = _Kept(cache_bytes)
         self._variant: Hashable = ()
         self._change: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: Called before the encoders read, and before anything changes them: whoever keeps them elsewhere brings them.
+        self.before_reading: Callable[[], None] = _nothing
         # Both halves of a chunk must be as long; SDXL's are.
         self._length = min(encoder.max_length for encoder in self._encoders)
 
@@ -161,6 +163,7 @@ class TextEncoders:
         key = (text, clip_skip, tuple(stamp(path) for path in files.values()), self._variant)
         kept = self._kept.get(key)
         if kept is None:
+            self.before_reading()
             with self._change():
                 kept = self._encode(text, clip_skip, self._vectors(files))
             self._kept.put(key, kept)
@@ -306,6 +309,10 @@ def weigh(states: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
     return torch.where(is_plain, states, result)
 
 
+def _nothing() -> None:
+    pass
+
+
 def _check_clip_skip(clip_skip: int, layers: int) -> None:
     if not 1 <= clip_skip <= layers:
         raise BadValue(
@@ -323,6 +330,6 @@ def _load_clip(parts: ModelParts, spec: EncoderSpec, machine: Machine) -> Any:
     return load_module(
         parts.component(spec.encoder),
         lambda config: kind(CLIPTextConfig.from_dict(config)),
-        device=machine.device,
+        device=machine.weights_device,
         dtype=machine.dtype,
     )

@@ -52,6 +52,12 @@ def split_sections(text: str) -> list[Section]:
     return [section for section in spoken if section] or [[]]
 
 
+def plain_words(text: str) -> tuple[str, bool]:
+    """(the text without the brackets that mean weights, whether there were any), for encoders that are not weighed."""
+    pieces = [piece for section in split_sections(text) for piece in section]
+    return "".join(words for words, _ in pieces).strip(), any(weight != 1 for _, weight in pieces)
+
+
 class Tokenizer:
     """CLIP's byte-pair tokenizer (arXiv:2103.00020, section 2.4), from a folder.
 

@@ -129,7 +129,7 @@ def weight_files(folder: Path) -> list[Path]:
             if index.is_file():
                 names: Iterable[str] = read_json(index).get("weight_map", {}).values()
                 return [folder / Path(name).name for name in sorted(set(names))]
-    stem = _STEMS[0] if folder.name in ("unet", "vae") else _STEMS[1]
+    stem = _STEMS[0] if folder.name in ("unet", "transformer", "vae") else _STEMS[1]
     raise missing(folder / f"{stem}.safetensors")
 
 

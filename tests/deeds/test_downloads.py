@@ -16,7 +16,7 @@ from fooocus_lite.http_streams import Patience
 from fooocus_lite.library import Library
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.offers import Offer
-from fooocus_lite.part_file import part_path
+from fooocus_lite.part_file import part_bytes
 from fooocus_lite.settings import Settings, load_settings
 from tests.deeds.conftest import until
 from tests.fake_hub import Cut, FakeHub, Slow, Stall, Status, random_bytes
@@ -89,11 +89,9 @@ def is_whole(settings: Settings, name: str, number: int) -> bool:
     return (settings.models_dir / f"{name}.safetensors").read_bytes() == random_bytes(SIZE, seed=number)
 
 
-def stalled(hub: FakeHub, settings: Settings, name: str, size: int = 700_000) -> None:
+def stalled(settings: Settings, name: str, size: int = 700_000) -> None:
     """Wait until the download hangs, with all that came on the disk."""
-    until(lambda: hub.gets(f"{name}.safetensors"), "the request")
-    until(lambda: part_path(settings.models_dir / f"{name}.safetensors").exists(), "the part")
-    until(lambda: hub.gets(f"{name}.safetensors")[-1].sent == size, "the stall")
+    until(lambda: part_bytes(settings.models_dir / f"{name}.safetensors") == size, "the stall")
 
 
 def test_several_come_one_after_the_other(make: Make, hub: FakeHub, settings: Settings) -> None:
@@ -160,7 +158,7 @@ def test_a_pause_comes_at_once_and_loses_nothing(make: Make, hub: FakeHub, setti
     downloads = make()
     downloads.request("one")
     downloads.request("two")
-    stalled(hub, settings, "one")
+    stalled(settings, "one")
     assert downloads.pause("one").state == "paused"
     assert ended(downloads, "two").state == "finished"  # the next one does not wait for it
     assert state(downloads, "one") == "paused"
@@ -174,7 +172,7 @@ def test_a_cancelled_one_leaves_nothing(make: Make, hub: FakeHub, settings: Sett
     hub.next("one.safetensors", Stall(700_000))
     downloads = make()
     downloads.request("one")
-    stalled(hub, settings, "one")
+    stalled(settings, "one")
     downloads.cancel("one")
     assert downloads.find("one") is None
     until(lambda: not list(settings.models_dir.glob("one.safetensors*")), "an empty folder")
@@ -208,7 +206,7 @@ def test_the_end_of_the_program_does_not_wait_for_a_read(make: Make, hub: FakeHu
     for name in ("one", "two", "three"):
         first.request(name)
     first.pause("three")
-    stalled(hub, settings, "one")
+    stalled(settings, "one")
     (thread,) = [thread for thread in threading.enumerate() if thread.name == "downloads"]
     first.close()
     assert not thread.is_alive()  # although the read would have waited for an hour

@@ -145,6 +145,30 @@ def test_every_size_on_offer_can_be_drawn(name: str) -> None:
         assert [warning for warning in plan.warnings if "not on this disk" not in warning] == []
 
 
+@pytest.mark.parametrize("name", LIBRARY.downloadable)
+def test_what_can_be_fetched_is_described(name: str) -> None:
+    offer = LIBRARY.downloadable[name]
+    assert offer.label and offer.description.endswith(".") and offer.licence and offer.memory_bytes
+    assert offer.licence_url.startswith("https://") and "huggingface.co" in offer.licence_url
+    assert ("non-commercial" in offer.description.casefold()) == ("non-commercial" in offer.licence.casefold())
+    assert all(file.repo and file.path_in_repo for file in offer.files), "the hub checks what nobody has published"
+    line = next(row for row in document("models.md") if row.startswith(f"| `{name}` |"))
+    assert offer.licence_url in line and ("gated" in line) == offer.is_gated
+
+
+def document(name: str) -> list[str]:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines()
+
+
+def test_everything_that_a_mode_or_preset_needs_can_be_fetched_or_ships() -> None:
+    loras = {lora.name for mode in MODES.values() for lora in mode.loras.values()}
+    assert {name for name in loras if LIBRARY.downloadable[name].kind == "lora"} == loras
+    for preset in LIBRARY.presets.values():
+        entry = LIBRARY.find_model(preset.recipe.model or "")
+        assert entry.available or entry.name in LIBRARY.downloadable
+    assert LIBRARY.default_preset == "starter", "the page draws at once"
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_row(name: str) -> None:
     row = SAMPLERS[name]

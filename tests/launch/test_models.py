@@ -269,7 +269,8 @@ def test_a_folder_of_diffusers_is_added_whole(said: Said, hub: FakeHub, folders:
     row = json.loads(said("add", "artist/oils", "--json", "--name", "mine")[0])
     assert (row["name"], row["family"], row["path"]) == ("mine", "sdxl", "oils")
     assert [file["path"] for file in row["files"]] == [
-        *sorted(("model_index.json", *small)), "text_encoder/m.safetensors", "unet/m.fp16.safetensors", "vae/m.fp16.safetensors",
+        *sorted(("model_index.json", *small)),
+        "text_encoder/m.safetensors", "unet/m.fp16.safetensors", "vae/m.fp16.safetensors",
     ]  # fmt: skip
     said("download", "mine")
     assert (folders / "models" / "oils" / "vae" / "m.fp16.safetensors").read_bytes() == b"vae/m.fp16.safetensors"
