@@ -95,6 +95,7 @@ def test_a_catalog_entry_uses_the_file_where_another_program_has_it(
     library = look()
     assert library.models["jugger"].available and library.models["jugger"].path == str(path)
     assert list(library.models) == ["starter", "jugger"], "and it is not there a second time"
+    assert library.downloadable["jugger"].missing == (), "nor need it be fetched"
     other = CATALOG | {"files": [file | {"size": 5}]}
     (root / "models" / "catalog.json").write_text(json.dumps([STARTER, other]))
     library = look()
