@@ -332,6 +332,7 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.model_scan import ModelScan
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
+    from fooocus_lite.supply import Supply
     from fooocus_lite.web.app import create_app
     from fooocus_lite.workers import engine_options
 
@@ -346,7 +347,8 @@ def run_serve(options: argparse.Namespace) -> int:
         address = address_of(listening)
         store.lock.tell(address)
         runners = [LocalRunner(options=options) for options in engine_options(settings)]
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir)
+        supply = Supply(store, settings, library)
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:
@@ -354,16 +356,18 @@ def run_serve(options: argparse.Namespace) -> int:
         print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)
+        supply.start()
         dispatcher.start()
         scan.start()
         try:
-            app = create_app(settings, library, store.queue, store.log, dispatcher)
+            app = create_app(settings, library, store, dispatcher, supply)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
         finally:
             scan.close()
             dispatcher.close()
+            supply.close()
     finally:
         store.close()
     print("Fooocus Lite has ended; what was waiting is kept.", flush=True)

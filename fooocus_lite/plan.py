@@ -19,6 +19,7 @@ from fooocus_lite.family_fit import idle_fields
 from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
+from fooocus_lite.missing_files import can_come, is_to_come
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.model_files import ModelRef, model_ref_from_dict
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
@@ -150,7 +151,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
             *_preset_warnings(full, library),
             *wording.warnings,
             *mode_notes,
-            *_warnings(full, entry, styles, texts, negative_texts),
+            *_warnings(full, entry, library, styles, texts, negative_texts),
             *unknown,
         ),
         refiner=_refiner_ref(full, library),
@@ -342,7 +343,7 @@ def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
 
 def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library) -> None:
     """Whether the files are whole, and for this kind of model, as far as their headers tell."""
-    for lora in loras:
+    for lora in (lora for lora in loras if not is_to_come(library, lora.path)):
         reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.takes)
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
@@ -363,7 +364,12 @@ def _with_mode_lora(
 
 
 def _warnings(
-    full: Recipe, entry: CatalogEntry, styles: list[Style], texts: tuple[str, ...], negative_texts: tuple[str, ...]
+    full: Recipe,
+    entry: CatalogEntry,
+    library: Library,
+    styles: list[Style],
+    texts: tuple[str, ...],
+    negative_texts: tuple[str, ...],
 ) -> Iterator[str]:
     """Sentences about what a person may not have meant; all follow from the resolved recipe."""
     width, height = _decided(full.width), _decided(full.height)
@@ -388,5 +394,5 @@ def _warnings(
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."
-    if not entry.available:
+    if not entry.available and not can_come(library, entry.name):
         yield f"The model {entry.name} is not on this disk yet."

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 
 from fooocus_lite.download_state import Download, size_text
+from fooocus_lite.download_words import time_text
 from fooocus_lite.events import Event, Failed, ImageSaved, Progress, PromptReady
 from fooocus_lite.foreground import Job
 from fooocus_lite.outlook import least_and_most
@@ -146,11 +147,3 @@ def progress_text(download: Download) -> str:
     if download.seconds_left is not None and share < 1:
         parts.append(f"{time_text(download.seconds_left)} left")
     return f"{share:>6.0%} {bar} {', '.join(parts)}"
-
-
-def time_text(seconds: float) -> str:
-    """A time for people: ``40 s``, ``6 min``, ``3 h 20 min``."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

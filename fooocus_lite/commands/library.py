@@ -11,6 +11,7 @@ from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import Library
 from fooocus_lite.lora_files import lora_rows
 from fooocus_lite.menu import preset_row, style_row
+from fooocus_lite.missing_files import need_can_come
 from fooocus_lite.settings import Settings
 from fooocus_lite.untrusted import printable
 
@@ -41,7 +42,9 @@ def presets_text(library: Library, *, as_json: bool) -> str:
         mark = MARK if preset.name == library.default_preset else " "
         rows.append((mark, preset.name, preset.source, preset.description))
         for need in library.needs_of(preset):
-            if need.kind in ("model", "lora") and not library.has(need):
+            if need.kind in ("model", "lora") and not library.has(need) and need_can_come(need, library):
+                rows.append(("", "", "", f"fetches {need.file} when it is first used"))
+            elif need.kind in ("model", "lora") and not library.has(need):
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
         rows += [("", "", "", f"note: {warning}") for warning in preset_row(preset, library)["warnings"]]
     return table(rows)
