@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from fooocus_lite.engine.convolutions import with_direct_convolutions
 from fooocus_lite.errors import CorruptModel, MissingModel
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -74,7 +75,7 @@ def load_module(
         raise damaged(files[0], f"{len(absent)} of {len(wanted)} tensors are not in it, such as {absent[0]}")
     module.load_state_dict(tensors, strict=True, assign=True)
     _fill_position_ids(module, device)
-    return module.eval().requires_grad_(requires_grad=False)
+    return with_direct_convolutions(module.eval().requires_grad_(requires_grad=False))
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -21,11 +21,13 @@ class Layers:
         attention: The self-attention that self-attention guidance looks at.
         perturbed: Those that perturbed-attention guidance perturbs.
         decoder: The decoder's stages for FreeU, coarsest first.
+        of_texts: The layers that read the texts and nothing else, so that a walk need ask each only once.
     """
 
     attention: nn.Module | None = None
     perturbed: tuple[nn.Module, ...] = ()
     decoder: tuple[Stage, ...] = ()
+    of_texts: tuple[nn.Module, ...] = ()
 
 
 def unet_layers(unet: Any) -> Layers:
@@ -36,7 +38,9 @@ def unet_layers(unet: Any) -> Layers:
         for transformer in getattr(unet.mid_block, "attentions", None) or ()
         for block in transformer.transformer_blocks
     ]
-    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2])
+    crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
+    of_texts = tuple(layer for module in crossing for layer in (module.to_k, module.to_v))
+    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2], of_texts)
 
 
 def _decoder(unet: Any) -> Iterator[Stage]:
