@@ -28,7 +28,7 @@ from fooocus_lite.engine.guidance import guided, not_there
 from fooocus_lite.engine.levels import read_levels
 from fooocus_lite.engine.moment import NoiseSource, Predict, Step
 from fooocus_lite.engine.preview import OnItsWay, Previews
-from fooocus_lite.engine.refiner import check_latents, handed_over
+from fooocus_lite.engine.refiner import check_latents, for_refiner, handed_over
 from fooocus_lite.engine.samplers import Path, make_path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import (
@@ -240,6 +240,10 @@ class _Drawing:
         self._stop_if_asked()
         changes.enter_context(family.adapted(uses))
         plan, expansion, trouble = self._with_words(plan)
+        if refiner is not None and plan.refiner is not None and refiner is not family:
+            taken, notes = for_refiner(refiner, uses, plan.refiner.name)
+            changes.enter_context(refiner.adapted(taken))
+            trouble += notes
         encoded = family.encode(plan)
         warnings = plan.warnings + trouble + encoded.warnings
         warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name))
