@@ -66,4 +66,6 @@ def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Itera
     for key, row in GUIDANCES.items():
         needs = "uncond" if key == "classifier_free" else row.needs
         if row.is_on(weights) and not places.get(needs, True):
-            yield f"The model {model} has no place for {row.label}; it does nothing."
+            sliders = row.set_sliders(weights)
+            they_do = "they do" if " and " in sliders else "it does"
+            yield f"The model {model} has no place for {sliders}; {they_do} nothing."
