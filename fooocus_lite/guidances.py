@@ -95,7 +95,9 @@ KNOBS: dict[str, Knob] = {
     "apg_eta": Knob("Contrast kept (APG)", "Below 1, guidance adds less contrast, so that it can be stronger.", 0.05),
     "apg_threshold": Knob("Longest step (APG)", "Caps what guidance may change at once; 0 is off, SDXL's is 15.", 0.5),
     "apg_momentum": Knob("Momentum (APG)", "Below 0, what guidance did already is held back; -0.5 is usual.", 0.05),
-    "sag_scale": Knob("Self-attention guidance", "Firmer shapes, half longer; 0 is off.", 0.05),
+    "sag_scale": Knob(
+        "Self-attention guidance", "Sharper edges, half longer; 0 is off, 0.25 for the starter, 0.75 for SDXL.", 0.05
+    ),
     "pag_scale": Knob("Perturbed-attention guidance", "Firmer composition, half longer; 0 is off, 3 is usual.", 0.1),
     "sharpness": Knob("Sharpness", "Keeps fine grain towards the end; 0 is off, Fooocus has 2.", 0.1),
     "freeu_b1": Knob("FreeU b1", "Above 1, firmer coarse shapes at no cost.", 0.01),
@@ -208,7 +210,7 @@ GUIDANCES: dict[str, Guidance] = {
     ),
     "self_attention": Guidance(
         label="Self-attention guidance",
-        good_for="firmer shapes and finer detail where the model looks itself",
+        good_for="sharper edges and finer detail where the model looks itself",
         cost="one more pass, after the others",
         paper="arXiv:2210.00939, algorithm 1",
         text_name="SAG scale",
