@@ -96,7 +96,7 @@ KNOBS: dict[str, Knob] = {
     "apg_threshold": Knob("Longest step (APG)", "Caps what guidance may change at once; 0 is off, SDXL's is 15.", 0.5),
     "apg_momentum": Knob("Momentum (APG)", "Below 0, what guidance did already is held back; -0.5 is usual.", 0.05),
     "sag_scale": Knob(
-        "Self-attention guidance", "Sharper edges, half longer; 0 is off, 0.25 for the starter, 0.75 for SDXL.", 0.05
+        "Self-attention guidance", "Sharper edges, half longer; 0 is off, SDXL likes 0.75, the starter 0.25.", 0.05
     ),
     "pag_scale": Knob("Perturbed-attention guidance", "Firmer composition, half longer; 0 is off, 3 is usual.", 0.1),
     "sharpness": Knob("Sharpness", "Keeps fine grain towards the end; 0 is off, Fooocus has 2.", 0.1),

@@ -163,12 +163,8 @@ def test_comfyui_guidance_from_several_nodes_and_linked_numbers() -> None:
     assert "There is no setting here for: blur_sigma '2.0'." in said(found)
     assert "FreeU is read as its second version" in said(found)
     assert len(recipe.loras or ()) == 2, "found through them all"
-    assert (
-        read_text(f.as_json(guided_by(f.node("APG", eta="x", norm_threshold=9999.0))), LIBRARY).recipe.apg_eta is None
-    )
-    assert "apg_threshold 9999.0 is outside" in said(
-        read_text(f.as_json(guided_by(f.node("APG", eta=1.0, norm_threshold=9999.0))), LIBRARY)
-    )
+    odd = read_text(f.as_json(guided_by(f.node("APG", eta="x", norm_threshold=9999.0))), LIBRARY)
+    assert odd.recipe.apg_eta is None and "apg_threshold 9999.0 is outside" in said(odd)
 
 
 def test_comfyui_perp_neg_as_a_guider() -> None:
