@@ -29,6 +29,7 @@ from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
 from fooocus_lite.textual_inversion import named_embeddings
+from fooocus_lite.untrusted import printable
 from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording, named_loras
 
 #: Most pictures that prompts between ``---`` make together.
@@ -279,7 +280,7 @@ def _check_interval(start: float, end: float) -> None:
 def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
     found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
-    missing = [name[:60] for name, path in found if path is None]
+    missing = [printable(name[:60]) for name, path in found if path is None]
     warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing[:MAX_NAMED]]
     more = len(missing) - MAX_NAMED
     warnings += [f"{more} more embeddings are not there; the picture was drawn without them, too."] if more > 0 else []
@@ -347,7 +348,7 @@ def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library
         reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.takes)
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
-            raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
+            raise BadValue(f"The LoRA {printable(lora.name[:60])} {reason}.", hint, field="loras")
 
 
 def _with_mode_lora(
@@ -359,7 +360,11 @@ def _with_mode_lora(
         return loras, ()
     lora, path = found
     others = tuple(other for other in loras if other.path != path)
-    notes = () if len(others) == len(loras) else (f"The mode brings the LoRA {lora.name} itself; it counts once.",)
+    notes = (
+        ()
+        if len(others) == len(loras)
+        else (f"The mode brings the LoRA {printable(lora.name)} itself; it counts once.",)
+    )
     return (*others, LoraRef(name=lora.name, path=path, weight=lora.weight)), notes
 
 

@@ -125,7 +125,7 @@ class TaskQueue(TaskRecords):
     # What a dispatcher does.
 
     def claim(self, worker: str, *, device: str = "", taste: Taste | None = None) -> Task | None:
-        """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``; None if nothing can be drawn."""
+        """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``; None if there is nothing."""
         with self._database.write() as transaction:
             rows = transaction.execute(
                 "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"

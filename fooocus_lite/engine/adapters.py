@@ -216,23 +216,28 @@ def check_fit(layers: Layers, uses: Sequence[Use]) -> None:
         BadValue: it has not; names the first such layer.
     """
     for use in uses:
-        for (part, layer), delta in use.adapter.deltas.items():
-            shape, called = _shape(layers.weights(part, layer)), printable(layer[:100])
-            magnitude = delta.factors.get("dora_scale")
-            if shape is None:
-                reason = f"it changes the layer {called}, which this one does not have"
-            elif not fits(delta.shape, shape):
-                reason = f"its layer {called} is {_sides(delta.shape)}, and this one's {_sides(shape)}"
-            elif magnitude is not None and not _has_magnitudes(layers.weights(part, layer), magnitude):
-                reason = f"the magnitudes of its layer {called} are {_sides(magnitude.shape)}"
-            else:
-                continue
+        reason = misfit_of(layers, use)
+        if reason:
             kind = f" ({use.adapter.kind})" if use.adapter.kind else ""
             raise BadValue(
                 f"The LoRA {printable(use.name)} was made for another model{kind}: {reason}.",
                 "Choose a LoRA that was made for this model, or another model.",
                 field="loras",
             )
+
+
+def misfit_of(layers: Layers, use: Use) -> str:
+    """Why the model cannot take the adapter, as the end of a sentence; empty when it can."""
+    for (part, layer), delta in use.adapter.deltas.items():
+        shape, called = _shape(layers.weights(part, layer)), printable(layer[:100])
+        magnitude = delta.factors.get("dora_scale")
+        if shape is None:
+            return f"it changes the layer {called}, which this one does not have"
+        if not fits(delta.shape, shape):
+            return f"its layer {called} is {_sides(delta.shape)}, and this one's {_sides(shape)}"
+        if magnitude is not None and not _has_magnitudes(layers.weights(part, layer), magnitude):
+            return f"the magnitudes of its layer {called} are {_sides(magnitude.shape)}"
+    return ""
 
 
 def _shape(weights: Sequence[Tensor]) -> tuple[int, ...] | None:

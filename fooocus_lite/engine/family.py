@@ -58,6 +58,10 @@ class Family(Protocol):
         """
         ...
 
+    def takes(self, use: Use) -> bool:
+        """Whether it has all that the adapter changes."""
+        ...
+
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts as conditions."""
         ...

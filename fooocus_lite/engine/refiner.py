@@ -13,12 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fooocus_lite.engine.adapters import Use
+from fooocus_lite.engine.family import Family
 from fooocus_lite.engine.levels import NoiseLevels
 from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.moment import Moment, Predict
 from fooocus_lite.engine.samplers import Path as Walk
 from fooocus_lite.errors import BadValue
 from fooocus_lite.model_files import ModelRef
+from fooocus_lite.untrusted import printable
 
 #: What latents mean: equal in both models, or the second draws upon noise.
 _SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
@@ -40,6 +43,20 @@ def check_latents(model: ModelRef, refiner: ModelRef) -> None:
                 "Choose another refiner, or none.",
                 field="refiner",
             )
+
+
+def for_refiner(refiner: Family, uses: Sequence[Use], name: str) -> tuple[tuple[Use, ...], tuple[str, ...]]:
+    """(the adapters that the refiner takes, too; a sentence for those that it does not).
+
+    Args:
+        name: What the refiner is called.
+    """
+    taken = tuple(use for use in uses if refiner.takes(use))
+    others = [printable(use.name) for use in uses if use not in taken]
+    if not others:
+        return taken, ()
+    which = f"the LoRA {others[0]}, which does" if len(others) == 1 else f"the LoRAs {', '.join(others)}, which do"
+    return taken, (f"The refiner {printable(name)} draws the last steps without {which} not fit it.",)
 
 
 def _latents(parts: ModelParts) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from fooocus_lite.engine.device import is_out_of_memory
 from fooocus_lite.engine.family import DrawsItself, Family
 from fooocus_lite.engine.gguf_files import is_packed
 from fooocus_lite.engine.model_cache import Loaded, ModelCache
-from fooocus_lite.engine.refiner import check_latents
+from fooocus_lite.engine.refiner import check_latents, for_refiner
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
 from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
@@ -51,16 +51,28 @@ class Room:
         return self._fit.rung
 
     @contextmanager
-    def adapted(self, uses: Sequence[Use]) -> Generator[None]:
-        """The model changed by adapters, until the block ends.
+    def adapted(self, uses: Sequence[Use]) -> Generator[tuple[str, ...]]:
+        """The models changed by adapters, until the block ends.
+
+        Yields:
+            A sentence for what the refiner cannot take.
 
         Raises:
             BadValue: one was made for another model, or the model's weights are in 8 bits.
         """
         if not uses:
             with self.model.adapted(uses):
-                yield
+                yield ()
             return
+        self._check_changeable()
+        with ExitStack() as changes:
+            changes.enter_context(_adapted(self._models[0], uses))
+            taken, notes = self._for_refiner(uses)
+            if taken:
+                changes.enter_context(_adapted(self._models[1], taken))
+            yield notes
+
+    def _check_changeable(self) -> None:
         if self._fit.rung == "fp8":
             raise BadValue(
                 "LoRAs cannot change weights that are stored in 8 bits.",
@@ -73,14 +85,12 @@ class Room:
                 "Choose a .safetensors file of the model, or draw without LoRAs.",
                 field="loras",
             )
-        residence = self._models[0].residence
-        residence.wake(*filter(is_denoiser, residence.parts))
-        residence.is_pinned = True
-        try:
-            with self.model.adapted(uses):
-                yield
-        finally:
-            residence.is_pinned = False
+
+    def _for_refiner(self, uses: Sequence[Use]) -> tuple[tuple[Use, ...], tuple[str, ...]]:
+        """As `for_refiner`; nothing where there is no other model."""
+        if self.refiner is None or self.refiner is self.model:
+            return (), ()
+        return for_refiner(self.refiner, uses, self._refs[1].name)
 
     def after_reading(self) -> None:
         """The texts are read: below the first rung the encoders leave, and what draws comes."""
@@ -118,6 +128,19 @@ class Room:
         if tried is not None:
             facts |= {"too_much": tried.rung, "free_memory_bytes": tried.free_bytes or 0}
         return facts
+
+
+@contextmanager
+def _adapted(loaded: Loaded, uses: Sequence[Use]) -> Generator[None]:
+    """A loaded model changed by adapters; what they change stays on the device until the texts are read."""
+    residence = loaded.residence
+    residence.wake(*filter(is_denoiser, residence.parts))
+    residence.is_pinned = True
+    try:
+        with loaded.family.adapted(uses):
+            yield
+    finally:
+        residence.is_pinned = False
 
 
 def step_down(exc: Exception, fit: Fit, device: str, plan: Plan) -> str | None:

@@ -268,14 +268,14 @@ class _Drawing:
             room = Room(self._engine.models, self._plan, fit)
             family, refiner = room.model, room.refiner
             self._stop_if_asked()
-            changes.enter_context(room.adapted(self._uses))
+            notes = changes.enter_context(room.adapted(self._uses))
             if isinstance(family, DrawsItself):
                 pixels = self._draw_by_itself(family, room, tried)
                 self._hand_over(pixels, room, started, tried)
                 return
             plan, expansion, trouble = self._with_words(self._plan)
             encoded = family.encode(plan)
-            warnings = plan.warnings + trouble + encoded.warnings
+            warnings = plan.warnings + notes + trouble + encoded.warnings
             idle = FAMILIES[plan.model.family].without  # the plan says so
             warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name, said=idle))
             warnings += (stepped_down_words(fit.rung),) if tried else ()

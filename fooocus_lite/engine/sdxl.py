@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fooocus_lite.engine.adapter_layers import Layers
-from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.adapters import Use, applied, check_fit, misfit_of
 from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
@@ -93,6 +93,10 @@ class Sdxl:
             applied(self._layers, uses, (UNET,)),
         ):
             yield
+
+    def takes(self, use: Use) -> bool:
+        """As `Family.takes`."""
+        return not misfit_of(self._layers, use)
 
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts; the unwanted ones only if an unconditional pass will run."""

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from fooocus_lite import weight_header
+from fooocus_lite.engine.convolutions import with_direct_convolutions
 from fooocus_lite.engine.gguf_files import ENDING, GgufFile, is_packed, put_packed, read_gguf_header
 from fooocus_lite.engine.ldm_names import Naming, Place, folder_namings
 from fooocus_lite.engine.tensor_files import DTYPES, Stored, TensorFile
@@ -99,7 +100,7 @@ def load_module(
         raise damaged(component.files[0], problem)
     module.load_state_dict(put_packed(module, tensors, dtype), strict=False, assign=True)
     _fill_position_ids(module, device)
-    return module.eval().requires_grad_(requires_grad=False)
+    return with_direct_convolutions(module.eval().requires_grad_(requires_grad=False))
 
 
 def _built(path: Path, build: Callable[[dict[str, Any]], ModuleT]) -> ModuleT:

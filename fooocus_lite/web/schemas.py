@@ -135,20 +135,11 @@ class Expansion(BaseModel):
     expansion: str = Field(description="Phrases between commas.", examples=["balanced light, richly detailed"])
 
 
-class LoraOut(BaseModel):
-    """A LoRA that a picture was made with, apart from those that its prompt names."""
-
-    name: str
-    weight: float
-    tag: str = Field(description="As a prompt names it.", examples=["<lora:ink:0.8>"])
-
-
 class ReadOut(BaseModel):
     """The settings in a picture or text. All of it was written by whoever made that: show it escaped."""
 
     scheme: str = Field(description="`fooocus_lite`, `fooocus`, `a1111`, `comfyui` or `invokeai`.")
     recipe: Recipe = Field(description="What of it means something here; a model that is not here stays as written.")
-    loras: list[LoraOut] = Field(default_factory=list[LoraOut])
     warnings: list[str] = Field(default_factory=list[str], description="What is not here, or has no counterpart.")
     raw: str = Field(default="", description="How the text that was found begins.")
 

@@ -99,7 +99,7 @@ def test_favourites_and_default(server: Server) -> None:
     status, answer = tell(server, "PUT", "/v1/default-preset", {"preset": "starter-fast"})
     assert (status, answer) == (200, {"preset": "starter-fast", "note": ""})
     menu = server.get("/v1/menu")[1]
-    assert menu["default_preset"] == "starter-fast" and menu["defaults"]["steps"] == 8
+    assert menu["default_preset"] == "starter-fast" and menu["defaults"]["steps"] == 4
 
 
 @pytest.mark.parametrize("wanted", [False, True])

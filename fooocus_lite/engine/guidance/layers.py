@@ -22,12 +22,14 @@ class Layers:
         perturbed: Those that perturbed-attention guidance perturbs.
         decoder: The decoder's stages for FreeU, coarsest first.
         reads_scale: The model was distilled and takes the guidance scale as a number: it lacks no second pass.
+        of_texts: The layers that read the texts and nothing else, so that a walk need ask each only once.
     """
 
     attention: nn.Module | None = None
     perturbed: tuple[nn.Module, ...] = ()
     decoder: tuple[Stage, ...] = ()
     reads_scale: bool = False
+    of_texts: tuple[nn.Module, ...] = ()
 
 
 def unet_layers(unet: Any) -> Layers:
@@ -38,7 +40,9 @@ def unet_layers(unet: Any) -> Layers:
         for transformer in getattr(unet.mid_block, "attentions", None) or ()
         for block in transformer.transformer_blocks
     ]
-    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2])
+    crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
+    of_texts = tuple(layer for module in crossing for layer in (module.to_k, module.to_v))
+    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2], of_texts)
 
 
 def _decoder(unet: Any) -> Iterator[Stage]:
@@ -70,4 +74,6 @@ def not_there(weights: Weights, told: Told, layers: Layers, model: str, *, said:
             continue
         needs = "uncond" if key == "classifier_free" else row.needs
         if row.is_on(weights) and not places.get(needs, True):
-            yield f"The model {model} has no place for {row.label}; it does nothing."
+            sliders = row.set_sliders(weights)
+            they_do = "they do" if " and " in sliders else "it does"
+            yield f"The model {model} has no place for {sliders}; {they_do} nothing."
