@@ -41,7 +41,8 @@ class ModelRef:
 
 def model_ref_from_dict(data: dict[str, Any]) -> ModelRef:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
-    return ModelRef(**data | {"parts": tuple((component, path) for component, path in data.get("parts", ()))})
+    parts = tuple((component, path) for component, path in data.get("parts", ()))
+    return ModelRef(**(data | {"parts": parts}))
 
 
 @dataclass(frozen=True)
