@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from fooocus_lite.families import FAMILIES
 from fooocus_lite.language_files import language_paths
 from fooocus_lite.library_json import called, read_object, read_rows, sentence
 from fooocus_lite.lora_files import Takes
-from fooocus_lite.model_files import ModelFile
+from fooocus_lite.model_files import ModelFile, ModelRef
 from fooocus_lite.model_folders import model_folders_path
 from fooocus_lite.model_index import index_path
 from fooocus_lite.modes import ModeChange, ModelMode, find_mode, lay, model_modes, parse_mode_lora
@@ -89,6 +90,11 @@ class CatalogEntry:
     def takes(self) -> Takes:
         """Which LoRAs go with it."""
         return Takes(self.context_width, FAMILIES[self.family].loras)
+
+    @property
+    def ref(self) -> ModelRef:
+        """What the engine needs to know of it."""
+        return ModelRef(**{field.name: getattr(self, field.name) for field in dataclasses.fields(ModelRef)})
 
     @property
     def allowed_sides(self) -> str:

@@ -41,8 +41,9 @@ class ModelRef:
 
 def model_ref_from_dict(data: dict[str, Any]) -> ModelRef:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
-    parts = tuple((component, path) for component, path in data.get("parts", ()))
-    return ModelRef(**(data | {"parts": parts}))
+    values: dict[str, Any] = dict(data)
+    values["parts"] = tuple((component, path) for component, path in data.get("parts", ()))
+    return ModelRef(**values)
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         steps=_decided(full.steps),
         sampler=_decided(full.sampler),
         scheduler=_decided(full.scheduler),
-        model=_model_ref(entry),
+        model=entry.ref,
         image_format=_decided(full.image_format),
         clip_skip=_decided(full.clip_skip),
         loras=loras,
@@ -307,21 +307,6 @@ def with_expansion(recipe: Recipe, plan: Plan, event: PromptReady) -> tuple[Reci
     return recipe.model_copy(update={"expansion": event.expansion}), decided
 
 
-def _model_ref(entry: CatalogEntry) -> ModelRef:
-    return ModelRef(
-        name=entry.name,
-        family=entry.family,
-        path=entry.path,
-        native_size=entry.native_size,
-        max_size=entry.max_size,
-        size_multiple=entry.size_multiple,
-        configs=entry.configs,
-        parts=entry.parts,
-        prediction=entry.prediction,
-        has_zero_snr=entry.has_zero_snr,
-    )
-
-
 def first_refined(share: float, steps: int) -> int:
     """The first step that the refiner takes; ``steps`` if it takes none. As Fooocus: half a step is rounded to even."""
     return round(share * steps)
@@ -334,7 +319,7 @@ def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
         return None
     if full.refiner in (NO_REFINER, full.model) or first_refined(_decided(full.refiner_switch), steps) >= steps:
         return None
-    return _model_ref(needed_refiner(_decided(full.refiner), library))
+    return needed_refiner(_decided(full.refiner), library).ref
 
 
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:

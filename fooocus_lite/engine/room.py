@@ -37,7 +37,7 @@ class Room:
     def __init__(self, models: ModelCache, plan: Plan, fit: Fit) -> None:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
-        refs = (plan.model,) if plan.refiner is None else (plan.model, plan.refiner)
+        refs = [plan.model] if plan.refiner is None else [plan.model, plan.refiner]
         self._refs, self._needs, self._fit = refs, models.needs(plan), fit
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=self._needs.denoise)
         self.model: Family | DrawsItself = self._models[0].family

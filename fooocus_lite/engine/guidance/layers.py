@@ -42,7 +42,7 @@ def unet_layers(unet: Any) -> Layers:
     ]
     crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
     of_texts = tuple(layer for module in crossing for layer in (module.to_k, module.to_v))
-    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2], of_texts)
+    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2], of_texts=of_texts)
 
 
 def _decoder(unet: Any) -> Iterator[Stage]:
