@@ -20,8 +20,9 @@ def with_direct_convolutions(module: ModuleT) -> ModuleT:
     """``module``, its plain convolutions computed by oneDNN while they are on a CPU in float32."""
     if torch.backends.mkldnn.is_available():
         for child in module.modules():
-            is_plain = type(child) is nn.Conv2d and child.padding_mode == "zeros" and not isinstance(child.padding, str)
-            if is_plain and _is_for_onednn(child.weight):
+            if type(child) is not nn.Conv2d or child.padding_mode != "zeros" or isinstance(child.padding, str):
+                continue
+            if _is_for_onednn(child.weight):
                 layer: Any = child
                 layer.forward = partial(_forward, child)
     return module
