@@ -14,8 +14,8 @@ from fooocus_lite.database import Transaction
 
 #: How many tasks, counted in the order they were asked for from the first in line, may be taken in its place.
 WINDOW = 8
-#: Of a row: it can be drawn.
-_WAITS = "state = 'waiting'"
+#: Of a row: it can be drawn, because it waits for nothing but its turn.
+_WAITS = "state = 'waiting' AND waits_for IS NULL"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ tests list them. The formulas and measured costs stand in ``docs/guidance.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -95,7 +95,9 @@ KNOBS: dict[str, Knob] = {
     "apg_eta": Knob("Contrast kept (APG)", "Below 1, guidance adds less contrast, so that it can be stronger.", 0.05),
     "apg_threshold": Knob("Longest step (APG)", "Caps what guidance may change at once; 0 is off, SDXL's is 15.", 0.5),
     "apg_momentum": Knob("Momentum (APG)", "Below 0, what guidance did already is held back; -0.5 is usual.", 0.05),
-    "sag_scale": Knob("Self-attention guidance", "Firmer shapes, half longer; 0 is off.", 0.05),
+    "sag_scale": Knob(
+        "Self-attention guidance", "Sharper edges, half longer; 0 is off, SDXL likes 0.75, the starter 0.25.", 0.05
+    ),
     "pag_scale": Knob("Perturbed-attention guidance", "Firmer composition, half longer; 0 is off, 3 is usual.", 0.1),
     "sharpness": Knob("Sharpness", "Keeps fine grain towards the end; 0 is off, Fooocus has 2.", 0.1),
     "freeu_b1": Knob("FreeU b1", "Above 1, firmer coarse shapes at no cost.", 0.01),
@@ -123,7 +125,8 @@ class Guidance:
         fields: Its fields of a recipe. It is off when those that switch it are at their values in `OFF`.
         switches: How many of ``fields`` switch it on; 0 = all.
         needs: What it cannot do without: a second answer of the model (``uncond``), any guidance to work on
-            (``guidance``), or a place in the model, by its name in `fooocus_lite.engine.guidance.Layers`.
+            (``guidance``), that or sharpness (``interval``), or a place in the model, by its name in
+            `fooocus_lite.engine.guidance.Layers`.
     """
 
     label: str
@@ -133,16 +136,26 @@ class Guidance:
     text_name: str
     fields: tuple[str, ...]
     switches: int = 0
-    needs: Literal["uncond", "guidance", "attention", "perturbed", "decoder", "sizes", ""] = ""
+    needs: Literal["uncond", "guidance", "interval", "attention", "perturbed", "decoder", "sizes", ""] = ""
 
     @property
     def switching(self) -> tuple[str, ...]:
         """The fields that switch it on."""
         return self.fields[: self.switches or len(self.fields)]
 
+    def is_any_of(self, fields: Collection[str]) -> bool:
+        """Whether one of ``fields`` switches it on."""
+        return any(name in fields for name in self.switching)
+
     def is_on(self, weights: Weights) -> bool:
         """Whether any of its switches is away from off."""
         return any(getattr(weights, name) != OFF[name] for name in self.switching)
+
+    def set_sliders(self, weights: Weights) -> str:
+        """What a person reads at its switches that are away from off: "Momentum (APG)"; several with "and"."""
+        moved = [name for name in self.switching if getattr(weights, name) != OFF[name]]
+        *others, last = [KNOBS[name].label if name in KNOBS else self.label for name in moved] or [self.label]
+        return f"{', '.join(others)} and {last}" if others else last
 
 
 GUIDANCES: dict[str, Guidance] = {
@@ -170,7 +183,7 @@ GUIDANCES: dict[str, Guidance] = {
         paper="arXiv:2404.07724",
         text_name="Guidance interval",
         fields=("guidance_start", "guidance_end"),
-        needs="guidance",
+        needs="interval",
     ),
     "adaptive": Guidance(
         label="Adaptive guidance",
@@ -201,7 +214,7 @@ GUIDANCES: dict[str, Guidance] = {
     ),
     "self_attention": Guidance(
         label="Self-attention guidance",
-        good_for="firmer shapes and finer detail where the model looks itself",
+        good_for="sharper edges and finer detail where the model looks itself",
         cost="one more pass, after the others",
         paper="arXiv:2210.00939, algorithm 1",
         text_name="SAG scale",
@@ -258,16 +271,21 @@ def passes_per_step(weights: Weights, steps: int) -> float:
     return 1 + (passes_when_guided(weights) - 1) * len(weights.guided_steps(steps)) / max(1, steps)
 
 
-def without_effect(weights: Weights, *, steps: int) -> Iterator[str]:
-    """A sentence for each thing that is set and cannot do anything beside the others, in so many steps."""
+def without_effect(weights: Weights, *, steps: int, told: Collection[str] = ()) -> Iterator[str]:
+    """A sentence for each thing that is set and cannot do anything beside the others, in so many steps.
+
+    Args:
+        told: Fields of which is known that they do nothing with the model, whatever the others are.
+    """
     is_led = weights.guidance_scale != 1
     is_guided = is_led or weights.sag_scale != 0 or weights.pag_scale != 0
+    has_interval = is_guided or weights.sharpness != 0  # outside it nothing is sharpened either
+    has = {"uncond": is_led, "guidance": is_guided, "interval": has_interval}
     for row in GUIDANCES.values():
-        if row.is_on(weights) and (
-            (row.needs == "uncond" and not is_led) or (row.needs == "guidance" and not is_guided)
-        ):
-            yield f"{row.label} does nothing at guidance scale 1."
-    if is_guided and not weights.guided_steps(steps):
+        if row.is_on(weights) and not row.is_any_of(told) and not has.get(row.needs, True):
+            sliders = row.set_sliders(weights)
+            yield f"{sliders} {'do' if ' and ' in sliders else 'does'} nothing at guidance scale 1."
+    if has_interval and "guidance_start" not in told and not weights.guided_steps(steps):
         yield f"The guidance interval holds none of the {steps} steps, so nothing guides the picture; make it longer."
-    if weights.adm_positive == 1 and weights.adm_negative != 1 and not is_led:
-        yield "ADM size scaling of the negative prompt does nothing at guidance scale 1."
+    if "adm_negative" not in told and weights.adm_positive == 1 and weights.adm_negative != 1 and not is_led:
+        yield f"{KNOBS['adm_negative'].label} does nothing at guidance scale 1."

@@ -13,7 +13,7 @@ class ModelRef:
 
     Attributes:
         name: As in the menu, such as ``starter``.
-        family: Key of `fooocus_lite.registry.FAMILIES`.
+        family: Key of `fooocus_lite.families.FAMILIES`.
         path: Diffusers folder or single weights file, absolute.
         native_size: Side in pixels the model was trained at.
         max_size: Longest side in pixels that still looks right; larger is refused.
@@ -41,7 +41,9 @@ class ModelRef:
 
 def model_ref_from_dict(data: dict[str, Any]) -> ModelRef:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""
-    return ModelRef(**data | {"parts": tuple((component, path) for component, path in data.get("parts", ()))})
+    values: dict[str, Any] = dict(data)
+    values["parts"] = tuple((component, path) for component, path in data.get("parts", ()))
+    return ModelRef(**values)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,12 @@ from typing import Any, TypeVar, cast
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
+from fooocus_lite.families import FAMILIES
+from fooocus_lite.family_fit import idle_fields
 from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
+from fooocus_lite.missing_files import can_come, is_to_come
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.model_files import ModelRef, model_ref_from_dict
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
@@ -26,6 +29,7 @@ from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import Pair, find_pair
 from fooocus_lite.style_files import EXPAND_STYLE, Style
 from fooocus_lite.textual_inversion import named_embeddings
+from fooocus_lite.untrusted import printable
 from fooocus_lite.wording import MAX_NAMED, LoraRef, make_wording, named_loras
 
 #: Most pictures that prompts between ``---`` make together.
@@ -137,7 +141,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
         steps=_decided(full.steps),
         sampler=_decided(full.sampler),
         scheduler=_decided(full.scheduler),
-        model=_model_ref(entry),
+        model=entry.ref,
         image_format=_decided(full.image_format),
         clip_skip=_decided(full.clip_skip),
         loras=loras,
@@ -148,7 +152,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
             *_preset_warnings(full, library),
             *wording.warnings,
             *mode_notes,
-            *_warnings(full, entry, styles, texts, negative_texts),
+            *_warnings(full, entry, library, styles, texts, negative_texts),
             *unknown,
         ),
         refiner=_refiner_ref(full, library),
@@ -177,6 +181,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     """
     filled = library.filled(recipe)
     entry = library.find_model(filled.model or "")
+    mode = decided_mode(filled, entry, library)  # first: one that the model has not brings a schedule that it has not
     pair = find_pair(_decided(filled.sampler), filled.scheduler, noise=entry.noise)
     _check_size(_decided(filled.width), "width", entry)
     _check_size(_decided(filled.height), "height", entry)
@@ -184,7 +189,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
     names: dict[str, Any] = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
-    names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
+    names |= mode | {"refiner": decided_refiner(filled, entry, library)}
     names["loras"] = named_loras(filled.loras or (), library)
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
@@ -240,7 +245,7 @@ def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | Non
 def _decided(value: T | None) -> T:
     """A value that the ladder must have filled; families' defaults guarantee it."""
     if value is None:
-        raise FooocusError("A family in the registry lacks a default.", "This is a bug; please report it.")
+        raise FooocusError("A row of families.py lacks a default.", "This is a bug; please report it.")
     return value
 
 
@@ -275,7 +280,7 @@ def _check_interval(start: float, end: float) -> None:
 def _embeddings(texts: tuple[str, ...], library: Library) -> tuple[tuple[tuple[str, str], ...], list[str]]:
     """(name, path) of each textual inversion that the texts ask for; a sentence for each that is not there."""
     found = [(name, library.find_embedding(name)) for name in named_embeddings(texts)]
-    missing = [name[:60] for name, path in found if path is None]
+    missing = [printable(name[:60]) for name, path in found if path is None]
     warnings = [f"There is no embedding {name}; the picture was drawn without it." for name in missing[:MAX_NAMED]]
     more = len(missing) - MAX_NAMED
     warnings += [f"{more} more embeddings are not there; the picture was drawn without them, too."] if more > 0 else []
@@ -302,21 +307,6 @@ def with_expansion(recipe: Recipe, plan: Plan, event: PromptReady) -> tuple[Reci
     return recipe.model_copy(update={"expansion": event.expansion}), decided
 
 
-def _model_ref(entry: CatalogEntry) -> ModelRef:
-    return ModelRef(
-        name=entry.name,
-        family=entry.family,
-        path=entry.path,
-        native_size=entry.native_size,
-        max_size=entry.max_size,
-        size_multiple=entry.size_multiple,
-        configs=entry.configs,
-        parts=entry.parts,
-        prediction=entry.prediction,
-        has_zero_snr=entry.has_zero_snr,
-    )
-
-
 def first_refined(share: float, steps: int) -> int:
     """The first step that the refiner takes; ``steps`` if it takes none. As Fooocus: half a step is rounded to even."""
     return round(share * steps)
@@ -325,9 +315,11 @@ def first_refined(share: float, steps: int) -> int:
 def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
     """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
     steps = _decided(full.steps)
+    if "refiner" in FAMILIES[library.find_model(full.model or "").family].without:
+        return None
     if full.refiner in (NO_REFINER, full.model) or first_refined(_decided(full.refiner_switch), steps) >= steps:
         return None
-    return _model_ref(needed_refiner(_decided(full.refiner), library))
+    return needed_refiner(_decided(full.refiner), library).ref
 
 
 def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
@@ -337,11 +329,11 @@ def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
 
 def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library) -> None:
     """Whether the files are whole, and for this kind of model, as far as their headers tell."""
-    for lora in loras:
-        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.context_width)
+    for lora in (lora for lora in loras if not is_to_come(library, lora.path)):
+        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.takes)
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
-            raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
+            raise BadValue(f"The LoRA {printable(lora.name[:60])} {reason}.", hint, field="loras")
 
 
 def _with_mode_lora(
@@ -353,12 +345,21 @@ def _with_mode_lora(
         return loras, ()
     lora, path = found
     others = tuple(other for other in loras if other.path != path)
-    notes = () if len(others) == len(loras) else (f"The mode brings the LoRA {lora.name} itself; it counts once.",)
+    notes = (
+        ()
+        if len(others) == len(loras)
+        else (f"The mode brings the LoRA {printable(lora.name)} itself; it counts once.",)
+    )
     return (*others, LoraRef(name=lora.name, path=path, weight=lora.weight)), notes
 
 
 def _warnings(
-    full: Recipe, entry: CatalogEntry, styles: list[Style], texts: tuple[str, ...], negative_texts: tuple[str, ...]
+    full: Recipe,
+    entry: CatalogEntry,
+    library: Library,
+    styles: list[Style],
+    texts: tuple[str, ...],
+    negative_texts: tuple[str, ...],
 ) -> Iterator[str]:
     """Sentences about what a person may not have meant; all follow from the resolved recipe."""
     width, height = _decided(full.width), _decided(full.height)
@@ -373,13 +374,15 @@ def _warnings(
         yield f"The model {entry.name} has not learned the style {', '.join(strange)}; it may show little of it."
     if not any(texts):
         yield "The prompt is empty, so the model draws whatever it likes."
-    if any(negative_texts) and full.guidance_scale == 1:
+    without = FAMILIES[entry.family].without
+    yield from idle_fields(full, entry.family)
+    if any(negative_texts) and full.guidance_scale == 1 and "negative_prompt" not in without:
         yield "The negative prompt does nothing at guidance scale 1."
-    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1:
+    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1 and "perp_neg" not in without:
         yield "Perp-Neg does nothing without a negative prompt."
-    yield from without_effect(full.weights(), steps=_decided(full.steps))
+    yield from without_effect(full.weights(), steps=_decided(full.steps), told=without)
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."
-    if not entry.available:
+    if not entry.available and not can_come(library, entry.name):
         yield f"The model {entry.name} is not on this disk yet."

@@ -13,6 +13,7 @@ from fooocus_lite.prompt_files import LORA_SUFFIXES, ByName
 from fooocus_lite.prompt_tags import LoraTag
 from fooocus_lite.prompts import Words, make_words
 from fooocus_lite.recipe import MAX_LORA_NAME_CHARS, MAX_LORA_WEIGHT, MAX_LORAS, Lora, Recipe
+from fooocus_lite.untrusted import printable
 
 MAX_STYLE_TAGS = 30
 #: Missing things that are named one by one, because looking for near names takes long and nobody reads hundreds.
@@ -109,7 +110,7 @@ def _loras(recipe: Recipe, tags: Sequence[LoraTag], library: Library, notes: lis
     taken: set[str] = set()
     for place, (name, weight) in enumerate((*listed, *tagged)):
         if abs(weight) > MAX_LORA_WEIGHT:
-            problem = f"The weight of the LoRA {name[:60]} cannot be {weight:g}."
+            problem = f"The weight of the LoRA {printable(name[:60])} cannot be {weight:g}."
             raise BadValue(problem, f"Allowed is {-MAX_LORA_WEIGHT:g} to {MAX_LORA_WEIGHT:g}.", field="prompt")
         path = find_lora(name, library)
         if path is None:

@@ -25,7 +25,7 @@ STEPS = 20
 __all__ = ["PARTS", "Report", "Row", "measure"]
 PARTS = (
     *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading"),
-    *("guidance", "samplers", "loras"),
+    *("guidance", "samplers", "loras", "downloads", "loading", "scan"),
 )
 
 

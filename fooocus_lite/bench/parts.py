@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,25 +16,35 @@ from typing import Any
 import psutil
 
 from fooocus_lite.attention_weights import parse_weights
+from fooocus_lite.bench import downloading
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
+from fooocus_lite.bench.heads import TENSORS, write_heads
 from fooocus_lite.bench.report import Row
 from fooocus_lite.bench.samples import write_samples
+from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.library import load_library
 from fooocus_lite.metadata import read_file
+from fooocus_lite.model_index import read_index
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.settings import Settings, load_settings
+from fooocus_lite.settings import Settings, app_root, load_settings
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.wording import make_wording
 
 ROUNDS = 9
+WALK_ROUNDS = 6
+ARITHMETIC_ROUNDS = 50
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
+LOADING_ROUNDS = 3
+_LOADING = "loading a checkpoint ÷ reading its bytes"
 REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
 PROMPT_CHARS, WILDCARDS = 2000, 20
 MB = 1_000_000
+HEADS = 200
 
 
 @dataclass(frozen=True)
@@ -60,9 +71,21 @@ class Bench:
         return values | {"guidance_scale": plan.guidance_scale} | changes
 
 
-def ratio_row(name: str, limit: float, above: list[float], below: list[float], what: str) -> Row:
-    """The ratio of two medians, with both in milliseconds."""
-    top, bottom = median(above), median(below)
+def ratio_row(
+    name: str,
+    limit: float | None,
+    above: list[float],
+    below: list[float],
+    what: str,
+    *,
+    typical: Callable[[list[float]], float] = median,
+) -> Row:
+    """The ratio of two medians, with both in milliseconds.
+
+    Args:
+        typical: In place of the median: ``min`` for work that is always the same, where all else only disturbs.
+    """
+    top, bottom = typical(above), typical(below)
     return Row(name, top / bottom, limit, f"{what}: {top * 1000:,.1f} ms ÷ {bottom * 1000:,.1f} ms")
 
 
@@ -203,43 +226,63 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
         yield Row("model read or moved again", reads + moves, 0, f"in the second task: {how}", "")
 
 
-#: Row → what is changed, and the most that a walk may take of one with classifier-free guidance alone.
-_GUIDANCES: dict[str, tuple[dict[str, float], float]] = {
-    "interval 0.2 to 0.8 ÷ full guidance": ({"guidance_start": 0.2, "guidance_end": 0.8}, 0.82),
-    "self-attention guidance ÷ CFG": ({"sag_scale": 0.75}, 1.55),
-    "perturbed-attention guidance ÷ CFG": ({"pag_scale": 3.0}, 1.55),
-    "Perp-Neg ÷ CFG": ({"perp_neg": 1.0}, 1.55),
+#: Row of `GUIDANCES` → what is changed, and the most that a walk may take of one with classifier-free guidance alone.
+#: For that one itself it is what a walk without it takes: where it is r, six tenths of the steps led take 0.6 + 0.4 r,
+#: and one pass more 1 + r.
+LED: dict[str, tuple[dict[str, float], float | None]] = {
+    "classifier_free": ({"guidance_scale": 1.0}, None),
+    "rescale": ({"guidance_rescale": 0.7}, None),
+    "interval": ({"guidance_start": 0.2, "guidance_end": 0.8}, 0.82),
+    "adaptive": ({"adaptive_cfg": 2.0}, None),
+    "perp_neg": ({"perp_neg": 1.0}, 1.55),
+    "apg": ({"apg_eta": 0.5, "apg_threshold": 5.0, "apg_momentum": -0.5}, None),
+    "self_attention": ({"sag_scale": 0.25}, 1.55),
+    "perturbed_attention": ({"pag_scale": 3.0}, 1.55),
+    "sharpness": ({"sharpness": 2.0}, None),
+    "freeu": ({"freeu_b1": 1.1, "freeu_b2": 1.2, "freeu_s1": 0.9, "freeu_s2": 0.5}, None),
+    "adm": ({"adm_positive": 1.5, "adm_negative": 0.8}, None),
 }
 
 
 def measure_guidance(bench: Bench) -> Iterator[Row]:
-    """Walks with each guidance that costs or saves passes, in turns with one of the scale alone."""
+    """Walks with each guidance, in turns with one of the scale alone."""
     alone: list[float] = []
-    seconds: dict[str, list[float]] = {name: [] for name in _GUIDANCES}
-    plain = {"guidance_scale": max(2.0, bench.plan.guidance_scale), "negative_texts": ["blurry"]}
+    seconds: dict[str, list[float]] = {key: [] for key in LED}
+    plain = {"guidance_scale": max(3.0, bench.plan.guidance_scale), "negative_texts": ["blurry"]}
     with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
-        for number in range(ROUNDS + 1):
+        for number in range(WALK_ROUNDS + 1):
             alone.append(loop.ask("walk", plain)[0])
-            for name, (changes, _) in _GUIDANCES.items():
-                seconds[name].append(loop.ask("walk", plain | changes)[0])
-            bench.say(f"  round {number} of {ROUNDS}: {alone[-1]:.2f} s alone")
+            for key, (changes, _) in LED.items():
+                seconds[key].append(loop.ask("walk", plain | changes)[0])
+            bench.say(f"  round {number} of {WALK_ROUNDS}: {alone[-1]:.2f} s alone")
     how = f"{bench.plan.steps} steps of {bench.plan.sampler}, without encoding and decoding"
-    for name, (_, limit) in _GUIDANCES.items():
-        yield ratio_row(name, limit, seconds[name][1:], alone[1:], how)  # the first ones warm up
+    for key, (_, limit) in LED.items():
+        label = GUIDANCES[key].label if key != "classifier_free" else "no guidance"
+        # The first ones warm up.
+        yield ratio_row(f"{label} ÷ CFG", limit, seconds[key][1:], alone[1:], how, typical=min)
 
 
 def measure_samplers(bench: Bench) -> Iterator[Row]:
-    """Each sampler's walk by calls of the model, in turns with Euler's."""
-    seconds: dict[str, list[float]] = {name: [] for name in SAMPLERS}
+    """A call of the model and what each sampler adds to it, against Euler's.
+
+    The two are measured apart, because what a sampler adds is a thousandth of a step and would drown in the other's
+    noise: once with the model, once with answers that are there at once.
+    """
+    added: dict[str, list[float]] = {name: [] for name in SAMPLERS}
     with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
-        for number in range(ROUNDS + 1):
+        walks = [loop.ask("walk", {"sampler": "euler", "scheduler": "normal"}) for _ in range(WALK_ROUNDS)]
+        for _ in range(ARITHMETIC_ROUNDS):
             for name, row in SAMPLERS.items():
                 steps = bench.plan.steps // row.calls
-                taken, calls = loop.ask("walk", {"sampler": name, "scheduler": row.scheduler, "steps": steps})
-                seconds[name].append(taken / calls)
-            bench.say(f"  round {number} of {ROUNDS}: {seconds['euler'][-1] * 1000:.1f} ms a call of Euler")
+                change = {"sampler": name, "scheduler": row.scheduler, "steps": steps}
+                added[name].append(loop.ask("arithmetic", change))
+    call = min(seconds / calls for seconds, calls in walks)
+    euler = min(added["euler"])
     for name in (name for name in SAMPLERS if name != "euler"):
-        yield ratio_row(f"{name} ÷ euler", 1.03, seconds[name][1:], seconds["euler"][1:], "a call of the model")
+        own = min(added[name])
+        how = f"{own * 1e6:.0f} µs and {euler * 1e6:.0f} µs beside a call of the model of {call * 1000:.1f} ms"
+        # The walks with the model are Euler's, so its own share is in them already.
+        yield Row(f"{name} ÷ euler", (call - euler + own) / call, 1.03, how)
 
 
 def measure_reading(bench: Bench) -> Iterator[Row]:
@@ -271,6 +314,24 @@ def measure_loras(bench: Bench) -> Iterator[Row]:
     yield ratio_row("another LoRA weight ÷ a picture", 0.05, switches, pictures, how)
 
 
+def measure_loading(bench: Bench) -> Iterator[Row]:
+    """A checkpoint of full size from the system's cache to a model that is ready, ÷ reading its bytes."""
+    path, seconds = bench.folder / "sd15.safetensors", dict[str, list[float]]()
+    need = 3_000_000_000
+    if shutil.disk_usage(bench.folder).free < need or psutil.virtual_memory().available < 3 * need:
+        yield Row(_LOADING, None, 1.3, "needs 3 GB of disk and 9 GB of memory")
+        return
+    command = [sys.executable, "-m", "fooocus_lite.engine.full_size", "sd15", str(path), "--measure"]
+    command += ["--device", bench.settings.device, "--families", str(app_root() / "models" / "families")]
+    for number in range(LOADING_ROUNDS):  # a process each: one that had the model before has its memory still
+        done = subprocess.run(command, env=child_environment(bench.threads), stdout=subprocess.PIPE, check=True)
+        for name, value in json.loads(done.stdout).items():
+            seconds.setdefault(name, []).append(value)
+        bench.say(f"  round {number + 1} of {LOADING_ROUNDS}: {seconds['load'][-1]:.2f} s")
+    path.unlink()
+    yield ratio_row(_LOADING, 1.3, seconds["load"], seconds["read"], "SD 1.5, 2.1 GB in fp16, page cache warm")
+
+
 def measure_bytes(bench: Bench) -> Iterator[Row]:
     """What an answer and a message weigh after few and after many tasks."""
     found: dict[int, tuple[int, int]] = {}
@@ -299,6 +360,18 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.close()
 
 
+def measure_downloads(bench: Bench) -> Iterator[Row]:
+    """A verified download, of this machine from itself."""
+    absent = downloading.missing_tools()
+    if absent is not None:
+        yield absent
+        return
+    pairs = list(downloading.download_seconds(bench.settings, bench.folder / "downloads", ROUNDS + 1))[1:]
+    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    what = f"{downloading.SIZE_BYTES / MB:.0f} MB, written and flushed; ÷ read and hashed only"
+    yield ratio_row("verified download ÷ curl through sha256sum", 1.25, ours, theirs, what)
+
+
 def measure_library(bench: Bench) -> Iterator[Row]:
     """Reading many styles and presets, and how often they are read again while nothing changes."""
     folder = bench.folder / "library"
@@ -314,6 +387,27 @@ def measure_library(bench: Bench) -> Iterator[Row]:
     how = "from the disk's cache; half of them in Fooocus's form"
     yield Row("1,000 styles and 100 presets read", median(seconds) * 1000, 150, how, "ms")
     yield Row("read again without a change", again, 0, f"in {ROUNDS} looks", "")
+
+
+def measure_scan(bench: Bench) -> Iterator[Row]:
+    """Finding out what checkpoints are, and looking again when nothing changed."""
+    folder = bench.folder / "scan"
+    write_heads(folder / "models" / "checkpoints", HEADS)
+    settings = load_settings(env={}, root=folder)
+    seconds: list[float] = []
+    for _ in range(2):
+        started = time.process_time()
+        scan_models(settings)
+        seconds.append((time.process_time() - started) / HEADS * 1000)
+    assert sum(one.facts.family == "sdxl" for one in read_index(settings).found.values()) == HEADS
+    yield Row(
+        "a checkpoint is told by its head",
+        seconds[0],
+        5,
+        f"of a core; {HEADS} files with {TENSORS:,} tensors each",
+        "ms",
+    )
+    yield Row("a checkpoint is looked at again", seconds[1], 0.5, "of a core; nothing changed, nothing is opened", "ms")
 
 
 def _make_library(folder: Path, *, styles: int, presets: int) -> Settings:

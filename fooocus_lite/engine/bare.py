@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fooocus_lite.engine.adapters import Adapters
 from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.device import choose_machine
-from fooocus_lite.engine.family import Encoded, load_family
+from fooocus_lite.engine.family import DrawsItself, Encoded, load_family
 from fooocus_lite.engine.guidance import guided, joined
 from fooocus_lite.engine.moment import Moment, NoiseSource, Predict
 from fooocus_lite.engine.preview import OnItsWay, to_pixels
@@ -58,7 +58,10 @@ class Bare:
     def __init__(self, plan: Plan, *, device: str, dtype: str) -> None:
         self.plan = plan
         self.machine = choose_machine(device, dtype)
-        self.family = load_family(plan.model, self.machine)
+        family = load_family(plan.model, self.machine)
+        if isinstance(family, DrawsItself):
+            raise TypeError("diffusers' own loop is the only one that there is for this model")
+        self.family = family
         self._adapters = Adapters()
         self._lora: LoraRef | None = None
 
@@ -144,6 +147,14 @@ class Bare:
             denoise(predict, path, latents).cpu()
             return time.perf_counter() - started, sum(len(step) for step in path.moments)
 
+    def arithmetic(self, changes: dict[str, Any]) -> float:
+        """Seconds of a walk for each call of the model that are not the model's: its answer is there at once."""
+        with self._ready(replace(self.plan, **changes)) as (_, path, latents):
+            answer = torch.zeros_like(latents)
+            started = time.perf_counter()
+            denoise(lambda model_input, moment: answer, path, latents).cpu()
+            return (time.perf_counter() - started) / sum(len(step) for step in path.moments)
+
     @contextmanager
     def _ready(self, plan: Plan) -> Generator[tuple[Predict, WalkPath, Tensor]]:
         """What our own loop is given, its words encoded before."""
@@ -202,6 +213,7 @@ def main() -> None:
             "picture": bare.picture,
             "first_preview": bare.first_preview,
             "walk": bare.walk,
+            "arithmetic": bare.arithmetic,
             "write_lora": bare.write_lora,
             "switch_lora": bare.switch_lora,
             "host_reads": lambda _: bare.host_reads(),

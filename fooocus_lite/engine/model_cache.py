@@ -17,7 +17,7 @@ import torch
 
 from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.device import Machine
-from fooocus_lite.engine.family import Family, load_family
+from fooocus_lite.engine.family import DrawsItself, Family, load_family
 from fooocus_lite.engine.residence import VAE, Residence, is_denoiser, is_encoder
 from fooocus_lite.memory import (
     AUTO,
@@ -51,7 +51,7 @@ class Loaded:
         machine: What computes it.
     """
 
-    family: Family
+    family: Family | DrawsItself
     residence: Residence
     form: str
     machine: Machine

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fooocus_lite.engine.adapters import Use
+from fooocus_lite.engine.family import Family
 from fooocus_lite.engine.levels import NoiseLevels
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.moment import Moment, Predict
 from fooocus_lite.engine.samplers import Path as Walk
-from fooocus_lite.engine.weights import read_json
 from fooocus_lite.errors import BadValue
 from fooocus_lite.model_files import ModelRef
+from fooocus_lite.untrusted import printable
 
 #: What latents mean: equal in both models, or the second draws upon noise.
 _SCALING = ("scaling_factor", "shift_factor", "latents_mean", "latents_std")
@@ -32,7 +34,7 @@ def check_latents(model: ModelRef, refiner: ModelRef) -> None:
         BadValue: it cannot.
         MissingModel, CorruptModel: a file of a model folder is not there or not usable.
     """
-    of_model, of_refiner = (_latents(Path(ref.path)) for ref in (model, refiner))
+    of_model, of_refiner = (_latents(ModelParts(ref)) for ref in (model, refiner))
     for what, theirs in of_refiner.items():
         if theirs != of_model[what]:
             raise BadValue(
@@ -43,8 +45,22 @@ def check_latents(model: ModelRef, refiner: ModelRef) -> None:
             )
 
 
-def _latents(folder: Path) -> dict[str, Any]:
-    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+def for_refiner(refiner: Family, uses: Sequence[Use], name: str) -> tuple[tuple[Use, ...], tuple[str, ...]]:
+    """(the adapters that the refiner takes, too; a sentence for those that it does not).
+
+    Args:
+        name: What the refiner is called.
+    """
+    taken = tuple(use for use in uses if refiner.takes(use))
+    others = [printable(use.name) for use in uses if use not in taken]
+    if not others:
+        return taken, ()
+    which = f"the LoRA {others[0]}, which does" if len(others) == 1 else f"the LoRAs {', '.join(others)}, which do"
+    return taken, (f"The refiner {printable(name)} draws the last steps without {which} not fit it.",)
+
+
+def _latents(parts: ModelParts) -> dict[str, Any]:
+    unet, vae = (parts.config(part) for part in ("unet", "vae"))
     shape = {"channels": unet.get("in_channels"), "pixels a side": _pixels(vae)}
     return shape | {name: vae.get(name) for name in _SCALING}
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor
 
 from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import is_out_of_memory
-from fooocus_lite.engine.family import Family
+from fooocus_lite.engine.family import DrawsItself, Family
+from fooocus_lite.engine.gguf_files import is_packed
 from fooocus_lite.engine.model_cache import Loaded, ModelCache
-from fooocus_lite.engine.refiner import check_latents
+from fooocus_lite.engine.refiner import check_latents, for_refiner
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
+from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
 from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, next_rung
 from fooocus_lite.plan import Plan
@@ -35,45 +37,69 @@ class Room:
     def __init__(self, models: ModelCache, plan: Plan, fit: Fit) -> None:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
-        refs = (plan.model,) if plan.refiner is None else (plan.model, plan.refiner)
-        needs, self._fit = models.needs(plan), fit
+        refs = [plan.model] if plan.refiner is None else [plan.model, plan.refiner]
+        needs = models.needs(plan)
+        self._refs, self._fit = refs, fit
         self._decoding = needs.decode_tiled if fit.in_tiles else needs.decode
         room = max(needs.denoise, self._decoding) + RESERVE_BYTES
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=room)
-        self.model: Family = self._models[0].family
-        self.refiner = self._models[1].family if plan.refiner else None
+        self.model: Family | DrawsItself = self._models[0].family
+        second = self._models[1].family if plan.refiner else None
+        self.refiner: Family | None = None if isinstance(second, DrawsItself) else second
         self.machine = self._models[0].machine
 
+    @property
+    def rung(self) -> str:
+        """How the models are kept; see `fooocus_lite.memory.RUNGS`."""
+        return self._fit.rung
+
     @contextmanager
-    def adapted(self, uses: Sequence[Use]) -> Generator[None]:
-        """The model changed by adapters, until the block ends.
+    def adapted(self, uses: Sequence[Use]) -> Generator[tuple[str, ...]]:
+        """The models changed by adapters, until the block ends.
+
+        Yields:
+            A sentence for what the refiner cannot take.
 
         Raises:
             BadValue: one was made for another model, or the model's weights are in 8 bits.
         """
         if not uses:
             with self.model.adapted(uses):
-                yield
+                yield ()
             return
+        self._check_changeable()
+        with ExitStack() as changes:
+            changes.enter_context(_adapted(self._models[0], uses))
+            taken, notes = self._for_refiner(uses)
+            if taken:
+                changes.enter_context(_adapted(self._models[1], taken))
+            yield notes
+
+    def _check_changeable(self) -> None:
         if self._fit.rung == "fp8":
             raise BadValue(
                 "LoRAs cannot change weights that are stored in 8 bits.",
                 "Set memory to auto or groups, or draw without LoRAs.",
                 field="loras",
             )
-        residence = self._models[0].residence
-        residence.wake(*filter(is_denoiser, residence.parts))
-        residence.is_pinned = True
-        try:
-            with self.model.adapted(uses):
-                yield
-        finally:
-            residence.is_pinned = False
+        if any(is_packed(weight) for module in self.model.parts.values() for weight in module.parameters()):
+            raise BadValue(
+                "LoRAs cannot change weights that are packed in a GGUF file.",
+                "Choose a .safetensors file of the model, or draw without LoRAs.",
+                field="loras",
+            )
+
+    def _for_refiner(self, uses: Sequence[Use]) -> tuple[tuple[Use, ...], tuple[str, ...]]:
+        """As `for_refiner`; nothing where there is no other model."""
+        if self.refiner is None or self.refiner is self.model:
+            return (), ()
+        return for_refiner(self.refiner, uses, self._refs[1].name)
 
     def after_reading(self) -> None:
         """The texts are read: below the first rung the encoders leave, and what draws comes."""
+        # The refiner's network may send the model's away when it comes; changed itself, it stays for its turn.
+        self._models[0].residence.is_pinned = False
         for loaded in self._models:
-            loaded.residence.is_pinned = False
             if self._fit.rung != "resident":
                 loaded.residence.rest(is_encoder)
         residence = self._models[0].residence
@@ -82,9 +108,13 @@ class Room:
     def decode(self, latents: Tensor) -> Tensor:
         """As `Family.decode`; in tiles if the picture is to be kept small."""
         family, residence = self.model, self._models[0].residence
+        if isinstance(family, DrawsItself):
+            raise TypeError("a model that draws by itself decodes by itself")
         family.decoder.in_tiles = self._fit.in_tiles
         residence.wake(VAE, room_bytes=self._decoding)
-        pixels = family.decode(latents).contiguous().cpu()
+        networks = [(ref, loaded.family.parts) for ref, loaded in zip(self._refs, self._models, strict=True)]
+        with broken_weights_named(*networks):
+            pixels = family.decode(latents).contiguous().cpu()
         if self._fit.rung != "resident":
             residence.rest(lambda part: part == VAE)
         return pixels
@@ -96,11 +126,24 @@ class Room:
             tried: The attempt before, which ran out of it.
         """
         facts: dict[str, Any] = {"memory": self._fit.rung}
-        if self.model.decoder.notes:
+        if not isinstance(self.model, DrawsItself) and self.model.decoder.notes:
             facts["decoding"] = ", ".join(self.model.decoder.notes)
         if tried is not None:
             facts |= {"too_much": tried.rung, "free_memory_bytes": tried.free_bytes or 0}
         return facts
+
+
+@contextmanager
+def _adapted(loaded: Loaded, uses: Sequence[Use]) -> Generator[None]:
+    """A loaded model changed by adapters; what they change stays on the device until the texts are read."""
+    residence = loaded.residence
+    residence.wake(*filter(is_denoiser, residence.parts))
+    residence.is_pinned = True
+    try:
+        with loaded.family.adapted(uses):
+            yield
+    finally:
+        residence.is_pinned = False
 
 
 def step_down(exc: Exception, fit: Fit, device: str, plan: Plan) -> str | None:

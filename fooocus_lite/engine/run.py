@@ -17,17 +17,18 @@ from queue import SimpleQueue
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.adapters import Adapters, Use
 from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
-from fooocus_lite.engine.family import Encoded, Family
+from fooocus_lite.engine.family import DrawsItself, Encoded, Family, OnStep
 from fooocus_lite.engine.guidance import guided, not_there
 from fooocus_lite.engine.levels import read_levels
 from fooocus_lite.engine.model_cache import ModelCache
-from fooocus_lite.engine.moment import NoiseSource, Predict, Step
+from fooocus_lite.engine.moment import NoiseSource, Predict
 from fooocus_lite.engine.preview import OnItsWay, Previews
 from fooocus_lite.engine.refiner import handed_over
 from fooocus_lite.engine.room import Room, step_down, stepped_down_words
@@ -45,6 +46,7 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.memory import AUTO, Fit
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Expansion, Plan, first_refined
@@ -160,14 +162,15 @@ class Engine:
         return self.families(ref)[0]
 
     def families(self, *refs: ModelRef) -> list[Family]:
-        """The models that ``refs`` name, ready to draw."""
-        return [loaded.family for loaded in self.models.get(refs, "resident")]
+        """The models that ``refs`` name, ready to draw; without those that do it by themselves."""
+        loaded = [one.family for one in self.models.get(refs, "resident")]
+        return [family for family in loaded if not isinstance(family, DrawsItself)]
 
     def forget(self) -> None:
         """Free the loaded models."""
         self.models.forget()
 
-    def previews(self, family: Family, device: torch.device) -> Previews | None:
+    def previews(self, family: Family | DrawsItself, device: torch.device) -> Previews | None:
         """A preview maker for one picture, if there can and should be any."""
         if family.colours is None or self._preview_fps <= 0:
             return None
@@ -265,11 +268,16 @@ class _Drawing:
             room = Room(self._engine.models, self._plan, fit)
             family, refiner = room.model, room.refiner
             self._stop_if_asked()
-            changes.enter_context(room.adapted(self._uses))
+            notes = changes.enter_context(room.adapted(self._uses))
+            if isinstance(family, DrawsItself):
+                pixels = self._draw_by_itself(family, room, tried)
+                self._hand_over(pixels, room, started, tried)
+                return
             plan, expansion, trouble = self._with_words(self._plan)
             encoded = family.encode(plan)
-            warnings = plan.warnings + trouble + encoded.warnings
-            warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name))
+            warnings = plan.warnings + notes + trouble + encoded.warnings
+            idle = FAMILIES[plan.model.family].without  # the plan says so
+            warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name, said=idle))
             warnings += (stepped_down_words(fit.rung),) if tried else ()
             log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
             self._emit(PromptReady(
@@ -285,11 +293,26 @@ class _Drawing:
             with _guided(family, encoded, plan, steps) as predict, _refined(predict, refiner, plan, path) as predict:
                 room.after_reading()
                 latents = noise.draw() * path.init_noise_sigma
-                observe = self._observer(steps, self._engine.previews(family, device))
-                latents = denoise(predict, path, latents, observe=observe)
+                watch = self._watcher(steps, self._engine.previews(family, device))
+                latents = denoise(predict, path, latents, observe=lambda step: watch(step.moment.index, step.denoised))
             changes.close()  # before the decoder needs the memory
         self._stop_if_asked()
-        pixels = room.decode(latents)
+        self._hand_over(room.decode(latents), room, started, tried)
+
+    def _draw_by_itself(self, family: DrawsItself, room: Room, tried: Fit | None) -> Tensor:
+        """(height, width, 3) uint8: the picture of a model that walks all the way by itself."""
+        plan, expansion, trouble = self._with_words(self._plan)
+        warnings = plan.warnings + trouble + family.warnings(plan)
+        warnings += (stepped_down_words(room.rung),) if tried else ()
+        self._emit(PromptReady(
+            texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
+        ))  # fmt: skip
+        watch = self._watcher(plan.steps, self._engine.previews(family, room.machine.device))
+        pixels = family.draw(plan, watch)
+        self._stop_if_asked()
+        return pixels
+
+    def _hand_over(self, pixels: Tensor, room: Room, started: float, tried: Fit | None) -> None:
         facts = self._facts(room, time.monotonic() - started) | room.facts(tried)
         self._emit(ImageReady(
             width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
@@ -307,24 +330,24 @@ class _Drawing:
             return plan, "", (f"{NOT_EXPANDED} {exc}",)
         return dataclasses.replace(plan, texts=wish.added_to(plan.texts, words)), words, ()
 
-    def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:
+    def _watcher(self, steps: int, previews: Previews | None) -> OnStep:
         times = [time.monotonic()]
         told = -math.inf
 
-        def observe(step: Step) -> None:
+        def watch(index: int, denoised: Callable[[], Tensor] | None) -> None:
             nonlocal told
             times.append(time.monotonic())
-            done = step.moment.index + 1
-            has_preview = previews is not None and done < steps and previews.is_due()
+            done = index + 1
+            has_preview = previews is not None and denoised is not None and done < steps and previews.is_due()
             if has_preview or done == steps or times[-1] - told >= self._engine.progress_pause_s:
                 told = times[-1]
                 self._emit(Progress(step=done, steps=steps, seconds_left=_seconds_left(times, steps)))
-            if previews is not None and has_preview:
-                pixels = previews.start(step.denoised())
+            if previews is not None and denoised is not None and has_preview:
+                pixels = previews.start(denoised())
                 self._emit(_PreviewOnItsWay(done, pixels, self._plan, previews))
             self._stop_if_asked()
 
-        return observe
+        return watch
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():

@@ -1,4 +1,4 @@
-"""Family ``sdxl``: Stable Diffusion XL (arXiv:2307.01952) and everything built like it, from a diffusers folder."""
+"""Family ``sdxl``: Stable Diffusion XL (arXiv:2307.01952) and everything built like it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from fooocus_lite.engine.adapter_layers import Layers
-from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.adapters import Use, applied, check_fit, misfit_of
 from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward, unet_layers
-from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
+from fooocus_lite.engine.model_parts import ModelParts
+from fooocus_lite.engine.preview import SDXL_COLOURS, LatentColours, load_colours
 from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
-from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
+from fooocus_lite.engine.weights import damaged, load_module
 from fooocus_lite.errors import BadValue
 from fooocus_lite.lora_keys import UNET
 from fooocus_lite.model_files import ModelRef
@@ -38,33 +39,42 @@ class Sdxl:
     """A loaded SDXL-shaped model.
 
     Raises (when made):
-        MissingModel, CorruptModel: a file of the model folder is not there or not usable.
+        MissingModel, CorruptModel: a file of the model is not there or not usable, or of another family.
     """
 
+    #: How to show its latents where the model brings no colours of its own.
+    usual_colours: LatentColours = SDXL_COLOURS
+
     def __init__(self, ref: ModelRef, machine: Machine) -> None:
-        folder = Path(ref.path)
-        if not folder.is_dir():
-            raise missing(folder)
+        parts = ModelParts(ref)
         self._machine = machine
-        self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
-        is_refiner, self._wants_score = _refiner_traits(folder)
-        self._texts = TextEncoders(folder, machine, ENCODERS[1:] if is_refiner else ENCODERS)
-        unet = load_module(folder / "unet", _build_unet, device=machine.weights_device, dtype=machine.dtype)
+        self.scheduler_config = parts.scheduler_config
+        self._wants_score = bool(parts.index.get("requires_aesthetics_score", False))
+        network = parts.component("unet")  # a file of another kind is told before anything is read
+        self._texts = TextEncoders(parts, machine, self._encoders(parts))
+        unet = load_module(network, _build_unet, device=machine.weights_device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
         self._unet = unet.to(memory_format=layout)
         self._layers = Layers({UNET: self._unet, **self._texts.parts})
-        vae = read_json(folder / "vae" / "config.json")
+        vae = parts.config("vae")
         dtype = _vae_dtype(vae, machine)
         self._vae = load_module(
-            folder / "vae", _vae_builder(folder, vae), device=machine.weights_device, dtype=dtype
+            parts.component("vae"), _vae_builder(parts.configs, vae), device=machine.weights_device, dtype=dtype
         ).to(memory_format=layout)
         self.decoder = Decoder(self._vae, device=machine.device, dtype=dtype)
         self.parts = {UNET: self._unet, "vae": self._vae, **self._texts.parts}
         self.forward = unet_forward(self._unet, machine.dtype)
         self.layers = unet_layers(self._unet)
         channels = int(self._unet.config.in_channels)
-        self.colours = load_colours(folder / "preview.json", channels) or (SDXL_COLOURS if channels == 4 else None)
+        self.colours = load_colours(parts.configs / "preview.json", channels) or (
+            self.usual_colours if channels == 4 else None
+        )
+
+    def _encoders(self, parts: ModelParts) -> Sequence[EncoderSpec]:
+        """The text encoders that the model reads with; a refiner has the second only."""
+        has_one = parts.index.get("text_encoder", True) in (None, [None, None])
+        return ENCODERS[1:] if has_one else ENCODERS
 
     @property
     def texts(self) -> TextEncoders:
@@ -84,6 +94,10 @@ class Sdxl:
         ):
             yield
 
+    def takes(self, use: Use) -> bool:
+        """As `Family.takes`."""
+        return not misfit_of(self._layers, use)
+
     def encode(self, plan: Plan) -> Encoded:
         """The Plan's texts; the unwanted ones only if an unconditional pass will run."""
         cond, warnings = self._condition(plan.texts, plan, "prompt", _GOOD_SCORE)
@@ -100,11 +114,12 @@ class Sdxl:
     ) -> tuple[Condition, tuple[str, ...]]:
         files = {name: Path(path) for name, path in plan.embeddings}
         embedded = self._texts.embed(texts, clip_skip=plan.clip_skip, embeddings=files)
-        condition = Condition(
-            embedded.prompt_embeds,
-            {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan, score)},
-        )
+        condition = Condition(embedded.prompt_embeds, self._added(embedded, plan, score))
         return condition, (_cut_warning(embedded, what),) if embedded.tokens_cut else ()
+
+    def _added(self, embedded: Embedded, plan: Plan, score: float) -> dict[str, Tensor]:
+        """What the UNet is told besides the words."""
+        return {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan, score)}
 
     def _time_ids(self, plan: Plan, score: float) -> Tensor:
         """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2.
@@ -130,14 +145,6 @@ class Sdxl:
     def decode(self, latents: Tensor) -> Tensor:
         """As `Decoder`."""
         return self.decoder(latents)
-
-
-def _refiner_traits(folder: Path) -> tuple[bool, bool]:
-    """(reads texts with the second encoder only, is told a score), as the folder's ``model_index.json`` declares."""
-    path = folder / "model_index.json"
-    index = read_json(path) if path.is_file() else {}
-    has_one_encoder = index.get("text_encoder", True) in (None, [None, None])
-    return has_one_encoder, bool(index.get("requires_aesthetics_score", False))
 
 
 def _build_unet(config: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.library import Library
 from fooocus_lite.metadata import a1111, comfyui, fooocus, invokeai
 from fooocus_lite.metadata.found import Found
-from fooocus_lite.metadata.mapping import LoraUse, Mapped, check_names, to_recipe
+from fooocus_lite.metadata.mapping import Mapped, check_names, to_recipe
 from fooocus_lite.picture_file import PictureFile, read_picture_file
 from fooocus_lite.picture_text import is_ours, parse_info, unreadable
 from fooocus_lite.recipe import Recipe, shown
@@ -38,14 +38,12 @@ class ReadPicture:
     Attributes:
         scheme: Who wrote it so: ``fooocus_lite``, ``fooocus``, ``a1111``, ``comfyui`` or ``invokeai``.
         recipe: What of it means something here; a model that is not here stays as it is written.
-        loras: LoRAs that stand apart from the prompt.
         warnings: Sentences: what is not here, and what has no counterpart.
         raw: The text as it was found, at most `MAX_RAW_CHARS` of it; nobody vouches for what it says.
     """
 
     scheme: str
     recipe: Recipe
-    loras: tuple[LoraUse, ...] = ()
     warnings: tuple[str, ...] = ()
     raw: str = ""
 
@@ -54,7 +52,6 @@ class ReadPicture:
         return {
             "scheme": self.scheme,
             "recipe": self.recipe.set_fields(),
-            "loras": [{"name": lora.name, "weight": lora.weight, "tag": lora.tag} for lora in self.loras],
             "warnings": list(self.warnings),
             "raw": self.raw,
         }
@@ -185,7 +182,7 @@ def _read_object(data: Mapping[str, Any], library: Library | None, size: tuple[i
         if unknown:
             names = ", ".join(shown(key) for key in sorted(unknown)[:MAX_UNKNOWN])
             warnings.append(f"There is no setting here called {printable(names)}; it is left out.")
-        return ReadPicture(OURS, recipe, (), tuple(warnings), raw)
+        return ReadPicture(OURS, recipe, tuple(warnings), raw)
     for reader in READERS:
         if reader.claims(data):
             return _as_result(reader.scheme, to_recipe(reader.read(data), library, size), raw)
@@ -202,4 +199,4 @@ def _is_recipe(data: Mapping[str, Any]) -> bool:
 
 
 def _as_result(scheme: str, mapped: Mapped, raw: str) -> ReadPicture:
-    return ReadPicture(scheme, mapped.recipe, mapped.loras, mapped.warnings, raw)
+    return ReadPicture(scheme, mapped.recipe, mapped.warnings, raw)

@@ -24,6 +24,19 @@ SAMPLER, SCHEDULE = ("sampler_name", "sampler"), ("scheduler",)
 MODEL = ("ckpt_name", "unet_name", "model_name", "base_ckpt_name", "checkpoint", "ckpt")
 TEXT = ("text", "text_g", "text_l", "prompt", "string", "wildcard_text", "populated_text", "value", "clip_l", "t5xxl")
 LATENT = ("latent_image", "samples", "latent")
+_FREEU = {"b1": "freeu_b1", "b2": "freeu_b2", "s1": "freeu_s1", "s2": "freeu_s2"}
+#: Nodes that guide, by kind: what an input is called there → the field of a recipe.
+GUIDANCE: Mapping[str, Mapping[str, str]] = {
+    "PerturbedAttentionGuidance": {"scale": "pag_scale"},
+    "PerturbedAttention": {"scale": "pag_scale"},  # the extension that the former was taken from
+    "SelfAttentionGuidance": {"scale": "sag_scale"},
+    "RescaleCFG": {"multiplier": "guidance_rescale"},
+    "FreeU": _FREEU,
+    "FreeU_V2": _FREEU,
+    "PerpNeg": {"neg_scale": "perp_neg"},
+    "PerpNegGuider": {"neg_scale": "perp_neg"},
+    "APG": {"eta": "apg_eta", "norm_threshold": "apg_threshold", "momentum": "apg_momentum"},
+}
 #: Links that lead to weights, pictures or noise, never to words.
 NOT_WORDS = re.compile(r"model|clip|vae|image|pixels|latent|control_net|mask|noise|sampler|sigmas|style_model")
 _FILE = re.compile(r"^(prompt|workflow):\s*", re.IGNORECASE)
@@ -73,6 +86,7 @@ def read(data: Mapping[str, Any]) -> Found:
     found.prompt = _words(graph, sampler, "positive")
     found.negative_prompt = _words(graph, sampler, "negative")
     _read_weights(found, graph, sampler)
+    _read_guidance(found, graph, sampler)
     _read_size(found, graph, sampler)
     denoise = node.values.get("denoise")
     found.leave_out("denoise", denoise, silent=(1, 1.0))
@@ -263,13 +277,40 @@ def _word_links(node: Node, side: str) -> list[str]:
 def _read_weights(found: Found, graph: Graph, sampler: str) -> None:
     """Checkpoint and LoRAs along the sampler's model link, the LoRA nearest to the checkpoint first."""
     loras: list[tuple[str, object]] = []
-    for key in _upstream(graph, [sampler], lambda link: bool(re.search(r"model|guider|lora|pipe|ckpt", link))):
+    for key in _upstream(graph, [sampler], _is_of_model):
         node = graph[key]
         loras += reversed(list(_loras(node)))
         if found.model is None:
             found.model = next((v for name in MODEL if isinstance(v := node.values.get(name), str) and v), None)
     for name, weight in reversed(loras):
         found.add_lora(name, weight)
+
+
+def _is_of_model(link: str) -> bool:
+    """Links along which a model comes to a sampler."""
+    return re.search(r"model|guider|lora|pipe|ckpt", link) is not None
+
+
+def _read_guidance(found: Found, graph: Graph, sampler: str) -> None:
+    """What guides along the sampler's model link; of two alike, the nearest to the sampler."""
+    barren: set[str] = set()
+    kinds: set[str] = set()
+    for key in _upstream(graph, [sampler], _is_of_model):
+        node = graph[key]
+        fields = GUIDANCE.get(node.kind, {})
+        kinds |= {node.kind} if fields else set()
+        for name, field in fields.items():
+            value = _own_number(graph, node, (name,), as_float, barren)
+            if value is not None:
+                found.guidance.setdefault(field, value)
+    if "SelfAttentionGuidance" in kinds:
+        found.leave_out("blur_sigma", _number(graph, sampler, ("blur_sigma",), as_float), silent=(1.0,))
+    if "FreeU" in kinds:
+        found.warnings.append(
+            "FreeU is read as its second version, which strengthens only where the network is active."
+        )
+    if "APG" in kinds and found.guidance_scale is not None:
+        found.guidance_scale += 1  # there the scale is what is added to the answer to the prompt
 
 
 def _loras(node: Node) -> Iterator[tuple[str, object]]:

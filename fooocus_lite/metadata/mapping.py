@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,24 +39,10 @@ RANGES = {name: number_range(name) for name in ("steps", "clip_skip", "refiner_s
 
 
 @dataclass(frozen=True)
-class LoraUse:
-    """A LoRA that the picture was made with, apart from those that its prompt names itself."""
-
-    name: str
-    weight: float
-
-    @property
-    def tag(self) -> str:
-        """As a prompt names it."""
-        return f"<lora:{self.name}:{self.weight:.4f}".rstrip("0").rstrip(".") + ">"
-
-
-@dataclass(frozen=True)
 class Mapped:
     """What became of another program's settings."""
 
     recipe: Recipe
-    loras: tuple[LoraUse, ...]
     warnings: tuple[str, ...]
 
 
@@ -88,14 +74,14 @@ def to_recipe(found: Found, library: Library | None, size: tuple[int, int]) -> M
         values["model"] = bare_name(found.model)
     if found.refiner:
         values |= {"refiner": printable(bare_name(found.refiner))[:200]}
-    loras = tuple(lora for lora in _loras(found) if lora.name not in _loras_of(found.mode))
+    loras = [(name, weight) for name, weight in _loras(found) if name not in _loras_of(found.mode)]
     values["loras"] = _lora_list(loras, warnings)
     recipe = parse_recipe({name: value for name, value in values.items() if value is not None})
     recipe, missing = check_names(recipe, library, found.model_hash)
     if found.left_out:
         listed = ", ".join(f"{name} {shown(value)}" for name, value in found.left_out.items())
         missing.append(f"There is no setting here for: {printable(listed)}.")
-    return Mapped(recipe, loras, (*warnings, *missing))
+    return Mapped(recipe, (*warnings, *missing))
 
 
 def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -> tuple[Recipe, list[str]]:
@@ -170,28 +156,26 @@ def _loras_of(mode: str | None) -> set[str]:
     return {lora.name for lora in MODES[mode].loras.values()} if mode else set[str]()
 
 
-def _loras(found: Found) -> tuple[LoraUse, ...]:
-    """Each LoRA once, without those that the prompt names itself."""
+def _loras(found: Found) -> Iterator[tuple[str, float]]:
+    """Name and weight of each LoRA once, without those that the prompt names itself."""
     named = {match.casefold() for match in _LORA_TAG.findall(found.prompt)}
-    uses: list[LoraUse] = []
     for file, weight in found.loras:
         name = printable(re.sub(r"[:<>,\s]+", " ", bare_name(file)).strip()[:200])
         if name and name.casefold() not in named:
             named.add(name.casefold())
-            uses.append(LoraUse(name, weight))
-    return tuple(uses)
+            yield name, weight
 
 
-def _lora_list(loras: tuple[LoraUse, ...], warnings: list[str]) -> list[dict[str, Any]]:
+def _lora_list(loras: Sequence[tuple[str, float]], warnings: list[str]) -> list[dict[str, Any]]:
     """Those of a recipe's list, with weights inside its range."""
     if len(loras) > MAX_LORAS:
         warnings.append(f"Only the first {MAX_LORAS} LoRAs are taken.")
     rows: list[dict[str, Any]] = []
-    for lora in loras[:MAX_LORAS]:
-        weight = min(max(lora.weight, -MAX_LORA_WEIGHT), MAX_LORA_WEIGHT)
-        if weight != lora.weight:
-            warnings.append(f"The LoRA {shown(lora.name)} has the weight {lora.weight:g}; {weight:g} is taken.")
-        rows.append({"name": lora.name, "weight": weight})
+    for name, said in loras[:MAX_LORAS]:
+        weight = min(max(said, -MAX_LORA_WEIGHT), MAX_LORA_WEIGHT)
+        if weight != said:
+            warnings.append(f"The LoRA {shown(name)} has the weight {said:g}; {weight:g} is taken.")
+        rows.append({"name": name, "weight": weight})
     return rows
 
 

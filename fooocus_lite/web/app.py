@@ -27,11 +27,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
-from fooocus_lite.eventlog import EventLog
 from fooocus_lite.library import Library
 from fooocus_lite.plan import parse_wish
 from fooocus_lite.settings import Settings
-from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.store import Store
+from fooocus_lite.supply import Supply
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.reference import make_reference
@@ -47,7 +47,7 @@ ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "
 
 
 def create_app(
-    settings: Settings, library: Callable[[], Library], queue: TaskQueue, log: EventLog, dispatcher: Dispatcher
+    settings: Settings, library: Callable[[], Library], store: Store, dispatcher: Dispatcher, supply: Supply
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
@@ -73,7 +73,7 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    app.include_router(make_router(Parts(settings, library, queue, log, dispatcher)))
+    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app

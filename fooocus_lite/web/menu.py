@@ -35,6 +35,7 @@ class NeedOut(_Row):
     url: str = Field(description="Where the preset says it can be had; empty when it does not say.")
     older: list[str] = Field(description="Files that serve as well.")
     available: bool | None = Field(description="It is on this disk; null where that is not looked up.")
+    can_be_fetched: bool = Field(description="It is fetched when a picture needs it.")
 
 
 class PresetOut(_Row):
@@ -104,6 +105,7 @@ class ModelRow(_Row):
     defaults: dict[str, Any] = Field(description="The fields that the model itself sets.")
     values: dict[str, Any] = Field(description="Every field with this model and no preset.")
     modes: list[ModelMode]
+    without: dict[str, str] = Field(description="Fields that do nothing with it, and why.")
 
 
 class SamplerRow(_Row):

@@ -33,9 +33,7 @@ def test_a_dropped_picture_of_fooocus(web_server: Server, name: str) -> None:
     assert status == 200
     assert found["scheme"] == name.partition("_")[0]
     assert (found["recipe"]["prompt"], found["recipe"]["seed"]) == ("red cat\nsecond line", 12345)
-    assert found["loras"] == [
-        {"name": "sd_xl_offset_example-lora_1.0", "weight": 0.1, "tag": "<lora:sd_xl_offset_example-lora_1.0:0.1>"}
-    ]
+    assert found["recipe"]["loras"] == [{"name": "sd_xl_offset_example-lora_1.0", "weight": 0.1, "enabled": True}]
     assert any("juggernautXL_v8Rundiffusion" in warning for warning in found["warnings"])
 
 

@@ -126,7 +126,7 @@ def test_my_default_greets_a_browser_that_was_never_here(person: Person, come: C
     other = come()
     expect(preset_box(other)).to_have_value("Starter, fast")
     other.open_advanced()
-    expect(other.page.get_by_label("number input for Steps")).to_have_value("8")
+    expect(other.page.get_by_label("number input for Steps")).to_have_value("4")
 
 
 def test_a_preset_whose_model_is_missing_says_so(person: Person, server: Server) -> None:

@@ -204,7 +204,7 @@ def test_a_preset_fills_the_fields(person: Person) -> None:
     expect(steps).to_have_value("20")
     person.page.get_by_role("combobox", name="Preset").click()
     person.page.get_by_role("option", name="Starter, fast").click()
-    expect(steps).to_have_value("8")
+    expect(steps).to_have_value("4")
     expect(person.prompt).to_have_value(FIRST)
 
 

@@ -30,7 +30,6 @@ def test_pictures_that_fooocus_wrote(name: str) -> None:
     assert (recipe.width, recipe.height, recipe.seed, recipe.steps) == (1152, 896, 12345, 30)
     assert (recipe.guidance_scale, recipe.sampler) == (4.0, "dpmpp_2m_sde")
     assert recipe.model == "juggernautXL_v8Rundiffusion"
-    assert [(lora.name, lora.weight) for lora in found.loras] == [("sd_xl_offset_example-lora_1.0", 0.1)]
     assert "'juggernautXL_v8Rundiffusion' is not here (hash e3b0c44298); choose another one, or add it" in said(found)
     assert recipe.loras == (Lora(name="sd_xl_offset_example-lora_1.0", weight=0.1),)
     assert "The LoRA 'sd_xl_offset_example-lora_1.0' is not here; add it to models/loras." in said(found)
@@ -89,7 +88,6 @@ def test_fooocus_in_every_container(name: str) -> None:
         loras=(Lora(name="ink", weight=0.7), Lora(name="lines", weight=-0.25)),
         mode="speed",
     )  # fmt: skip
-    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.7>", "<lora:lines:-0.25>"]
     assert 'There is no style "Artist\'s Choice". It was left out.' in found.warnings
 
 
@@ -120,7 +118,7 @@ def test_fooocus_labels_of_its_log_mean_the_same() -> None:
     recipe = found.recipe
     assert (recipe.styles, recipe.width, recipe.steps, recipe.model) == (("SAI Anime",), 1024, 60, "foxXL")
     assert recipe.expansion is None, "the style that adds words was not chosen"
-    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.5>"]
+    assert recipe.loras == (Lora(name="ink", weight=0.5),)
     assert (recipe.refiner, recipe.refiner_switch, recipe.mode) == ("none", 0.7, "quality")
     assert "The refiner 'ref' is not here; the model draws all the steps." in found.warnings
 
@@ -220,7 +218,7 @@ def test_a1111_in_every_container(name: str) -> None:
         model="sd_xl_base_1.0", width=832, height=1216, seed=1234567890, steps=25, sampler="dpmpp_2m",
         scheduler="karras", guidance_scale=6.5, loras=(),
     )  # fmt: skip
-    assert found.loras == (), "the prompt names it"
+    assert found.recipe.loras == (), "the prompt names it"
     assert found.warnings == (
         "There is no setting here for: vae 'sdxl_vae.safetensors', denoising strength '0.4', hires upscale '1.5'.",
     )
@@ -245,7 +243,7 @@ def test_what_of_its_prompts_means_nothing_here_is_said(prompt: str, is_said: bo
 def test_civitai_names_its_models_in_a_list() -> None:
     found = read(f.png(parameters=f.CIVITAI))
     assert found.recipe.model == "Fox XL, fine"
-    assert [lora.tag for lora in found.loras] == ["<lora:Ink:0.8>"]
+    assert found.recipe.loras == (Lora(name="Ink", weight=0.8),)
     assert (found.recipe.sampler, found.recipe.seed) == ("euler_ancestral", 7)
 
 
@@ -293,14 +291,13 @@ def test_invokeai_new() -> None:
         steps=28, sampler="dpmpp_2m_sde", scheduler="karras", guidance_scale=7.5,
         loras=(Lora(name="ink", weight=0.75),),
     )  # fmt: skip
-    assert [lora.tag for lora in found.loras] == ["<lora:ink:0.75>"]
     assert "There is no setting here for: vae 'sdxl-vae-fp16-fix'." in found.warnings
     version_3 = f.INVOKE | {
         "model": {"model_name": "sd_xl_base_1.0", "base_model": "sdxl"},
         "loras": [{"lora": {"model_name": "ink"}, "weight": 1}],
     }
     found = read_text(f.as_json(version_3), LIBRARY)
-    assert (found.recipe.model, found.loras[0].tag) == ("sd_xl_base_1.0", "<lora:ink:1>")
+    assert (found.recipe.model, found.recipe.loras) == ("sd_xl_base_1.0", (Lora(name="ink", weight=1.0),))
 
 
 @pytest.mark.parametrize(

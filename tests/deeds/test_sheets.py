@@ -65,17 +65,23 @@ def test_a_cell_that_is_tried_again_stays_where_it_was(store: Store) -> None:
     assert store.queue.retry(again) not in (again, ids[0])
 
 
-def test_a_queue_of_the_first_version_is_kept(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    old = sqlite3.connect(tmp_path / "data" / "queue.db")
-    old.executescript(f"{SCHEMA} PRAGMA user_version=1;")
+def old_store(folder: Path, version: int, **columns: Any) -> Store:
+    """A queue as an earlier version left it, with one task in it, opened by this one."""
+    folder.mkdir()
+    values = {"id": "0a", "batch_id": "0a", "position": 1, "created_at": 1} | columns
+    values |= {"recipe": '{"prompt": "x", "styles": ["Neon"]}'}
+    old = sqlite3.connect(folder / "queue.db")
+    old.executescript(f"{SCHEMA} {''.join(ADDED[: version - 1])} PRAGMA user_version={version};")
     old.execute(
-        "INSERT INTO tasks (id, batch_id, position, recipe, state, created_at, finished_at, image_path)"
-        """ VALUES ('0a', '0a', 1, '{"prompt": "x", "styles": ["Neon"]}', 'finished', 1, 2, '/x.png')"""
+        f"INSERT INTO tasks ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values())
     )
     old.commit()
     old.close()
-    store = open_store(tmp_path / "data")
+    return open_store(folder)
+
+
+def test_a_queue_of_the_first_version_is_kept(tmp_path: Path) -> None:
+    store = old_store(tmp_path / "data", 1, state="finished", finished_at=2, image_path="/x.png")
     assert store.warnings == ()
     assert store.queue.get("0a").recipe.prompt == "x"
     assert store.queue.in_style("Neon") == [("0a", "/x.png")]
@@ -219,16 +225,7 @@ def test_what_a_cell_shows_is_kept(store: Store) -> None:
 
 
 def test_a_sheet_of_before_shows_styles(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    old = sqlite3.connect(tmp_path / "data" / "queue.db")
-    old.executescript(f"{SCHEMA} {''.join(ADDED[:2])} PRAGMA user_version=3;")
-    old.execute(
-        "INSERT INTO tasks (id, batch_id, position, recipe, created_at, label)"
-        """ VALUES ('0a', '0a', 1, '{"prompt": "x", "styles": ["Neon"]}', 1, 'Neon')"""
-    )
-    old.commit()
-    old.close()
-    store = open_store(tmp_path / "data")
+    store = old_store(tmp_path / "data", 3, label="Neon")
     assert [(task.label, task.varies) for task in store.queue.sheet("0a")] == [("Neon", "style")]
     assert store.warnings == ()
     store.close()

@@ -93,14 +93,14 @@ def run(
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
-@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("size", [(128, 128), (128, 96)])
 def test_self_attention_guidance_is_that_of_diffusers(
-    sd15_unet: Any, guidance_scale: float, kind: str, size: tuple[int, int]
+    sd15_unet: Any, guidance_scale: float, size: tuple[int, int]
 ) -> None:
     """Against diffusers' deprecated SD 1.5 pipeline on random weights, DDIM, five steps (issue: ≤ 1e-4)."""
     width, height = size
-    config = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")} | {"prediction_type": kind}
+    config = {key: SCHEDULER[key] for key in ("beta_start", "beta_end", "beta_schedule")}
+    config |= {"prediction_type": "epsilon"}
     torch.manual_seed(3)
     pipe = StableDiffusionSAGPipeline(
         unet=sd15_unet, vae=make_vae("kl", 4).eval(), scheduler=DDIMScheduler(**config, **DDIM),
@@ -122,6 +122,27 @@ def test_self_attention_guidance_is_that_of_diffusers(
         without = denoise(lambda x, m: bare(x, m, Condition(cond)), ddim_schedule(config), latents)
     assert float((ours - theirs).abs().max()) <= 1e-4
     assert float((ours - without).abs().max()) > 1e-2  # the comparison would notice guidance that does nothing
+
+
+@pytest.mark.parametrize("kind", ["v_prediction", "sample", "flow_prediction", "edm"])
+@pytest.mark.parametrize("guidance_scale", [1.0, 4.0])
+def test_without_noise_estimates_it_leads_from_the_estimate_that_saw_no_edges(
+    sdxl_unet: Any, guidance_scale: float, kind: str
+) -> None:
+    here, latents = moment(kind), torch.randn(1, 4, 16, 24, generator=torch.Generator().manual_seed(2))
+    forward, _ = counted(sdxl_unet)
+    told = condition(8) if guidance_scale == 1 else condition(9)
+    with recorded_attention(middle(sdxl_unet)) as recorder:
+        recorder.rows = slice(0, 1)
+        base = forward(latents, here, told)
+    assert recorder.mass is not None
+    blurred = degrade(latents, base, here, recorder.mass)
+    estimates = here.denoised(latents, base), here.denoised(blurred, forward(blurred, here, told))
+    plain, _ = run(sdxl_unet, g=guidance_scale, s=0, kind=kind)
+    found, _ = run(sdxl_unet, g=guidance_scale, s=0.75, kind=kind)
+    led = here.denoised(latents, found) - here.denoised(latents, plain)
+    torch.testing.assert_close(led, 0.75 * (estimates[0] - estimates[1]), rtol=0, atol=1e-4)
+    assert float(led.abs().max()) > 1e-2
 
 
 def ddim_schedule(config: dict[str, Any]) -> Any:

@@ -237,5 +237,5 @@ def test_a_model_without_a_place_for_it_says_so() -> None:
     said = list(not_there(EVERYTHING, told, Layers(), "sketch"))
     assert all(sentence.startswith("The model sketch has no place for ") for sentence in said)
     for key in ("classifier_free", "perp_neg", "self_attention", "perturbed_attention", "freeu", "adm"):
-        assert any(GUIDANCES[key].label in sentence for sentence in said)
+        assert any(GUIDANCES[key].set_sliders(EVERYTHING) in sentence for sentence in said)
     assert not list(not_there(Weights(), told, Layers(), "sketch"))

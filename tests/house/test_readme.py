@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from fooocus_lite.bench.parts import LED
+from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.memory_table import lines
 from tests.house.code import ROOT, shown
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/README.md", "training/README.md")]
 DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md", ROOT / "docs/memory.md"]
-DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md"]
+DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md", ROOT / "docs/families.md", ROOT / "docs/models.md"]
+DOCUMENTS += [ROOT / "docs/downloads.md"]
+DOCUMENTS += [ROOT / "docs/guidance.md"]
 WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
 
@@ -40,6 +44,18 @@ def test_the_table_of_graphics_cards_is_what_the_program_would_do() -> None:
     rows = table_under("What runs on your graphics card")
     assert rows == list(lines())[2:]
     assert all(row.endswith(("| estimated |", "| measured |")) for row in rows)
+
+
+def test_the_readme_has_every_guidance_what_it_does_and_what_it_costs() -> None:
+    """The only place of these measurements; what each does stands in its row of `GUIDANCES`, its aim in the bench."""
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in table_under("Guidance")]
+    assert [row[0] for row in rows] == [row.label for row in GUIDANCES.values()]
+    for (_, does, time, aim), (key, row) in zip(rows, GUIDANCES.items(), strict=True):
+        limit = LED[key][1]
+        assert does == row.good_for
+        assert re.match(r"\d\.\d\d( |$)", time)
+        assert aim == ("" if limit is None else f"{limit:.2f}")
+    assert "| measured |" not in (ROOT / "docs" / "guidance.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=shown)

@@ -9,6 +9,7 @@ import numpy as np
 
 from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import parse_recipe
+from tests.starter import sharpness
 from tests.starter.drawing import ENOUGH, SEEDS, Picture, drawn, library, needs_starter
 
 pytestmark = needs_starter
@@ -39,3 +40,14 @@ def test_a_gentle_start_keeps_a_high_scale_nearer_to_a_usual_one() -> None:
     high, gentle = {"guidance_scale": 12.0}, {"guidance_scale": 12.0, "adaptive_cfg": 3.0}
     near = [distance(seed, gentle, {}) < distance(seed, high, {}) for seed in SEEDS]
     assert sum(near) >= ENOUGH
+
+
+def test_self_attention_guidance_sharpens_edges_at_equal_colours() -> None:
+    """Recorded: steeper edges with each of 32 seeds, by 5.2 % on average; 0.5 % more chroma; the same things."""
+    found, recorded = sharpness.measured(), sharpness.recorded()
+    assert sum(change > 0 for change in found.edges) >= sum(change > 0 for change in recorded.edges) - 2
+    for values, known in ((found.edges, recorded.edges), (found.chroma, recorded.chroma)):
+        (mean, _), (wanted, error) = sharpness.mean_and_error(values), sharpness.mean_and_error(known)
+        assert abs(mean - wanted) <= 2 * error
+    assert abs(sharpness.mean_and_error(found.chroma)[0]) < 0.2 * sharpness.mean_and_error(found.edges)[0]
+    assert min(found.right) >= min(recorded.right) - 1

@@ -54,11 +54,15 @@ def test_an_interval_that_ends_before_it_begins_is_refused(library: Library, sta
     ("wish", "said"),
     [
         ({"perp_neg": 1, "negative_prompt": "fog"}, "Perp-Neg does nothing at guidance scale 1."),
-        ({"apg_eta": 0}, "Adaptive projected guidance does nothing at guidance scale 1."),
-        ({"adaptive_cfg": 5}, "Adaptive guidance does nothing at guidance scale 1."),
+        ({"apg_eta": 0}, "Contrast kept (APG) does nothing at guidance scale 1."),
+        ({"adaptive_cfg": 5}, "Gentle start does nothing at guidance scale 1."),
         ({"guidance_rescale": 0.7}, "Guidance rescale does nothing at guidance scale 1."),
-        ({"guidance_end": 0.8}, "Guidance interval does nothing at guidance scale 1."),
-        ({"adm_negative": 0.8}, "ADM size scaling of the negative prompt does nothing at guidance scale 1."),
+        ({"guidance_end": 0.8}, "Guidance until does nothing at guidance scale 1."),
+        (
+            {"guidance_start": 0.1, "guidance_end": 0.8},
+            "Guidance from and Guidance until do nothing at guidance scale 1.",
+        ),
+        ({"adm_negative": 0.8}, "Size told to the negative prompt does nothing at guidance scale 1."),
         ({"perp_neg": 1, "guidance_scale": 4}, "Perp-Neg does nothing without a negative prompt."),
     ],
 )
@@ -71,6 +75,7 @@ def test_an_interval_that_rounds_to_no_step_is_said(library: Library) -> None:
     wish = {"guidance_scale": 4, "guidance_start": 0.5, "guidance_end": 0.51, "steps": 20}
     assert said in plan(library, **wish).warnings
     assert said in plan(library, **wish | {"guidance_scale": 1, "pag_scale": 2}).warnings
+    assert said in plan(library, **wish | {"guidance_scale": 1, "sharpness": 5}).warnings
     assert plan(library, **wish | {"steps": 60}).warnings == ()
     assert plan(library, **wish | {"guidance_end": 0.6}).warnings == ()
     assert said not in plan(library, **wish | {"guidance_scale": 1}).warnings, "then there is nothing to switch off"
@@ -80,6 +85,7 @@ def test_an_interval_that_rounds_to_no_step_is_said(library: Library) -> None:
     "wish",
     [
         {"guidance_rescale": 0.7, "guidance_end": 0.8, "pag_scale": 2}, {"guidance_end": 0.8, "sag_scale": 1},
+        {"sharpness": 2, "guidance_start": 0.5, "guidance_end": 0.8},
         {"sharpness": 2, "freeu_b1": 1.2, "adm_positive": 1.5, "adm_negative": 0.8},
         {"guidance_scale": 4, "adaptive_cfg": 7}, {"guidance_scale": 4, "perp_neg": 1, "negative_prompt": "fog"},
     ],

@@ -32,6 +32,7 @@ from fooocus_lite.engine.guidance.perturbed_attention import perturbed_attention
 from fooocus_lite.engine.guidance.self_attention import degrade, map_size, self_attention
 from fooocus_lite.engine.guidance.sharpness import sharpened
 from fooocus_lite.engine.moment import Moment, Predict
+from fooocus_lite.engine.remembered import remembered
 from fooocus_lite.guidances import GUIDANCES, Weights
 
 __all__ = [
@@ -65,7 +66,7 @@ def guided(
         layers: Where the model lets guidance in; what finds no place is left out.
     """
     layers = layers or Layers()
-    with ExitStack() as stack:
+    with remembered(layers.of_texts), ExitStack() as stack:
         recorder = perturbation = None
         if weights.pag_scale != 0 and layers.perturbed:
             perturbation = stack.enter_context(identity_attention(layers.perturbed))

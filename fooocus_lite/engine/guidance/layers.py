@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,15 @@ class Layers:
         attention: The self-attention that self-attention guidance looks at.
         perturbed: Those that perturbed-attention guidance perturbs.
         decoder: The decoder's stages for FreeU, coarsest first.
+        reads_scale: The model was distilled and takes the guidance scale as a number: it lacks no second pass.
+        of_texts: The layers that read the texts and nothing else, so that a walk need ask each only once.
     """
 
     attention: nn.Module | None = None
     perturbed: tuple[nn.Module, ...] = ()
     decoder: tuple[Stage, ...] = ()
+    reads_scale: bool = False
+    of_texts: tuple[nn.Module, ...] = ()
 
 
 def unet_layers(unet: Any) -> Layers:
@@ -36,7 +40,9 @@ def unet_layers(unet: Any) -> Layers:
         for transformer in getattr(unet.mid_block, "attentions", None) or ()
         for block in transformer.transformer_blocks
     ]
-    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2])
+    crossing = [module for module in unet.modules() if getattr(module, "is_cross_attention", False)]
+    of_texts = tuple(layer for module in crossing for layer in (module.to_k, module.to_v))
+    return Layers(blocks[0] if blocks else None, tuple(blocks), tuple(_decoder(unet))[:2], of_texts=of_texts)
 
 
 def _decoder(unet: Any) -> Iterator[Stage]:
@@ -50,8 +56,12 @@ def _decoder(unet: Any) -> Iterator[Stage]:
         yield stage
 
 
-def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Iterator[str]:
-    """A sentence for each guidance that is on and that this model has no place for."""
+def not_there(weights: Weights, told: Told, layers: Layers, model: str, *, said: Collection[str] = ()) -> Iterator[str]:
+    """A sentence for each guidance that is on and that this model has no place for.
+
+    Args:
+        said: Fields of which was said before the model was loaded that they do nothing.
+    """
     places = {
         "attention": layers.attention is not None,
         "perturbed": bool(layers.perturbed),
@@ -60,6 +70,10 @@ def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Itera
         "uncond": told.uncond is not None or weights.guidance_scale == 1,
     }
     for key, row in GUIDANCES.items():
+        if (key == "classifier_free" and layers.reads_scale) or row.is_any_of(said):
+            continue
         needs = "uncond" if key == "classifier_free" else row.needs
         if row.is_on(weights) and not places.get(needs, True):
-            yield f"The model {model} has no place for {row.label}; it does nothing."
+            sliders = row.set_sliders(weights)
+            they_do = "they do" if " and " in sliders else "it does"
+            yield f"The model {model} has no place for {sliders}; {they_do} nothing."
