@@ -129,7 +129,8 @@ class Needs:
             return self.weights + max(self.denoise, decode) + RESERVE_BYTES
         vae = max(model.vae for model in self.models)
         if rung == "groups":
-            return max(_GROUPS_BYTES + self.denoise, vae + decode) + RESERVE_BYTES
+            groups = min(_GROUPS_BYTES, max(model.denoiser for model in self.models))
+            return max(groups + self.denoise, vae + decode) + RESERVE_BYTES
         denoiser = max(self._stored(model, rung) for model in self.models)
         encoders = max(_reading(model) for model in self.models)
         # A network that LoRAs have changed cannot make room while texts are read.

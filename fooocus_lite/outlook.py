@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fooocus_lite.library import Library
-from fooocus_lite.memory import AUTO, NUMBER_BYTES, choose_rung, make_needs, sizes_of
+from fooocus_lite.memory import AUTO, GIB, NUMBER_BYTES, choose_rung, make_needs, sizes_of
 from fooocus_lite.plan import Plan
 
 
@@ -50,7 +50,9 @@ def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outloo
     return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight)
 
 
-def least_and_most(plan: Plan, *, dtype: str = "fp16") -> tuple[int, int]:
-    """Bytes of a graphics card that a picture needs on the lowest rung that uses it, and with everything on it."""
-    needs = make_needs(plan, sizes_of(plan, dtype=dtype), dtype=dtype)
-    return needs.peak("groups", in_tiles=True), needs.peak("resident", in_tiles=False)
+def card_words(plan: Plan) -> str:
+    """What a graphics card needs for a picture, where nobody has asked one what it has."""
+    needs = make_needs(plan, sizes_of(plan, dtype="fp16"), dtype="fp16")
+    most, least = needs.peak("resident", in_tiles=False) / GIB, needs.peak("groups", in_tiles=True) / GIB
+    less = f"; {least:.1f} GB at least, then slower" if most - least > 1 else ""
+    return f"about {most:.1f} GB of a graphics card{less}"

@@ -10,7 +10,7 @@ from fooocus_lite.download_state import Download, size_text
 from fooocus_lite.download_words import time_text
 from fooocus_lite.events import Event, Failed, ImageSaved, Progress, PromptReady
 from fooocus_lite.foreground import Job
-from fooocus_lite.outlook import least_and_most
+from fooocus_lite.outlook import card_words
 from fooocus_lite.untrusted import printable
 
 
@@ -27,8 +27,7 @@ def plan_text(job: Job, *, as_json: bool) -> str:
     lines += ["  expanded: with words that the seed chooses"] if plan.expansion else []
     if plan.refiner is not None:
         lines += [f"  refiner:  {plan.refiner.name}, after {plan.refiner_switch:.0%} of the steps"]
-    least, most = (number / 2**30 for number in least_and_most(plan))
-    lines += [f"  memory:   about {most:.1f} GB of a graphics card; {least:.1f} GB at least, then slower"]
+    lines += [f"  memory:   {card_words(plan)}"]
     lines += [f"  LoRA:     {lora.name}, weight {lora.weight:g}" for lora in plan.loras]
     return "\n".join([*lines, *(f"  note:     {note}" for note in job.notes)])
 

@@ -2,8 +2,8 @@
 
 ``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills
 itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails
-politely; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes it first. Everything else draws one colour
-from the seed.
+politely; ``large`` runs out of memory on the way; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes
+it first. Everything else draws one colour from the seed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ class FakeEngine:
         if word == "fail":
             yield Failed(code="out_of_memory", problem="There is not enough memory.", hint="Choose a smaller size.")
             return
-        yield ImageReady(width=plan.width, height=plan.height, rgb=pixels(plan), facts=FACTS)
+        facts: dict[str, Any] = FACTS
+        if word == "large":  # more than there is room for, unless it begins on a lower rung
+            ran_out = {"memory": "groups", "too_much": "resident", "free_memory_bytes": 1000}
+            facts = FACTS | ({"memory": plan.memory} if plan.memory else ran_out)
+        yield ImageReady(width=plan.width, height=plan.height, rgb=pixels(plan), facts=facts)
         yield Finished(seconds=0.01)
 
     def _obey(self, word: str, rest: str, should_stop: Callable[[], bool]) -> Iterator[Event]:

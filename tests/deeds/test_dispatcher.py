@@ -322,6 +322,16 @@ def test_speeds_are_measured_once_warm(store: Store, dispatcher: Dispatcher, lib
     assert dispatcher.bytes_per_picture(recipe.model_copy(update={"width": 64})) is None
 
 
+@pytest.mark.usefixtures("dispatcher")
+def test_what_ran_out_of_memory_begins_lower_the_next_time(store: Store) -> None:
+    (first,) = wait_for(store, *ask(store, "large"))
+    assert first.facts["too_much"] == "resident"
+    (second,) = wait_for(store, *ask(store, "large"))
+    assert (second.facts["memory"], second.facts.get("too_much")) == ("groups", None)
+    (smaller,) = wait_for(store, *ask(store, "large", width=16))
+    assert smaller.facts["too_much"] == "resident", "another size has its own memory"
+
+
 def make_resolved(library: Library) -> Recipe:
     from fooocus_lite.plan import resolve
 
