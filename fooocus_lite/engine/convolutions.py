@@ -32,8 +32,9 @@ def _is_for_onednn(tensor: Tensor) -> bool:
 
 def _forward(layer: nn.Conv2d, states: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, C', h', w')."""
-    if not _is_for_onednn(states):  # the layer was moved
+    padding = layer.padding
+    if isinstance(padding, str) or not _is_for_onednn(states):  # said in words, or the layer was moved
         return nn.Conv2d.forward(layer, states)
     return torch.mkldnn_convolution(
-        states, layer.weight, layer.bias, layer.padding, layer.stride, layer.dilation, layer.groups
+        states, layer.weight, layer.bias, padding, layer.stride, layer.dilation, layer.groups
     )
