@@ -120,7 +120,7 @@ class PipelineFamily:
             found |= row.at_other_steps
         found[row.scale] = plan.guidance_scale + row.scale_offset
         if row.unwanted and plan.guidance_scale != 1:
-            found[row.unwanted] = _joined(plan.negative_texts) or " "
+            found[row.unwanted] = _joined(plan.negative_texts)
         return found
 
     def _wake_vae(self) -> None:
