@@ -253,7 +253,7 @@ class Fit:
 def choose_rung(
     needs: Needs, free_bytes: int | None, *, device: str = "cuda", forced: str = AUTO, start: str = ""
 ) -> Fit:
-    """The highest rung that fits; the lowest where none does.
+    """The highest rung that fits; where none does, the lowest, and for a processor the highest.
 
     Args:
         free_bytes: What the device could give this picture if everything else of ours left it.
@@ -269,7 +269,9 @@ def choose_rung(
         if needs.has_loras:
             rungs = [rung for rung in rungs if rung != "fp8"] or [ladder[0]]
     fits = [_fit(needs, rung, free_bytes, device) for rung in rungs]
-    return next((fit for fit in fits if fit.is_enough), fits[-1])
+    # Where nothing fits, a card still has this computer's memory beside it; that one has only its disk.
+    last = fits[0] if device == "cpu" else fits[-1]
+    return next((fit for fit in fits if fit.is_enough), last)
 
 
 def _fit(needs: Needs, rung: str, free_bytes: int | None, device: str) -> Fit:

@@ -220,7 +220,10 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
     """Things that must not happen at all."""
     with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
         yield Row("host syncs outside previews", loop.ask("host_reads"), 0, f"in {bench.plan.steps} steps", "")
-        yield Row("text encoder runs, same words again", loop.ask("encoder_runs"), 0, "in the second task", "")
+        runs, reads, moves = loop.ask("second_task")
+        yield Row("text encoder runs, same words again", runs, 0, "in the second task", "")
+        how = f"{reads} readings of a model, {moves} moves of a part of one"
+        yield Row("model read or moved again", reads + moves, 0, f"in the second task: {how}", "")
 
 
 #: Row of `GUIDANCES` → what is changed, and the most that a walk may take of one with classifier-free guidance alone.

@@ -168,11 +168,12 @@ class Bare:
         with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
             yield predict, path, noise.draw() * path.init_noise_sigma
 
-    def encoder_runs(self, *, device: str, dtype: str) -> int:
-        """How often a second task with the same words runs a text encoder."""
+    def second_task(self, *, device: str, dtype: str) -> tuple[int, int, int]:
+        """How often a second task with the same words runs a text encoder, reads a model, and moves a part of one."""
         engine, runs = Engine(device=device, dtype=dtype, preview_fps=0), list[str]()
         short = replace(self.plan, steps=SAMPLERS[self.plan.sampler].min_steps)
         list(engine.run(short, lambda: False))
+        reads, moves = engine.models.reads, engine.models.moves
 
         def note(module: torch.nn.Module, *_: object) -> None:
             if type(module).__name__.startswith("CLIPTextModel"):
@@ -183,7 +184,7 @@ class Bare:
             list(engine.run(replace(short, seed=short.seed + 1), lambda: False))
         finally:
             handle.remove()
-        return len(runs)
+        return len(runs), engine.models.reads - reads, engine.models.moves - moves
 
 
 def _wait(device: torch.device) -> None:
@@ -216,7 +217,7 @@ def main() -> None:
             "write_lora": bare.write_lora,
             "switch_lora": bare.switch_lora,
             "host_reads": lambda _: bare.host_reads(),
-            "encoder_runs": lambda _: bare.encoder_runs(**where),
+            "second_task": lambda _: bare.second_task(**where),
         }
         sys.stdout.write(json.dumps({"ready": torch.__version__}) + "\n")
         sys.stdout.flush()

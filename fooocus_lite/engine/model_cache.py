@@ -107,7 +107,7 @@ class ModelCache:
         """The models that ``refs`` name, as the rung wants them; on ``resident`` they are on the device.
 
         Args:
-            room_bytes: What a step will need of the device beside them.
+            room_bytes: What the picture will need of the device beside them.
         """
         form = _FORMS.get(rung, _PLAIN)
         self._in_use = tuple(refs)
@@ -129,6 +129,7 @@ class ModelCache:
                 loaded.residence.rest(lambda part: not is_denoiser(part))
                 if _encoder_bytes(loaded.residence) > LARGE_ENCODERS_BYTES:
                     loaded.residence.bring_in_groups(is_encoder)
+        self._make_room(room_bytes, others_only=True)
         return [self._loaded[ref] for ref in refs]
 
     def forget(self) -> None:
@@ -183,20 +184,21 @@ class ModelCache:
             return loaded.residence.size_bytes
         return 0 if loaded.machine.is_cpu else loaded.residence.awake_bytes
 
-    def _make_room(self, wanted_bytes: int, device: torch.device | None = None) -> None:
+    def _make_room(self, wanted_bytes: int, device: torch.device | None = None, *, others_only: bool = False) -> None:
         """Send away what this picture does not need, then what it does not need now, until so much is free."""
         device = device or self._machine().device
         if device.type == "cpu":
             self._make_room_in_ram(wanted_bytes)
             return
         others = [loaded for ref, loaded in self._loaded.items() if ref not in self._in_use]
-        ours = [self._loaded[ref] for ref in self._in_use if ref in self._loaded]
+        ours = [] if others_only else [self._loaded[ref] for ref in self._in_use if ref in self._loaded]
         for loaded in (*others, *ours):
             if self._has(wanted_bytes, device):
                 return
             if loaded.residence.awake_bytes:
                 self._make_room_in_ram(loaded.residence.awake_bytes)
-                loaded.residence.rest()
+                if loaded in self._loaded.values():  # else it has left that, too
+                    loaded.residence.rest()
                 devices.free_memory(device)
 
     def _make_room_in_ram(self, wanted_bytes: int) -> None:

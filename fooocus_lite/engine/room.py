@@ -17,7 +17,7 @@ from fooocus_lite.engine.refiner import check_latents, for_refiner
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
 from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
-from fooocus_lite.memory import RUNGS, STEPPED_DOWN, Fit, next_rung
+from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, next_rung
 from fooocus_lite.plan import Plan
 
 
@@ -38,8 +38,11 @@ class Room:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
         refs = [plan.model] if plan.refiner is None else [plan.model, plan.refiner]
-        self._refs, self._needs, self._fit = refs, models.needs(plan), fit
-        self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=self._needs.denoise)
+        needs = models.needs(plan)
+        self._refs, self._fit = refs, fit
+        self._decoding = needs.decode_tiled if fit.in_tiles else needs.decode
+        room = max(needs.denoise, self._decoding) + RESERVE_BYTES
+        self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=room)
         self.model: Family | DrawsItself = self._models[0].family
         second = self._models[1].family if plan.refiner else None
         self.refiner: Family | None = None if isinstance(second, DrawsItself) else second
@@ -94,8 +97,9 @@ class Room:
 
     def after_reading(self) -> None:
         """The texts are read: below the first rung the encoders leave, and what draws comes."""
+        # The refiner's network may send the model's away when it comes; changed itself, it stays for its turn.
+        self._models[0].residence.is_pinned = False
         for loaded in self._models:
-            loaded.residence.is_pinned = False
             if self._fit.rung != "resident":
                 loaded.residence.rest(is_encoder)
         residence = self._models[0].residence
@@ -107,8 +111,7 @@ class Room:
         if isinstance(family, DrawsItself):
             raise TypeError("a model that draws by itself decodes by itself")
         family.decoder.in_tiles = self._fit.in_tiles
-        needed = self._needs.decode_tiled if self._fit.in_tiles else self._needs.decode
-        residence.wake(VAE, room_bytes=needed)
+        residence.wake(VAE, room_bytes=self._decoding)
         networks = [(ref, loaded.family.parts) for ref, loaded in zip(self._refs, self._models, strict=True)]
         with broken_weights_named(*networks):
             pixels = family.decode(latents).contiguous().cpu()

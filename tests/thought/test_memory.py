@@ -191,3 +191,9 @@ def test_the_sentence_is_the_one_a_person_reads() -> None:
     assert fit.words("fp16") == "needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles"
     assert Fit("resident", False, int(0.6 * GIB), None).words("fp32") == "needs 0.6 GB: fp32"
     assert "processor" in choose_rung(needs(), 0).words("fp16")
+
+
+def test_a_processor_without_memory_draws_as_well_as_it_can() -> None:
+    assert choose_rung(needs(dtype="fp32"), 0, device="cpu").rung == "resident"
+    just_for_fp8 = needs(dtype="fp32").peak_in_ram("fp8", in_tiles=True)
+    assert choose_rung(needs(dtype="fp32"), just_for_fp8, device="cpu").rung == "fp8"
