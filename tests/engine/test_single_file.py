@@ -226,9 +226,9 @@ def huge_header(path: Path) -> None:
         (as_page, "web page"),
         (truncated, "cut short"),
         (emptied, "empty"),
-        (garbled, "header"),
-        (with_twins, "header"),
-        (huge_header, "header"),
+        (garbled, "no safetensors file"),
+        (with_twins, "twice"),
+        (huge_header, "no safetensors file"),
     ],
 )
 def test_damage_is_one_sentence(
