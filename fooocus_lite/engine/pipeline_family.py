@@ -21,6 +21,7 @@ from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
 from fooocus_lite.engine.device import Machine, is_out_of_memory
 from fooocus_lite.engine.family import OnStep
+from fooocus_lite.engine.gguf_files import ENDING as GGUF
 from fooocus_lite.engine.latent_colours import COLOURS
 from fooocus_lite.engine.preview import LatentColours, load_colours
 from fooocus_lite.engine.tokens import plain_words
@@ -232,9 +233,16 @@ def _component(folder: Path, place: Path, library: str, kind: str, machine: Mach
     if not issubclass(cls, nn.Module):
         return _tried(place, lambda: cls.from_pretrained(str(place), local_files_only=True))
     read: Any = cls
-    options = {"local_files_only": True, "torch_dtype" if library == "diffusers" else "dtype": machine.dtype}
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "torch_dtype" if library == "diffusers" else "dtype": machine.dtype,
+    }
     if place.is_file():
         options |= {"config": str(folder), "subfolder": TRANSFORMER}
+        if place.suffix.lower() == GGUF:
+            from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
+
+            options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=machine.dtype)
         return _tried(place, lambda: read.from_single_file(str(place), **options)).to(machine.weights_device)
     options |= {"use_safetensors": True, "output_loading_info": True}
     network, told = _tried(place, lambda: read.from_pretrained(str(place), **options))

@@ -35,13 +35,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_sdxl.write_model(tmp_path_factory.mktemp("model") / "tiny")
 
 
-def write_gguf(path: Path, tensors: dict[str, Tensor], packing: str) -> dict[str, Tensor]:
-    """The file; returns its numbers, unpacked by the library that unpacks them at every use."""
+def write_gguf(path: Path, tensors: dict[str, Tensor], packing: str, *, plain: str = "") -> dict[str, Tensor]:
+    """The file; returns its numbers, unpacked by the library that unpacks them at every use.
+
+    Args:
+        plain: What is in the names of those that are left as they are.
+    """
     kind, exact = GGMLQuantizationType[packing], dict[str, Tensor]()
     writer = GGUFWriter(path, "sdxl")
     for name, value in tensors.items():
         array = value.detach().float().numpy()
-        if array.ndim == 2 and array.shape[1] % 32 == 0:
+        if array.ndim == 2 and array.shape[1] % 32 == 0 and not (plain and plain in name):
             packed = quants.quantize(array, kind)
             writer.add_tensor(name, packed, raw_dtype=kind)
             exact[name] = dequantize_gguf_tensor(GGUFParameter(torch.from_numpy(packed), quant_type=kind)).float()

@@ -24,6 +24,7 @@ from fooocus_lite.families import FAMILIES
 from fooocus_lite.plan import LoraRef, Plan
 from tests.engine import lora_files as files
 from tests.engine.conftest import go_on
+from tests.engine.test_gguf import write_gguf
 from tests.engine.tiny_pipelines import KINDS, make_plan, model_ref, write_pipeline
 
 Pixels = Callable[[Plan], bytes]
@@ -208,3 +209,41 @@ def test_a_part_may_lie_elsewhere(folders: dict[str, Path], tmp_path: Path, pixe
     shutil.move(folder / "vae", tmp_path / "their-vae")
     ref = model_ref("z-image", folder, parts=(("vae", str(tmp_path / "their-vae")),))
     assert pixels(make_plan("z-image", folder, model=ref)) == pixels(make_plan("z-image", folders["z-image"]))
+
+
+def makers_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Z-Image's transformer as its makers' file has it: queries, keys and values are one matrix."""
+    theirs: dict[str, torch.Tensor] = {}
+    ours = load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors")
+    renamed = {
+        "all_final_layer.2-1.": "final_layer.", "all_x_embedder.2-1.": "x_embedder.", "to_out.0.": "out.",
+        "norm_k.": "k_norm.", "norm_q.": "q_norm.",
+    }  # fmt: skip
+    for name in ours:
+        if name.endswith("attention.to_q.weight"):
+            stem = name.removesuffix("to_q.weight")
+            theirs[f"{stem}qkv.weight"] = torch.cat([ours[f"{stem}to_{one}.weight"] for one in "qkv"])
+        elif not re.search(r"to_[kv]\.weight$", name):
+            there = name
+            for mine, makers in renamed.items():
+                there = there.replace(mine, makers)
+            theirs[there] = ours[name]
+    return theirs
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "gguf"])
+def test_a_transformer_may_be_one_file(folders: dict[str, Path], tmp_path: Path, pixels: Pixels, ending: str) -> None:
+    folder, path = folders["z-image"], tmp_path / f"z_image.{ending}"
+    tensors = makers_tensors(folder)
+    if ending == "gguf":
+        tensors = write_gguf(path, tensors, "Q8_0", plain="pad_token")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "z_image.safetensors")
+    ref = model_ref("z-image", folder, path=str(path), configs=str(folder))
+    exact = model_ref("z-image", folder, path=str(tmp_path / "z_image.safetensors"), configs=str(folder))
+    found, wanted = (
+        np.frombuffer(pixels(make_plan("z-image", folder, model=one)), np.uint8).astype(int) for one in (ref, exact)
+    )
+    assert np.abs(found - wanted).max() <= 1
+    if ending == "safetensors":
+        whole = np.frombuffer(pixels(make_plan("z-image", folder)), np.uint8).astype(int)
+        assert np.abs(found - whole).max() <= 1
