@@ -126,7 +126,7 @@ class ModelParts:
             raise self._without(name, place, header)
         if name == "unet":
             self._check_network(config, header, naming)
-        return Component(self._config_path(name), (place,), (naming,))
+        return Component(self._config_path(name), (place,), (naming,), {place: header})
 
     def _config_path(self, component: str) -> Path:
         place = self._elsewhere.get(component)
