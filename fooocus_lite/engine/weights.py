@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,11 +37,13 @@ class Component:
         config: Its ``config.json``.
         files: Safetensors files that its tensors lie in.
         namings: The ways in which they are called there; the first that finds a tensor is taken.
+        headers: Of those of the files that were looked into already.
     """
 
     config: Path
     files: tuple[Path, ...]
     namings: Sequence[Naming]
+    headers: Mapping[Path, Mapping[str, Stored]] = field(default_factory=dict[Path, Mapping[str, Stored]])
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,7 +84,7 @@ def load_module(
     """
     module = _built(source / "config.json" if isinstance(source, Path) else source.config, build)
     component = folder_component(source) if isinstance(source, Path) else source
-    headers = {path: read_header(path) for path in component.files}
+    headers = {path: component.headers.get(path) or read_header(path) for path in component.files}
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     tensors: dict[str, torch.Tensor] = {}
     linear = {f"{path}.weight" for path, child in module.named_modules() if type(child) is nn.Linear}
