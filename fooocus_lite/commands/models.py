@@ -182,6 +182,8 @@ def _verify(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
     teller, mend = DownloadTeller(as_json=options.json), getattr(options, "mend", False)
     rows: list[dict[str, Any]] = []
     for offer in offers:
+        if not options.json:
+            teller.note(f"Reading {offer.label} …")
         checks = check_offer(offer, settings)
         wrong = [check for check in checks if check.state in ("damaged", "missing")]
         is_mended = bool(wrong) and mend and _mend(offer, wrong, settings, teller)
