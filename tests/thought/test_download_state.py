@@ -10,8 +10,11 @@ from fooocus_lite.teller import time_text
 
 @pytest.mark.parametrize(
     "size, text",
-    [(0, "0 bytes"), (999, "999 bytes"), (999.6, "1.0 kB"), (1400, "1.4 kB"), (9_949_000, "9.9 MB"),
-     (9_950_001, "10 MB"), (999_400_000, "999 MB"), (999_600_000, "1.0 GB"), (6_938_078_334, "6.9 GB"), (1.2e12, "1,200.0 GB")],
+    [
+        (0, "0 bytes"), (999, "999 bytes"), (999.6, "1.0 kB"), (1400, "1.4 kB"), (9_949_000, "9.9 MB"),
+        (9_950_001, "10 MB"), (999_400_000, "999 MB"), (999_600_000, "1.0 GB"), (6_938_078_334, "6.9 GB"),
+        (1.2e12, "1,200.0 GB"),
+    ],
 )  # fmt: skip
 def test_size(size: float, text: str) -> None:
     assert size_text(size) == text
