@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite import __version__
+from fooocus_lite.commands.model_options import add_models
+from fooocus_lite.commands.options import SERVER_ONLY, add_debug, add_json, add_settings, add_shared
 from fooocus_lite.commands.recipe_options import add_recipe, recipe_of
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
@@ -37,14 +39,13 @@ COMMANDS = {
     "import-fooocus": "take over styles, presets, word lists, languages, favourites and pictures of a Fooocus folder",
     "loras": "list the LoRAs: what they are for, and the words that make them show",
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
+    "models": "list models and what goes with them; download, check and remove them",
     "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
     "test": "run every test",
 }
-#: Settings that only a server has; the picture's own preset is an option of `generate`.
-SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset", "language")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     made = {name: _add_command(commands, name) for name in COMMANDS}
     for name, command in made.items():
-        _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
+        add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
     _add_sheet(made["sheet"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
@@ -99,7 +100,8 @@ def make_parser() -> argparse.ArgumentParser:
     made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
     for name in COMMANDS:
         if name not in ("serve", "test"):
-            made[name].add_argument("--json", action="store_true", help="print JSON for programs")
+            add_json(made[name])
+    add_models(made["models"], add_shared)
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
@@ -108,20 +110,8 @@ def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
     run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name.replace('-', '_')}", run_serve)
     command: argparse.ArgumentParser = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
     command.set_defaults(run=run)
-    command.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
+    add_debug(command)
     return command
-
-
-def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> None:
-    group = command.add_argument_group("settings", "also in fooocus.toml, or as FOOOCUS_… in the environment")
-    for row in SETTINGS.values():
-        if row.name in left_out:
-            continue
-        if row.flag.startswith("--no-"):
-            group.add_argument(row.flag, dest=row.name, action="store_const", const=False, help=f"not: {row.help}")
-        else:
-            text = f"{row.help} {row.allowed}; default {row.default or 'none'}".replace("%", "%%")
-            group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
 def _add_sheet(command: argparse.ArgumentParser) -> None:
@@ -256,6 +246,16 @@ def run_import_fooocus(options: argparse.Namespace) -> int:
 
     print(import_text(options.path, _quiet(options), as_json=options.json))
     return 0
+
+
+def run_models(options: argparse.Namespace) -> int:
+    """`models`."""
+    from fooocus_lite.commands.models import run
+
+    code, text = run(options, _quiet(options))
+    if text:
+        print(text)
+    return code
 
 
 def run_read(options: argparse.Namespace) -> int:

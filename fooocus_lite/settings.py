@@ -92,6 +92,15 @@ SETTINGS: dict[str, Setting] = {
             "a folder, or the name of a model on the Hugging Face hub that is on this disk",
             pattern=".*",
         ),
+        Setting(
+            "hub_endpoint",
+            "text",
+            "",
+            "Mirror that models are downloaded from; empty: HF_ENDPOINT, else huggingface.co.",
+            "an address such as https://hub.example.org",
+            pattern=r"(https?://[^\s/@]+(/\S*)?)?",
+        ),
+        Setting("offline", "yes or no", False, "Never use the network; models are not downloaded.", "yes or no"),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
@@ -150,6 +159,8 @@ class Settings:
     extra_model_folders: tuple[Path, ...]
     legacy_folder: Path | None
     expansion_model: str
+    hub_endpoint: str
+    offline: bool
     host: str
     port: int
     open_browser: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 
 from fooocus_lite.attention_weights import parse_weights
+from fooocus_lite.bench import downloading
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.heads import TENSORS, write_heads
 from fooocus_lite.bench.report import Row
@@ -26,13 +28,15 @@ from fooocus_lite.model_scan import scan_models
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
-from fooocus_lite.settings import Settings, load_settings
+from fooocus_lite.settings import Settings, app_root, load_settings
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.wording import make_wording
 
 ROUNDS = 9
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
+LOADING_ROUNDS = 3
+_LOADING = "loading a checkpoint ÷ reading its bytes"
 REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
 PROMPT_CHARS, WILDCARDS = 2000, 20
@@ -272,6 +276,24 @@ def measure_loras(bench: Bench) -> Iterator[Row]:
     yield ratio_row("another LoRA weight ÷ a picture", 0.05, switches, pictures, how)
 
 
+def measure_loading(bench: Bench) -> Iterator[Row]:
+    """A checkpoint of full size from the system's cache to a model that is ready, ÷ reading its bytes."""
+    path, seconds = bench.folder / "sd15.safetensors", dict[str, list[float]]()
+    need = 3_000_000_000
+    if shutil.disk_usage(bench.folder).free < need or psutil.virtual_memory().available < 3 * need:
+        yield Row(_LOADING, None, 1.3, "needs 3 GB of disk and 9 GB of memory")
+        return
+    command = [sys.executable, "-m", "fooocus_lite.engine.full_size", "sd15", str(path), "--measure"]
+    command += ["--device", bench.settings.device, "--families", str(app_root() / "models" / "families")]
+    for number in range(LOADING_ROUNDS):  # a process each: one that had the model before has its memory still
+        done = subprocess.run(command, env=child_environment(bench.threads), stdout=subprocess.PIPE, check=True)
+        for name, value in json.loads(done.stdout).items():
+            seconds.setdefault(name, []).append(value)
+        bench.say(f"  round {number + 1} of {LOADING_ROUNDS}: {seconds['load'][-1]:.2f} s")
+    path.unlink()
+    yield ratio_row(_LOADING, 1.3, seconds["load"], seconds["read"], "SD 1.5, 2.1 GB in fp16, page cache warm")
+
+
 def measure_bytes(bench: Bench) -> Iterator[Row]:
     """What an answer and a message weigh after few and after many tasks."""
     found: dict[int, tuple[int, int]] = {}
@@ -298,6 +320,18 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.queue.submit([Recipe(**values, seed=1_000_000 + number) for number in range(size)])
     store.queue.clear_waiting()
     store.close()
+
+
+def measure_downloads(bench: Bench) -> Iterator[Row]:
+    """A verified download, of this machine from itself."""
+    absent = downloading.missing_tools()
+    if absent is not None:
+        yield absent
+        return
+    pairs = list(downloading.download_seconds(bench.settings, bench.folder / "downloads", ROUNDS + 1))[1:]
+    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    what = f"{downloading.SIZE_BYTES / MB:.0f} MB, written and flushed; ÷ read and hashed only"
+    yield ratio_row("verified download ÷ curl through sha256sum", 1.25, ours, theirs, what)
 
 
 def measure_library(bench: Bench) -> Iterator[Row]:

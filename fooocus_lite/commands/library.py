@@ -28,7 +28,7 @@ def styles_text(library: Library, *, as_json: bool) -> str:
             ]
         )
     favourite = dict.fromkeys(library.favourites, MARK)
-    return _table([(favourite.get(s.name, " "), s.name, s.category, s.source) for s in library.styles.values()])
+    return table([(favourite.get(s.name, " "), s.name, s.category, s.source) for s in library.styles.values()])
 
 
 def presets_text(library: Library, *, as_json: bool) -> str:
@@ -44,7 +44,7 @@ def presets_text(library: Library, *, as_json: bool) -> str:
             if need.kind in ("model", "lora") and not library.has(need):
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
         rows += [("", "", "", f"note: {warning}") for warning in preset_row(preset, library)["warnings"]]
-    return _table(rows)
+    return table(rows)
 
 
 def loras_text(library: Library, *, as_json: bool) -> str:
@@ -55,7 +55,7 @@ def loras_text(library: Library, *, as_json: bool) -> str:
     here = {name for name, entry in library.models.items() if entry.available}
     if not rows:
         return "There are none. Put .safetensors files into models/loras."
-    return _table([
+    return table([
         (
             row["name"],
             f"rank {row['rank']}" if row["rank"] else "",
@@ -95,7 +95,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as they need to be; the last is not padded."""
     rows = [tuple(printable(" ".join(cell.split())) for cell in row) for row in rows]
     widths = [max((len(cell) for cell in column), default=0) for column in zip(*rows, strict=True)]
