@@ -17,6 +17,7 @@ from fooocus_lite.library_files import Catalog, CatalogEntry, make_entry
 from fooocus_lite.library_json import readable
 from fooocus_lite.model_headers import ARCHITECTURES, identify
 from fooocus_lite.model_index import Found, ModelIndex
+from fooocus_lite.offers import Offer
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
@@ -26,6 +27,8 @@ _NATIVE_SIZES = {"sd15": 512, "sd2": 768}
 _STEPS = {("flux", "schnell"): 4, ("flux", "dev"): 28}
 #: Names that say nothing: what the folder is called says more.
 _NO_NAMES = {"model", "diffusion_pytorch_model", "pytorch_lora_weights", "adapter_model", "lora", "weights"}
+#: Where programs keep what they draw with.
+_FOLDERS_OF_MODELS = {"checkpoints", "stable-diffusion", "unet", "diffusion_models"}
 _MOST_SENTENCES = 8
 _MOST_NAMES = 4
 
@@ -36,11 +39,13 @@ class Finds:
 
     Attributes:
         models: The catalogs' models, those that were found elsewhere in their places, then the others.
+        downloadable: The catalogs' offers, likewise; what lies elsewhere need not be fetched.
         loras, embeddings: Paths by name; those of the folders that are listed by name are not among them.
         found: Everything, for whoever lists it.
     """
 
     models: Mapping[str, CatalogEntry]
+    downloadable: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
     loras: Mapping[str, str] = field(default_factory=dict[str, str])
     embeddings: Mapping[str, str] = field(default_factory=dict[str, str])
     found: tuple[Found, ...] = ()
@@ -49,9 +54,10 @@ class Finds:
 def join_found(catalog: Catalog, index: ModelIndex, settings: Settings, problems: list[str]) -> Finds:
     """The catalogs with what was found; one sentence for each kind of thing that cannot be used as it is."""
     found = tuple(_once(one for one in index.found.values() if os.path.exists(one.path)))
-    models = {name: _in_its_place(entry, found) for name, entry in catalog.models.items()}
+    offers = {name: _where_it_lies(offer, found) for name, offer in catalog.downloadable.items()}
+    models = {name: _with_files(entry, offers.get(name)) for name, entry in catalog.models.items()}
     taken = {os.path.realpath(entry.path) for entry in models.values()}
-    taken |= {os.path.realpath(file.path) for offer in catalog.downloadable.values() for file in offer.files}
+    taken |= {os.path.realpath(file.path) for offer in offers.values() for file in offer.files}
     left: dict[str, list[str]] = defaultdict(list)
     names = set(map(normal_name, models))
     for one in _fit_to_draw(found):
@@ -63,8 +69,9 @@ def join_found(catalog: Catalog, index: ModelIndex, settings: Settings, problems
             names.add(normal_name(entry.name))
         else:
             left[reason].append(one.path)
+    left["no known kind of model"] += [one.path for one in found if _is_a_riddle(one)]
     problems += [*index.notes, *_gone(settings), *_damaged(found), *_left_out(left), *_pickles(found)]
-    return Finds(models, _by_name(found, "lora"), _by_name(found, "embedding"), found)
+    return Finds(models, offers, _by_name(found, "lora"), _by_name(found, "embedding"), found)
 
 
 def _once(found: Iterable[Found]) -> Iterator[Found]:
@@ -83,15 +90,30 @@ def _fit_to_draw(found: Iterable[Found]) -> Iterator[Found]:
     yield from (*whole, *(one for one in found if one.facts.kind == "network"))
 
 
-def _in_its_place(entry: CatalogEntry, found: Iterable[Found]) -> CatalogEntry:
-    """The entry at the place where another program keeps its file, if it is not in its own."""
-    if entry.available or len(entry.files) != 1:
-        return entry
-    name, size = os.path.basename(entry.path), entry.files[0].size_bytes
+def _is_a_riddle(one: Found) -> bool:
+    """Whether somebody put it among the models to draw with, and it is none that is known."""
+    among = {part.casefold() for part in Path(one.path).parts[:-1]} & _FOLDERS_OF_MODELS
+    return bool(among) and one.facts.kind == "other" and not (one.facts.problem or one.is_pickle)
+
+
+def _where_it_lies(offer: Offer, found: Iterable[Found]) -> Offer:
+    """The offer of one file at the place where another program keeps it, if it is not in its own.
+
+    A file is known by its name and length together; one whose length nobody has published is fetched.
+    """
+    if len(offer.files) != 1 or not offer.missing or offer.size_bytes is None:
+        return offer
+    name = os.path.basename(offer.files[0].path)
     for one in found:
-        if os.path.basename(one.path) == name and size in (None, one.stamp[0]) and not one.facts.problem:
-            return replace(entry, path=one.path, available=True)
-    return entry
+        if os.path.basename(one.path) == name and offer.size_bytes == one.stamp[0] and not one.facts.problem:
+            return replace(offer, files=(replace(offer.files[0], path=one.path),))
+    return offer
+
+
+def _with_files(entry: CatalogEntry, offer: Offer | None) -> CatalogEntry:
+    if offer is None or entry.available or offer.files == entry.files:
+        return entry
+    return replace(entry, path=offer.files[0].path, files=offer.files, available=True)
 
 
 def _entry(
@@ -204,7 +226,7 @@ def _damaged(found: Iterable[Found]) -> Iterator[str]:
 
 
 def _left_out(left: Mapping[str, list[str]]) -> Iterator[str]:
-    for reason, paths in left.items():
+    for reason, paths in ((reason, paths) for reason, paths in left.items() if paths):
         files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
         yield f"{files} no model to draw with yet ({reason}): {_listed(paths)}."
 

@@ -322,9 +322,9 @@ def load_library(settings: Settings) -> Library:
     listed = files.stamp(index_path(settings))
     catalog = files.read_catalogs(settings, problems)
     finds = join_found(catalog, read_index(settings), settings, problems)
-    models = finds.models
+    models, offers = finds.models, finds.downloadable
     # Before the rest is read: a later change shows as one. So does a list of models that was replaced meanwhile.
-    seen = files.signature(settings, models.values(), catalog.downloadable.values())
+    seen = files.signature(settings, models.values(), offers.values())
     seen = seen if listed == files.stamp(index_path(settings)) else ()
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
@@ -339,7 +339,7 @@ def load_library(settings: Settings) -> Library:
     library = Library(
         styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),
         models=models,
-        downloadable=catalog.downloadable,
+        downloadable=offers,
         word_lists=read_word_lists(settings, problems),
         loras=ByName({**finds.loras, **read_loras(settings)}),
         embeddings=ByName({**finds.embeddings, **read_embeddings(settings)}),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.commands.convert import convert_command
 from fooocus_lite.commands.library import table
 from fooocus_lite.download_offer import arrived_bytes, fetch_offer
 from fooocus_lite.download_state import Download, size_text
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
         "download": _download,
         "remove": _remove,
         "verify": _verify,
+        "convert": _convert,
         "add": _add,
     }
     return actions[options.action or "list"](options, settings)
@@ -214,6 +216,10 @@ def _verified_lines(row: dict[str, Any]) -> list[str]:
 
 def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{number} files"
+
+
+def _convert(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
+    return 0, convert_command(options.files, as_json=options.json)
 
 
 def _add(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
