@@ -247,6 +247,8 @@ def _receive(part: PartFile, source: Source, tries: Tries) -> None:
     request = httpx.Request("GET", source.address, headers=headers)
     with open_stream(request, tries.halt, tries.patience, allowed=(401, 403, 404, 416)) as response:
         check_allowed(response, source.repo)
+        if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{part.size_bytes}":
+            return  # an earlier try was ended between its last byte and the end
         total = _total_bytes(response, part)
         _check_answer(response, source, total)
         _check_room(part.place, total, part.size_bytes)

@@ -169,7 +169,7 @@ def _is_sure(offer: Offer, size_bytes: int, files: int) -> bool:
     """
     if not sys.stdin.isatty():
         raise BadValue(f"Nobody is there to say whether {offer.name} may be removed.", "Say it with --yes.")
-    return input(f"Remove {offer.label} ({files} files, {size_text(size_bytes)})? [y/N] ").strip().lower() in (
+    return input(f"Remove {offer.label} ({_files(files)}, {size_text(size_bytes)})? [y/N] ").strip().lower() in (
         "y",
         "yes",
     )
@@ -184,6 +184,8 @@ def _verify(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
     teller, mend = DownloadTeller(as_json=options.json), getattr(options, "mend", False)
     rows: list[dict[str, Any]] = []
     for offer in offers:
+        if not options.json:
+            teller.note(f"Reading {offer.label} …")
         checks = check_offer(offer, settings)
         wrong = [check for check in checks if check.state in ("damaged", "missing")]
         is_mended = bool(wrong) and mend and _mend(offer, wrong, settings, teller)
@@ -206,10 +208,14 @@ def _mend(offer: Offer, wrong: Sequence[FileCheck], settings: Settings, teller: 
 def _verified_lines(row: dict[str, Any]) -> list[str]:
     noted = [file for file in row["files"] if file["state"] != "whole"]
     if row["whole"]:
-        lines = [f"✓ {row['name']}: {len(row['files'])} files, whole"]
+        lines = [f"✓ {row['name']}: {_files(len(row['files']))}, whole"]
         return lines + [f"    {file['path']} {file['why']}" for file in noted if file["state"] == "unknown"]
     lines = [f"✗ {row['name']}:", *(f"    {file['path']} {file['why']}" for file in noted)]
     return [*lines, f"  → fooocus-lite models verify --mend {row['name']}"]
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
 
 
 def _convert(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:

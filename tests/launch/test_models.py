@@ -96,7 +96,7 @@ def test_a_download_says_what_it_brings(said: Said, place: Path) -> None:
     assert out == "" and place.read_bytes() == DATA
     first, *_, last = err.splitlines()
     assert first.startswith("brush: size not published, licence: MIT; ") and " free in " in first
-    assert last == "✓ brush is here (4 MB)."
+    assert last == "✓ brush is here (4.0 MB)."
     lines = [json.loads(line) for line in said("download", "brush", "--json")[0].splitlines()]
     assert [line["state"] for line in lines] == ["finished"]
 
@@ -162,7 +162,7 @@ def test_what_is_removed_belongs_to_nothing_else(said: Said, place: Path, folder
     _, err = said("remove", "brush", code=2)
     assert "--yes" in err and place.exists()
     out, _ = said("remove", "brush", "--yes")
-    assert out.startswith("brush: 4 MB are free again.\n  kept ") and "pencil needs it too" in out
+    assert out.startswith("brush: 4.0 MB are free again.\n  kept ") and "pencil needs it too" in out
     assert not place.exists() and (place.parent / "config.json").exists()
     assert json.loads(said("remove", "--json", "--yes", "brush")[0])[0]["removed"] == []
 
