@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite.bench.parts import LED
+from fooocus_lite.bench.sampling import LED
 from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.memory_table import lines
 from tests.house.code import ROOT, shown

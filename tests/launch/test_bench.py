@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fooocus_lite.bench import PARTS, measure, parts
-from fooocus_lite.bench.parts import ratio_row
+from fooocus_lite.bench.base import ratio_row
 from fooocus_lite.bench.report import Report, Row
 from fooocus_lite.errors import BadValue
 from fooocus_lite.settings import load_settings
