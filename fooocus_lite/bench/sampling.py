@@ -1,4 +1,4 @@
-"""What samplers, guidance and LoRAs cost, against the same walk without them; each function yields rows of the table."""
+"""What samplers, guidance and LoRAs cost, against a walk without them; each function yields rows of the table."""
 
 from __future__ import annotations
 
