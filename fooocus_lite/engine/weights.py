@@ -85,7 +85,8 @@ def load_module(
     module = _built(source / "config.json" if isinstance(source, Path) else source.config, build)
     component = folder_component(source) if isinstance(source, Path) else source
     headers = {path: component.headers.get(path) or read_header(path) for path in component.files}
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    state = module.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
     tensors: dict[str, torch.Tensor] = {}
     linear = {f"{path}.weight" for path, child in module.named_modules() if type(child) is nn.Linear}
     for path, header in headers.items():
@@ -94,6 +95,8 @@ def load_module(
         with _readable(path), _opened(path, header, packable, device=device, dtype=dtype) as file:
             for name, place in places.items():
                 tensor = file.read(place, (wanted[name] or (1,))[0])
+                if state[name].is_floating_point() and not (is_packed(tensor) or tensor.is_floating_point()):
+                    raise ValueError(f"{place.name} is stored as whole numbers, which cannot be read here")
                 # A 1×1 convolution and a linear layer hold the same numbers.
                 tensors[name] = tensor if is_packed(tensor) else tensor.reshape(wanted[name])
     absent = sorted(set(wanted) - set(tensors))

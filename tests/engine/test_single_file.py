@@ -316,6 +316,20 @@ def test_the_events_of_a_wrong_file_are_a_failure(
     assert [event.kind for event in events] == ["started", "failed"]
 
 
+@pytest.mark.parametrize("change", ["whole numbers", "packed by bitsandbytes"])
+def test_weights_in_a_form_that_is_not_known_are_named(folders: dict[str, Path], tmp_path: Path, change: str) -> None:
+    name = "model.diffusion_model.middle_block.1.proj_in.weight"
+
+    def changed(tensors: Tensors) -> Tensors:
+        if change == "whole numbers":
+            return tensors | {name: tensors[name].to(torch.int8)}
+        return tensors | {f"{name}.absmax": torch.zeros(4)}
+
+    path = write_checkpoint(folders["sdxl"], tmp_path / "model.safetensors", changed)
+    with pytest.raises(CorruptModel, match=change):
+        load_family(file_ref("sdxl", path, folders["sdxl"]), MACHINE)
+
+
 def test_a_refiner_that_is_one_file_draws_the_last_steps(
     folders: dict[str, Path], tmp_path: Path, pixels: Callable[[Plan], bytes]
 ) -> None:
