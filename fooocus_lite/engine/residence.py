@@ -159,13 +159,12 @@ class Residence:
     def store_in_8_bits(self) -> None:
         """Keep the weights of the denoiser as 8-bit floats; each layer computes in the machine's format.
 
-        Norms and the ends of the network, which the library knows to be delicate, keep theirs.
+        Norms, and whatever else the library knows to be delicate in a network, keep theirs.
         """
-        from diffusers.hooks.layerwise_casting import apply_layerwise_casting
-
         for name, part in self.parts.items():
             if is_denoiser(name) and not _is_compact(part.module):
-                apply_layerwise_casting(part.module, torch.float8_e4m3fn, self.machine.dtype, non_blocking=False)
+                network: Any = part.module
+                network.enable_layerwise_casting(torch.float8_e4m3fn, self.machine.dtype)
 
     def bring_in_groups(self, wanted: Callable[[str], bool]) -> None:
         """Let the layers of the ``wanted`` parts come to the device one after another, and go again."""

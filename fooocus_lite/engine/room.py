@@ -49,6 +49,11 @@ class Room:
         self.machine = self._models[0].machine
 
     @property
+    def _comes_and_goes(self) -> bool:
+        """Whether parts leave the device when they have done their work."""
+        return self._fit.rung not in ("resident", "cpu")
+
+    @property
     def rung(self) -> str:
         """How the models are kept; see `fooocus_lite.memory.RUNGS`."""
         return self._fit.rung
@@ -100,7 +105,7 @@ class Room:
         # The refiner's network may send the model's away when it comes; changed itself, it stays for its turn.
         self._models[0].residence.is_pinned = False
         for loaded in self._models:
-            if self._fit.rung != "resident":
+            if self._comes_and_goes:
                 loaded.residence.rest(is_encoder)
         residence = self._models[0].residence
         residence.wake(*filter(is_denoiser, residence.parts))
@@ -115,7 +120,7 @@ class Room:
         networks = [(ref, loaded.family.parts) for ref, loaded in zip(self._refs, self._models, strict=True)]
         with broken_weights_named(*networks):
             pixels = family.decode(latents).contiguous().cpu()
-        if self._fit.rung != "resident":
+        if self._comes_and_goes:
             residence.rest(lambda part: part == VAE)
         return pixels
 
