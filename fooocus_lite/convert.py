@@ -15,8 +15,8 @@ from typing import Any
 
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import BadValue, CorruptModel, DiskProblem, MissingModel
+from fooocus_lite.model_files import PICKLES
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 _CHILD = "fooocus_lite.engine.unpickle"
 # A machine on which torch takes this long to start has other troubles; a slow disk reads so many bytes a second.
 _START_S, _BYTES_PER_S = 180, 5_000_000

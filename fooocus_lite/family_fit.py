@@ -28,10 +28,10 @@ def idle_fields(full: Recipe, family: str) -> Iterator[str]:
         if reason and key != "classifier_free" and guidance.is_on(full.weights()):
             yield f"{guidance.label} does nothing: {reason}."
     for name, called in _NAMES.items():
-        usual = row.defaults.get(name)
-        if name == "scheduler":  # resolved before it is looked at
-            usual = find_pair(str(row.defaults["sampler"]), usual, noise=row.noise).scheduler
-        if name in row.without and getattr(full, name) not in (None, usual):
+        usual = [None, row.defaults.get(name)]
+        if name == "scheduler":  # a resolved recipe names what "auto" stands for
+            usual.append(find_pair(str(row.defaults["sampler"]), usual[1], noise=row.noise).scheduler)
+        if name in row.without and getattr(full, name) not in usual:
             yield f"{called} does nothing: {row.without[name]}."
     if "loras" in row.without and full.loras:
         yield f"LoRAs do nothing: {row.without['loras']}."

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fooocus_lite.bench import children, parts
+from fooocus_lite.bench import children, parts, sampling
+from fooocus_lite.bench.base import Bench
 from fooocus_lite.bench.report import Report, Row
 from fooocus_lite.errors import BadValue
 from fooocus_lite.library import load_library
@@ -23,10 +24,22 @@ PROMPT = "a red star on a blue background"
 STEPS = 20
 
 __all__ = ["PARTS", "Report", "Row", "measure"]
-PARTS = (
-    *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading"),
-    *("guidance", "samplers", "loras", "downloads", "loading", "scan"),
-)
+PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "pictures": parts.measure_pictures,
+    "words": parts.measure_words,
+    "queue": parts.measure_queue,
+    "start": parts.measure_start,
+    "counts": parts.measure_counts,
+    "bytes": parts.measure_bytes,
+    "library": parts.measure_library,
+    "reading": parts.measure_reading,
+    "guidance": sampling.measure_guidance,
+    "samplers": sampling.measure_samplers,
+    "loras": sampling.measure_loras,
+    "downloads": parts.measure_downloads,
+    "loading": parts.measure_loading,
+    "scan": parts.measure_scan,
+}
 
 
 def measure(settings: Settings, *, only: Sequence[str] | None, say: Callable[[str], None]) -> Report:
@@ -46,16 +59,16 @@ def measure(settings: Settings, *, only: Sequence[str] | None, say: Callable[[st
     library.check_available(plan.model.name)
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with tempfile.TemporaryDirectory(prefix="fooocus-bench-") as folder:
-        bench = parts.Bench(settings, plan, Path(folder), threads, say)
+        bench = Bench(settings, plan, Path(folder), threads, say)
         rows: list[Row] = []
         for name in chosen:
             rows += _part(bench, name)
     return Report(rows)
 
 
-def _part(bench: parts.Bench, name: str) -> Iterator[Row]:
+def _part(bench: Bench, name: str) -> Iterator[Row]:
     bench.say(f"measuring: {name}")
     try:
-        yield from getattr(parts, f"measure_{name}")(bench)
+        yield from PARTS[name](bench)
     except children.Died as exc:
         yield Row(name, None, None, str(exc).replace("\n", " ").replace("|", "/")[:200])

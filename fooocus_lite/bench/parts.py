@@ -7,8 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,76 +16,29 @@ import psutil
 
 from fooocus_lite.attention_weights import parse_weights
 from fooocus_lite.bench import downloading
+from fooocus_lite.bench.base import REST_S, ROUNDS, Bench, ratio_row
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.heads import TENSORS, write_heads
 from fooocus_lite.bench.report import Row
 from fooocus_lite.bench.samples import write_samples
-from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.library import load_library
 from fooocus_lite.metadata import read_file
 from fooocus_lite.model_index import read_index
 from fooocus_lite.model_scan import scan_models
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
-from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.settings import Settings, app_root, load_settings
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.wording import make_wording
 
-ROUNDS = 9
-WALK_ROUNDS = 6
-ARITHMETIC_ROUNDS = 50
 START_ROUNDS = 3
 QUEUE_ROUNDS = 200
 LOADING_ROUNDS = 3
 _LOADING = "loading a checkpoint ÷ reading its bytes"
-REST_S = 0.1  # between turns: for some milliseconds after its last step, one side's idle threads still spin
 FEW, MANY = 10, 10_000
 PROMPT_CHARS, WILDCARDS = 2000, 20
 MB = 1_000_000
 HEADS = 200
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every part is given."""
-
-    settings: Settings
-    plan: Plan
-    folder: Path
-    threads: int
-    say: Callable[[str], None]
-
-    def recipe(self, **changes: Any) -> dict[str, Any]:
-        """The recipe of the plan, as a program would send it."""
-        plan = self.plan
-        values = {"prompt": plan.texts[0], "styles": [], "model": plan.model.name, "steps": plan.steps}
-        values |= {
-            "width": plan.width,
-            "height": plan.height,
-            "sampler": plan.sampler,
-            "scheduler": plan.scheduler,
-            "seed": plan.seed,
-        }
-        return values | {"guidance_scale": plan.guidance_scale} | changes
-
-
-def ratio_row(
-    name: str,
-    limit: float | None,
-    above: list[float],
-    below: list[float],
-    what: str,
-    *,
-    typical: Callable[[list[float]], float] = median,
-) -> Row:
-    """The ratio of two medians, with both in milliseconds.
-
-    Args:
-        typical: In place of the median: ``min`` for work that is always the same, where all else only disturbs.
-    """
-    top, bottom = typical(above), typical(below)
-    return Row(name, top / bottom, limit, f"{what}: {top * 1000:,.1f} ms ÷ {bottom * 1000:,.1f} ms")
 
 
 def measure_pictures(bench: Bench) -> Iterator[Row]:
@@ -226,65 +178,6 @@ def measure_counts(bench: Bench) -> Iterator[Row]:
         yield Row("model read or moved again", reads + moves, 0, f"in the second task: {how}", "")
 
 
-#: Row of `GUIDANCES` → what is changed, and the most that a walk may take of one with classifier-free guidance alone.
-#: For that one itself it is what a walk without it takes: where it is r, six tenths of the steps led take 0.6 + 0.4 r,
-#: and one pass more 1 + r.
-LED: dict[str, tuple[dict[str, float], float | None]] = {
-    "classifier_free": ({"guidance_scale": 1.0}, None),
-    "rescale": ({"guidance_rescale": 0.7}, None),
-    "interval": ({"guidance_start": 0.2, "guidance_end": 0.8}, 0.82),
-    "adaptive": ({"adaptive_cfg": 2.0}, None),
-    "perp_neg": ({"perp_neg": 1.0}, 1.55),
-    "apg": ({"apg_eta": 0.5, "apg_threshold": 5.0, "apg_momentum": -0.5}, None),
-    "self_attention": ({"sag_scale": 0.25}, 1.55),
-    "perturbed_attention": ({"pag_scale": 3.0}, 1.55),
-    "sharpness": ({"sharpness": 2.0}, None),
-    "freeu": ({"freeu_b1": 1.1, "freeu_b2": 1.2, "freeu_s1": 0.9, "freeu_s2": 0.5}, None),
-    "adm": ({"adm_positive": 1.5, "adm_negative": 0.8}, None),
-}
-
-
-def measure_guidance(bench: Bench) -> Iterator[Row]:
-    """Walks with each guidance, in turns with one of the scale alone."""
-    alone: list[float] = []
-    seconds: dict[str, list[float]] = {key: [] for key in LED}
-    plain = {"guidance_scale": max(3.0, bench.plan.guidance_scale), "negative_texts": ["blurry"]}
-    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
-        for number in range(WALK_ROUNDS + 1):
-            alone.append(loop.ask("walk", plain)[0])
-            for key, (changes, _) in LED.items():
-                seconds[key].append(loop.ask("walk", plain | changes)[0])
-            bench.say(f"  round {number} of {WALK_ROUNDS}: {alone[-1]:.2f} s alone")
-    how = f"{bench.plan.steps} steps of {bench.plan.sampler}, without encoding and decoding"
-    for key, (_, limit) in LED.items():
-        label = GUIDANCES[key].label if key != "classifier_free" else "no guidance"
-        # The first ones warm up.
-        yield ratio_row(f"{label} ÷ CFG", limit, seconds[key][1:], alone[1:], how, typical=min)
-
-
-def measure_samplers(bench: Bench) -> Iterator[Row]:
-    """A call of the model and what each sampler adds to it, against Euler's.
-
-    The two are measured apart, because what a sampler adds is a thousandth of a step and would drown in the other's
-    noise: once with the model, once with answers that are there at once.
-    """
-    added: dict[str, list[float]] = {name: [] for name in SAMPLERS}
-    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
-        walks = [loop.ask("walk", {"sampler": "euler", "scheduler": "normal"}) for _ in range(WALK_ROUNDS)]
-        for _ in range(ARITHMETIC_ROUNDS):
-            for name, row in SAMPLERS.items():
-                steps = bench.plan.steps // row.calls
-                change = {"sampler": name, "scheduler": row.scheduler, "steps": steps}
-                added[name].append(loop.ask("arithmetic", change))
-    call = min(seconds / calls for seconds, calls in walks)
-    euler = min(added["euler"])
-    for name in (name for name in SAMPLERS if name != "euler"):
-        own = min(added[name])
-        how = f"{own * 1e6:.0f} µs and {euler * 1e6:.0f} µs beside a call of the model of {call * 1000:.1f} ms"
-        # The walks with the model are Euler's, so its own share is in them already.
-        yield Row(f"{name} ÷ euler", (call - euler + own) / call, 1.03, how)
-
-
 def measure_reading(bench: Bench) -> Iterator[Row]:
     """The settings in pictures of every known program, read one after the other, names looked up."""
     library = load_library(bench.settings)
@@ -296,22 +189,6 @@ def measure_reading(bench: Bench) -> Iterator[Row]:
     seconds = time.process_time() - started
     how = f"{MANY / seconds:,.0f} a second on one core; {len(paths)} files in five schemes, in the system's cache"
     yield Row("reading a picture's settings", seconds / MANY * 1e6, 2_000, how, "µs")
-
-
-def measure_loras(bench: Bench) -> Iterator[Row]:
-    """Another weight of a LoRA for the next picture: in, words read anew, and out again; against a picture."""
-    pictures: list[float] = []
-    switches: list[float] = []
-    with BareLoop(bench.settings, bench.plan, threads=bench.threads) as loop:
-        layers = loop.ask("write_lora", str(bench.folder / "bench.safetensors"))
-        for number in range(ROUNDS + 1):
-            time.sleep(REST_S)
-            pictures.append(loop.ask("picture", number))
-            time.sleep(REST_S)
-            switches.append(loop.ask("switch_lora", 0.5 + number / 100))
-    del pictures[0], switches[0]  # the first ones load the model and the file
-    how = f"rank 16 on {layers} layers of UNet and text encoders, ÷ {bench.plan.steps} steps"
-    yield ratio_row("another LoRA weight ÷ a picture", 0.05, switches, pictures, how)
 
 
 def measure_loading(bench: Bench) -> Iterator[Row]:

@@ -25,9 +25,13 @@ def convert_command(files: Sequence[Path], *, as_json: bool) -> str:
         return json.dumps(rows, ensure_ascii=False, indent=2)
     lines: list[str] = []
     for file, done in made:
-        left = f"; {done.left_out:,} things that only training needs were left out" if done.left_out else ""
+        left = f"; {_count(done.left_out, 'thing')} for training left out" if done.left_out else ""
         lines += [
-            f"{done.path} is there, with {done.tensors:,} tensors{left}.",
+            f"{done.path} is there, with {_count(done.tensors, 'tensor')}{left}.",
             f"{file} is as it was; it can be deleted.",
         ]
     return "\n".join(map(printable, lines))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -34,7 +34,8 @@ def _is_for_onednn(tensor: Tensor) -> bool:
 
 def _forward(layer: nn.Conv2d, states: Tensor) -> Tensor:
     """(B, C, h, w) -> (B, C', h', w')."""
-    if not _is_for_onednn(states):  # the layer was moved
+    padding = layer.padding
+    if isinstance(padding, str) or not _is_for_onednn(states):  # said in words, or the layer was moved
         return nn.Conv2d.forward(layer, states)
     padding = cast("tuple[int, ...]", layer.padding)  # as `with_direct_convolutions` chose them
     return torch.mkldnn_convolution(

@@ -28,7 +28,7 @@ from fooocus_lite.engine.tokens import plain_words
 from fooocus_lite.engine.weights import check_length, damaged, missing, read_json
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.families import FAMILIES
-from fooocus_lite.lora_keys import TRANSFORMER, UNET
+from fooocus_lite.lora_keys import TEXT_ENCODER, TRANSFORMER, UNET
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Plan
 from fooocus_lite.untrusted import printable
@@ -87,10 +87,12 @@ class PipelineFamily:
 
         def at_step_end(_pipe: object, index: int, _timestep: object, found: dict[str, Any]) -> dict[str, Any]:
             on_step(index, shown.after(index, found["latents"]))
-            if index + 1 == plan.steps:
-                self._wake_vae()
+            if index + 1 == plan.steps:  # the library asks it by `decode`, which no hook of `forward` hears
+                self._wake(_VAE)
             return {}
 
+        # Pipelines put the words where an encoder is, before they call it.
+        self._wake(*(name for name in self.parts if name.startswith(TEXT_ENCODER)))
         image: Tensor = self._pipe(
             **self._arguments(plan),
             generator=torch.Generator("cpu").manual_seed(plan.seed),
@@ -120,14 +122,14 @@ class PipelineFamily:
             found |= row.at_other_steps
         found[row.scale] = plan.guidance_scale + row.scale_offset
         if row.unwanted and plan.guidance_scale != 1:
-            found[row.unwanted] = _joined(plan.negative_texts) or " "
+            found[row.unwanted] = _joined(plan.negative_texts)
         return found
 
-    def _wake_vae(self) -> None:
-        """Bring the VAE to the device: pipelines ask it by ``decode``, which no hook of ``forward`` hears."""
-        vae = self.parts[_VAE]
-        for hook in tuple(vae._forward_pre_hooks.values()):  # pyright: ignore[reportPrivateUsage]
-            hook(vae, ())
+    def _wake(self, *names: str) -> None:
+        """Bring parts to the device, if somebody keeps them elsewhere until they are called."""
+        for name in names:
+            for hook in tuple(self.parts[name]._forward_pre_hooks.values()):  # pyright: ignore[reportPrivateUsage]
+                hook(self.parts[name], ())
 
 
 class _Estimates:

@@ -7,6 +7,7 @@ limits and the hook here stand between the code and the machine: no network, no 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -82,7 +83,8 @@ def _limit(limits: Mapping[str, int]) -> None:
         kind, value = getattr(resource, name), limits[key]
         hard = resource.getrlimit(kind)[1]
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (most, hard))
+        with contextlib.suppress(ValueError, OSError):  # macOS knows some by name only
+            resource.setrlimit(kind, (most, hard))
 
 
 def _only_writing(part: Path) -> Any:

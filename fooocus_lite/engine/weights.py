@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,11 +37,13 @@ class Component:
         config: Its ``config.json``.
         files: Safetensors files that its tensors lie in.
         namings: The ways in which they are called there; the first that finds a tensor is taken.
+        headers: Of those of the files that were looked into already.
     """
 
     config: Path
     files: tuple[Path, ...]
     namings: Sequence[Naming]
+    headers: Mapping[Path, Mapping[str, Stored]] = field(default_factory=dict[Path, Mapping[str, Stored]])
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,8 +84,9 @@ def load_module(
     """
     module = _built(source / "config.json" if isinstance(source, Path) else source.config, build)
     component = folder_component(source) if isinstance(source, Path) else source
-    headers = {path: read_header(path) for path in component.files}
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    headers = {path: component.headers.get(path) or read_header(path) for path in component.files}
+    state = module.state_dict()
+    wanted = {name: tuple(value.shape) for name, value in state.items()}
     tensors: dict[str, torch.Tensor] = {}
     linear = {f"{path}.weight" for path, child in module.named_modules() if type(child) is nn.Linear}
     for path, header in headers.items():
@@ -92,6 +95,8 @@ def load_module(
         with _readable(path), _opened(path, header, packable, device=device, dtype=dtype) as file:
             for name, place in places.items():
                 tensor = file.read(place, (wanted[name] or (1,))[0])
+                if state[name].is_floating_point() and not (is_packed(tensor) or tensor.is_floating_point()):
+                    raise ValueError(f"{place.name} is stored as whole numbers, which cannot be read here")
                 # A 1×1 convolution and a linear layer hold the same numbers.
                 tensors[name] = tensor if is_packed(tensor) else tensor.reshape(wanted[name])
     absent = sorted(set(wanted) - set(tensors))

@@ -23,6 +23,7 @@ from transformers.models.t5.modeling_t5 import T5EncoderModel
 from transformers.models.t5.tokenization_t5 import T5Tokenizer
 
 from fooocus_lite.engine.flux import packed, unpacked
+from fooocus_lite.engine.ldm_names import namings
 from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.moment import NoiseSource
 from fooocus_lite.engine.run import Engine
@@ -143,6 +144,25 @@ def assert_same(one: bytes, other: bytes) -> None:
     """Equal weights that lie elsewhere in memory are multiplied in another order: the last bit may differ."""
     first, second = (np.frombuffer(picture, np.uint8).astype(int) for picture in (one, other))
     assert np.abs(first - second).max() <= 1
+
+
+@pytest.mark.parametrize(("guided", "tensors"), [(True, 780), (False, 776)])
+def test_the_makers_files_are_read_whole(guided: bool, tensors: int) -> None:
+    """Of the published size: every tensor of flux1-dev and flux1-schnell has its place, and its rows add up."""
+    config = {"in_channels": 64, "guidance_embeds": guided}
+    with torch.device("meta"):
+        network = build(config)
+    (naming, *_) = namings("transformer", dict(network.config))
+    rows: dict[str, list[tuple[int, int]]] = {}
+    for name, tensor in network.state_dict().items():
+        place = naming(name)
+        assert place is not None, name
+        first = place.first_row or 0
+        rows.setdefault(place.name, []).append((first, first + tensor.shape[0]))
+    assert len(rows) == tensors
+    for spans in rows.values():
+        ends = [0, *(end for _, end in sorted(spans))]
+        assert [start for start, _ in sorted(spans)] == ends[:-1]
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])

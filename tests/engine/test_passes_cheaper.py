@@ -82,8 +82,12 @@ def test_a_walk_reads_its_texts_once_and_sees_the_same(sdxl_unet: Any, weights: 
     assert len(computed) == texts * len(layers.of_texts), "once for each of the texts, whatever the steps"
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1}, {"padding": 2, "dilation": 2, "groups": 2}])
-def test_a_direct_convolution_is_the_convolution(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"padding": 2, "dilation": 2, "groups": 2}, {"padding": "same"}],
+    ids=str,
+)
+def test_a_direct_convolution_is_the_convolution(options: dict[str, Any]) -> None:
     layer, states = nn.Conv2d(8, 12, 3, **options), torch.randn(1, 8, 10, 14)
     wanted = layer.double()(states.double())
     direct = with_direct_convolutions(layer.float())

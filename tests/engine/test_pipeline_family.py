@@ -110,6 +110,7 @@ def test_the_picture_is_that_of_the_librarys_own_call(
     # The same calls of the same code; weights that lie elsewhere in memory may be multiplied in another order.
     assert np.abs(found - expected).max() <= 1
     assert pixels(replace(plan, guidance_scale=1.0)) != pixels(plan)
+    assert pixels(replace(plan, negative_texts=())) != pixels(plan)
 
 
 def test_a_preview_shows_the_estimate_and_not_the_noise(folders: dict[str, Path], pixels: Pixels) -> None:

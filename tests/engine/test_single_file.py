@@ -314,3 +314,28 @@ def test_the_events_of_a_wrong_file_are_a_failure(
     as_page(path)
     events = draw(tiny_sd15.make_plan(file_ref("sd15", path, folders["sd15"])))
     assert [event.kind for event in events] == ["started", "failed"]
+
+
+@pytest.mark.parametrize("change", ["whole numbers", "packed by bitsandbytes"])
+def test_weights_in_a_form_that_is_not_known_are_named(folders: dict[str, Path], tmp_path: Path, change: str) -> None:
+    name = "model.diffusion_model.middle_block.1.proj_in.weight"
+
+    def changed(tensors: Tensors) -> Tensors:
+        if change == "whole numbers":
+            return tensors | {name: tensors[name].to(torch.int8)}
+        return tensors | {f"{name}.absmax": torch.zeros(4)}
+
+    path = write_checkpoint(folders["sdxl"], tmp_path / "model.safetensors", changed)
+    with pytest.raises(CorruptModel, match=change):
+        load_family(file_ref("sdxl", path, folders["sdxl"]), MACHINE)
+
+
+def test_a_refiner_that_is_one_file_draws_the_last_steps(
+    folders: dict[str, Path], tmp_path: Path, pixels: Callable[[Plan], bytes]
+) -> None:
+    """Its folder and its file do the same; both are checked against the model's latents before they are read."""
+    path = write_checkpoint(folders["refiner"], tmp_path / "refiner.safetensors")
+    plan = tiny_sdxl.make_plan(folders["sdxl"], steps=2, width=64, height=64, refiner_switch=0.5)
+    folder = replace(plan, refiner=tiny_sdxl.model_ref(folders["refiner"], "refiner"))
+    file = replace(plan, refiner=replace(file_ref("sdxl", path, folders["refiner"]), name="refiner file"))
+    assert pixels(folder) == pixels(file) != pixels(plan)

@@ -40,6 +40,7 @@ def qwen3(words: int, layers: int = 3) -> Qwen3Config:
     return Qwen3Config(
         vocab_size=words, hidden_size=16, intermediate_size=32, num_hidden_layers=layers, num_attention_heads=2,
         num_key_value_heads=2, head_dim=8, max_position_embeddings=1024,
+        tie_word_embeddings=True,
     )  # fmt: skip
 
 

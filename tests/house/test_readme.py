@@ -7,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite.bench.parts import LED
+from fooocus_lite.bench.sampling import LED
 from fooocus_lite.guidances import GUIDANCES
 from fooocus_lite.memory_table import lines
 from tests.house.code import ROOT, shown
 
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/README.md", "training/README.md")]
-DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md", ROOT / "docs/memory.md"]
-DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md", ROOT / "docs/families.md", ROOT / "docs/models.md"]
-DOCUMENTS += [ROOT / "docs/downloads.md"]
-DOCUMENTS += [ROOT / "docs/guidance.md"]
+DOCUMENTS += [ROOT / "wildcards/README.md", *sorted((ROOT / "docs").glob("*.md"))]
 WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
 

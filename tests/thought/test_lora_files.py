@@ -131,6 +131,12 @@ def test_a_weight_in_a_tag_has_the_same_range(loras: Path, load: Load) -> None:
         plan(load(), prompt="<lora:ink:10.5> x")
 
 
+def test_a_name_moves_no_cursor(loras: Path, load: Load) -> None:
+    """U+202E turns the text after it around."""
+    with pytest.raises(BadValue, match="The weight of the LoRA in\N{REPLACEMENT CHARACTER}k cannot be 11"):
+        plan(load(), prompt="<lora:in\N{RIGHT-TO-LEFT OVERRIDE}k:11> x")
+
+
 def test_rows_are_part_of_a_recipe_as_any_other_field(loras: Path, load: Load) -> None:
     wish = parse_recipe({"loras": [{"name": "a\0b", "weight": "0.5"}, {"name": "c", "enabled": False}]})
     assert wish.loras == (Lora(name="ab", weight=0.5), Lora(name="c", enabled=False))
@@ -163,7 +169,7 @@ def test_pickles_are_known_only_to_be_refused(loras: Path, load: Load, ending: s
     (loras / f"old.{ending}").write_bytes(b"x")
     (loras / f"ink.{ending}").write_bytes(b"x")
     for name in ("old", f"old.{ending}"):
-        with pytest.raises(BadValue, match=rf"The LoRA loras/old.{ending} is a pickle.*safetensors"):
+        with pytest.raises(BadValue, match=rf"The LoRA loras/old.{ending} is a pickle.*models convert"):
             plan(load(), loras=[{"name": name}])
     assert plan(load(), loras=[{"name": "ink"}]).loras[0].path.endswith("ink.safetensors")
 

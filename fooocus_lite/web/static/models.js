@@ -22,7 +22,9 @@ let failure = ""; // what the last picture that failed said
 
 const downloadOf = (name) => state.downloads.find((one) => one.name === name);
 const share = ({ done_bytes: done, total_bytes: total }) => (total ? Math.min(1, done / total) : 0);
-const told = () => new Set(JSON.parse(recall(TOLD) || "[]"));
+const told = () => {
+  try { return new Set(JSON.parse(recall(TOLD))); } catch { return new Set(); }
+};
 
 /** Ask the program; what goes wrong is said. */
 function ask(path, body) {

@@ -9,7 +9,8 @@ let spared = {}; // what a mode's fields held before it took them
 
 /** The model that would draw: without the tab Models there is one, and the preset or the program knows it. */
 export function modelOf(draft, menu = state.menu) {
-  const name = draft.model || state.estimate?.recipe.model || menu?.defaults.model;
+  const ofPreset = menu?.presets.find((one) => one.name === draft.preset)?.values?.model;
+  const name = draft.model || ofPreset || state.estimate?.recipe.model || menu?.defaults.model;
   return menu?.models.find((one) => one.name === name);
 }
 
