@@ -13,6 +13,7 @@ DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/RE
 DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md"]
 DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md", ROOT / "docs/models.md"]
 DOCUMENTS += [ROOT / "docs/downloads.md"]
+DOCUMENTS += [ROOT / "docs/families.md"]
 WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
 
