@@ -16,6 +16,7 @@ let parts = null;
 let rows = []; // {model, item, pick, note, bar, words, actions}
 let about = { free_bytes: null, folder: "", offline: false };
 let drawn = "";
+let asked = 0; // how often the list was asked for
 let seen = null; // state of each download when it was last told
 let chosen = null; // what the last estimate was for
 let failure = ""; // what the last picture that failed said
@@ -168,8 +169,9 @@ function arrange() {
 
 /** What is here and what can be had: asked whenever the tab is opened, and when something has come. */
 async function load() {
+  const mine = ++asked;
   const answer = await call("GET", "/v1/models").catch((error) => { showProblem(error, { key: "download" }); return null; });
-  if (!answer) return;
+  if (!answer || mine !== asked) return; // an older answer may come later, and would bring back what was
   about = answer;
   if (!parts) return;
   const key = JSON.stringify(answer.models.map(({ download, ...rest }) => rest));
