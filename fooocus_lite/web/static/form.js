@@ -6,7 +6,7 @@ import { hideChanged } from "./changes.js";
 import { onEnd } from "./live.js";
 import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
-import { keptIn, keptWidget, modeFor, refuseMode, takeMode, takeModel, takenFields } from "./modes.js";
+import { keptIn, keptWidget, modeFor, refuseMode, takeMode, takenFields } from "./modes.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
