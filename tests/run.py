@@ -58,8 +58,8 @@ def clean_environment() -> dict[str, str]:
     """This environment without a person's own settings, and cut off from the hub."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("FOOOCUS_")}
     return env | {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
+        "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there: a test that needs a hub brings its own
+        "TRANSFORMERS_OFFLINE": "1",  # for the libraries, which the engine uses
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "PYTHONUTF8": "1",
