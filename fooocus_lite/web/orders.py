@@ -1,0 +1,199 @@
+"""Requests that stay open until their pictures are drawn, as the APIs of other programs want it.
+
+What a broken connection leaves behind is kept for a while, so that a client that tries again finds the pictures
+that are being drawn for it; what nobody comes back for is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from fooocus_lite.errors import FooocusError
+from fooocus_lite.eventlog import EventLog
+from fooocus_lite.events import TERMINAL
+from fooocus_lite.library import Library
+from fooocus_lite.plan import make_plan
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.tasks import Task
+
+logger = logging.getLogger(__name__)
+#: Puts resolved recipes in line as a batch, whose id may be given; returns the tasks' ids.
+Submit = Callable[[Sequence[Recipe], str | None], list[str]]
+#: How long pictures are still drawn for nobody. Clients wait up to eight seconds before they try again.
+GRACE_S = 15.0
+_RETRY_COUNT = "x-stainless-retry-count"  # how OpenAI's clients number their tries
+
+
+class HungUp(Exception):
+    """Whoever asked is gone; nobody reads an answer."""
+
+
+@dataclass(eq=False)
+class Order:
+    """The pictures of one request.
+
+    Attributes:
+        fingerprint: The same for the same request from the same client.
+        readers: Open connections that wait for it.
+    """
+
+    ids: list[str]
+    fingerprint: str
+    readers: int = 0
+    is_answered: bool = False
+
+
+class Orders:
+    """The requests that are open at one door.
+
+    Args:
+        submit: Puts pictures in line.
+        grace_s: How long after the last connection broke the pictures are still drawn.
+    """
+
+    def __init__(self, queue: TaskQueue, log: EventLog, submit: Submit, *, grace_s: float = GRACE_S) -> None:
+        self._queue = queue
+        self._log = log
+        self._submit = submit
+        self._grace_s = grace_s
+        self._placing = asyncio.Lock()
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        #: Those that are not answered yet, oldest first.
+        self.open: list[Order] = []
+
+    async def place(self, recipes: Sequence[Recipe], request: Request) -> Order:
+        """Put pictures in line for a request, or find those that it asked for before; then `leave` is due.
+
+        The same ``Idempotency-Key`` with the same body is the same request for good. Without one, the same body
+        from the same client is the same request while its connection is broken and its pictures are not cancelled;
+        and if the client itself says that it tries again, while they are not all drawn.
+        """
+        body = await request.body()
+        async with self._placing:
+            key = request.headers.get("idempotency-key")
+            fingerprint = _fingerprint(request, body, key)
+            order = self._standing(fingerprint, shares=key is not None or _is_retry(request))
+            if order is None:
+                ids = await run_in_threadpool(self._put_in_line, recipes, key and f"key-{fingerprint}")
+                order = Order(ids, fingerprint)
+                self.open.append(order)
+            order.readers += 1
+            return order
+
+    def _standing(self, fingerprint: str, *, shares: bool) -> Order | None:
+        """The newest open one of the same request; one that somebody else reads only if it is to be shared."""
+        same = (order for order in reversed(self.open) if order.fingerprint == fingerprint)
+        return next((order for order in same if shares or not order.readers), None)
+
+    def _put_in_line(self, recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
+        before = self._queue.batch(batch_id) if batch_id else []
+        if batch_id is None or not before:
+            return self._submit(recipes, batch_id)
+        tasks = [self._queue.get(task_id) for task_id in before]
+        again = [task.recipe for task in tasks if task.state == "cancelled"]  # nobody waited for them any more
+        kept = [task.id for task in tasks if task.state != "cancelled"]
+        return sorted([*kept, *self._submit(again, batch_id)]) if again else kept
+
+    async def drawn(self, order: Order, request: Request) -> list[Task]:
+        """Its tasks when all have ended.
+
+        Raises:
+            HungUp: the client is gone.
+        """
+        ends = asyncio.ensure_future(self._ends(order))
+        gone = asyncio.ensure_future(_hangs_up(request))
+        try:
+            await asyncio.wait((ends, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not ends.done():
+                raise HungUp
+            return await run_in_threadpool(lambda: [self._queue.get(task_id) for task_id in order.ids])
+        finally:
+            ends.cancel()
+            gone.cancel()
+            await asyncio.gather(ends, gone, return_exceptions=True)
+
+    async def _ends(self, order: Order) -> None:
+        for task_id in order.ids:
+            async for _ in self._log.afollow(task_id):
+                pass
+
+    def leave(self, order: Order, *, is_answered: bool) -> None:
+        """One connection less that waits for it."""
+        order.readers -= 1
+        order.is_answered |= is_answered
+        if order.is_answered and order in self.open:
+            self.open.remove(order)
+        elif not order.readers and not order.is_answered:
+            goodbye = asyncio.get_running_loop().create_task(self._let_go(order))
+            self._goodbyes.add(goodbye)
+            goodbye.add_done_callback(self._goodbyes.discard)
+
+    async def _let_go(self, order: Order) -> None:
+        await asyncio.sleep(self._grace_s)
+        if order.readers or order not in self.open:
+            return
+        self.open.remove(order)
+        try:
+            cancelled = await run_in_threadpool(lambda: [self._queue.cancel(task_id) for task_id in order.ids])
+            logger.info("%d pictures were cancelled: whoever asked for them is gone", sum(cancelled))
+        except FooocusError as exc:  # then they are drawn; nothing is lost
+            logger.warning("pictures that nobody waits for could not be cancelled: %s", exc)
+
+
+def submitter(library: Callable[[], Library], queue: TaskQueue) -> Submit:
+    """Puts pictures in line once it is sure that they can be drawn."""
+
+    def submit(recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
+        now = library()
+        make_plan(recipes[0], now, 0)
+        now.check_available(recipes[0].model or "")
+        return queue.submit(recipes, batch_id=batch_id)
+
+    return submit
+
+
+def pictures_of(tasks: Sequence[Task]) -> list[Task]:
+    """Those that have a picture.
+
+    Raises:
+        FooocusError: none has; says why the first has not.
+    """
+    drawn = [task for task in tasks if task.state == "finished" and task.image_path]
+    if drawn or not tasks:
+        return drawn
+    first = tasks[0]
+    if first.error:
+        error = first.error
+        raise FooocusError(error["problem"], error.get("hint", ""), code=error["code"], field=error.get("field"))
+    if first.state in TERMINAL.values():
+        raise FooocusError("The picture was cancelled.", "Ask again.", code="conflict")
+    raise FooocusError("Fooocus Lite is being closed.", "The picture is drawn at its next start.", code="conflict")
+
+
+def _is_retry(request: Request) -> bool:
+    count = request.headers.get(_RETRY_COUNT, "0")
+    return count.isdecimal() and int(count) > 0
+
+
+def _fingerprint(request: Request, body: bytes, key: str | None) -> str:
+    """Of a request that has a key only the key and the body count: it may come again from elsewhere."""
+    who = key if key is not None else request.client.host if request.client else ""
+    login = "" if key is not None else request.headers.get("authorization", "")
+    whole = hashlib.sha256()
+    for part in (request.url.path, who, login):
+        whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    whole.update(body)
+    return whole.hexdigest()[:32]
+
+
+async def _hangs_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
