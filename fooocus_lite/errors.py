@@ -22,6 +22,7 @@ HTTP_STATUS: dict[str, int] = {
     "device_error": 500,
     "internal": 500,
     "unsupported": 501,
+    "unreachable": 503,
 }
 
 

@@ -81,7 +81,7 @@ def _add_generations(router: APIRouter, door: _Door) -> None:
         summary="Draw, for OpenAI's clients",
         response_model=ImagesOut,
         response_model_exclude_none=True,
-        responses=in_shape(OpenAIError, 400, 403, 404, 409, 413, 422, 500, 501, 507)
+        responses=in_shape(OpenAIError, 400, 403, 404, 409, 413, 422, 500, 507)
         | {200: {"content": {"text/event-stream": {}}}},
     )
     async def generate(request: Request, asked: Annotated[ImageRequest, Body(openapi_examples=EXAMPLES)]) -> Any:
@@ -122,8 +122,8 @@ def _add_refusal(router: APIRouter, name: str, what: str) -> None:
     @router.post(
         f"/images/{name}",
         summary=f"{what.capitalize()}, for OpenAI's clients",
-        responses=in_shape(OpenAIError, 403, 413, 501),
-        status_code=501,
+        responses=in_shape(OpenAIError, 400, 403, 413),
+        status_code=400,
         response_model=OpenAIError,
         openapi_extra=_BODY,
         name=f"openai_{name}",

@@ -51,16 +51,21 @@ class A1111Error(BaseModel):
 def openai_problem(error: FooocusError) -> OpenAIProblem:
     """The error as OpenAI's clients read it."""
     is_model = error.code == "unknown_name" and error.field == "model"
-    kind = "invalid_request_error" if error.http_status < 500 else "server_error"
+    kind = "invalid_request_error" if _openai_status(error) < 500 else "server_error"
     code = "model_not_found" if is_model else error.code
     return OpenAIProblem(message=str(error), type=kind, param=_PARAMS.get(error.field or "", error.field), code=code)
 
 
+def _openai_status(error: FooocusError) -> int:
+    """What it has for a value that is wrong, or unknown to it, is 400; for a model that is not there, 404."""
+    if error.code == "unknown_name" and error.field == "model":
+        return 404
+    return 400 if error.http_status in (422, 501) else error.http_status
+
+
 def openai_response(error: FooocusError) -> Response:
     """Never to be tried again: their client would by itself, and what failed here fails again."""
-    problem = openai_problem(error)
-    status = {422: 404 if problem.code == "model_not_found" else 400}.get(error.http_status, error.http_status)
-    return _json(OpenAIError(error=problem), status, {"x-should-retry": "false"})
+    return _json(OpenAIError(error=openai_problem(error)), _openai_status(error), {"x-should-retry": "false"})
 
 
 def a1111_response(error: FooocusError) -> Response:
