@@ -29,7 +29,7 @@ from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web.a1111_lists import add_lists, add_png_info
 from fooocus_lite.web.a1111_schemas import ImagesOut, Txt2Img, find_title, wish_of
-from fooocus_lite.web.orders import HungUp, Order, Orders, Submit, pictures_of
+from fooocus_lite.web.orders import End, HungUp, Order, Orders, Submit, pictures_of
 from fooocus_lite.web.shapes import A1111Error, in_shape, route_class
 
 EXAMPLES: dict[str, Example] = {
@@ -119,14 +119,15 @@ def _add_drawing(router: APIRouter, door: Door) -> None:
         `notes` of `info`, or refused where the picture would not be what was asked for."""
         recipes, notes = await run_in_threadpool(_recipes, asked, door)
         order = await door.orders.place(recipes, request)
-        is_answered = False
+        end: End = "refused"
         try:
             tasks = await door.orders.drawn(order, request)
-            is_answered = True
+            end = "answered"
         except HungUp:
+            end = "gone"
             return Response(status_code=_CLIENT_GONE)
         finally:
-            door.orders.leave(order, is_answered=is_answered)
+            door.orders.leave(order, end)
         if any(task.state == "failed" for task in tasks):
             pictures_of([task for task in tasks if task.state != "cancelled"])
         drawn = [task for task in tasks if task.image_path]  # none, after an interrupt: as A1111, no error

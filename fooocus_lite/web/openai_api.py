@@ -37,7 +37,7 @@ from fooocus_lite.web.openai_schemas import (
     openai_model,
     to_recipe,
 )
-from fooocus_lite.web.orders import HungUp, Order, Orders, Submit, pictures_of
+from fooocus_lite.web.orders import End, HungUp, Order, Orders, Submit, pictures_of
 from fooocus_lite.web.shapes import OpenAIError, in_shape, openai_problem, route_class
 
 EXAMPLES: dict[str, Example] = {
@@ -97,15 +97,15 @@ def _add_generations(router: APIRouter, door: _Door) -> None:
             parts = _stream(door, order, asked)
             first = await anext(parts)  # from here on its end says goodbye, even if it is never read
             return StreamingResponse(_joined(first, parts), media_type="text/event-stream", headers=SSE_HEADERS)
-        is_answered = False
+        end: End = "refused"
         try:
-            tasks = await door.orders.drawn(order, request)
-            is_answered = True
+            drawn = pictures_of(await door.orders.drawn(order, request))
+            end = "answered"
         except HungUp:
+            end = "gone"
             return Response(status_code=_CLIENT_GONE)
         finally:
-            door.orders.leave(order, is_answered=is_answered)
-        drawn = pictures_of(tasks)
+            door.orders.leave(order, end)
         base = str(request.base_url).rstrip("/")
         return await run_in_threadpool(lambda: _answer([_image(task, asked, base) for task in drawn], drawn[0], asked))
 
@@ -172,15 +172,19 @@ def _drawn_words(path: Path, prompt: str) -> str | None:
 
 async def _stream(door: _Door, order: Order, asked: ImageRequest) -> AsyncIterator[str]:
     """Server-Sent Events: previews that are due, then each picture; an error is one, too."""
-    is_answered = False
+    end: End = "gone"
     try:
         yield ": the pictures are in line\n\n"
         for task_id in order.ids:
             async for message in _of_one(door, task_id, asked):
                 yield message
-        is_answered = True
+        end = "answered" if await run_in_threadpool(_have_pictures, door, order) else "refused"
     finally:
-        door.orders.leave(order, is_answered=is_answered)
+        door.orders.leave(order, end)
+
+
+def _have_pictures(door: _Door, order: Order) -> bool:
+    return all(door.queue.get(task_id).image_path for task_id in order.ids)
 
 
 async def _joined(first: str, rest: AsyncIterator[str]) -> AsyncIterator[str]:

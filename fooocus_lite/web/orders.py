@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 Submit = Callable[[Sequence[Recipe], str | None], list[str]]
 #: How long pictures are still drawn for nobody. Clients wait up to eight seconds before they try again.
 GRACE_S = 15.0
+#: How a request ended: with pictures, with an error, or because its connection broke.
+End = Literal["answered", "refused", "gone"]
 _RETRY_COUNT = "x-stainless-retry-count"  # how OpenAI's clients number their tries
 
 
@@ -43,12 +46,13 @@ class Order:
     Attributes:
         fingerprint: The same for the same request from the same client.
         readers: Open connections that wait for it.
+        tries: How often it was asked for.
     """
 
     ids: list[str]
     fingerprint: str
     readers: int = 0
-    is_answered: bool = False
+    tries: int = 0
 
 
 class Orders:
@@ -65,7 +69,8 @@ class Orders:
         self._submit = submit
         self._grace_s = grace_s
         self._placing = asyncio.Lock()
-        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._pending: set[asyncio.Task[None]] = set()
+        self._answered: list[Order] = []  # a moment ago: the answer may have been lost on its way
         #: Those that are not answered yet, oldest first.
         self.open: list[Order] = []
 
@@ -74,24 +79,26 @@ class Orders:
 
         The same ``Idempotency-Key`` with the same body is the same request for good. Without one, the same body
         from the same client is the same request while its connection is broken and its pictures are not cancelled;
-        and if the client itself says that it tries again, while they are not all drawn.
+        and if the client itself says that it tries again, until a while after it was answered.
         """
         body = await request.body()
         async with self._placing:
-            key = request.headers.get("idempotency-key")
+            key = request.headers.get("idempotency-key") or None
             fingerprint = _fingerprint(request, body, key)
-            order = self._standing(fingerprint, shares=key is not None or _is_retry(request))
+            order = self._standing(fingerprint, is_again=key is not None or _is_retry(request))
             if order is None:
                 ids = await run_in_threadpool(self._put_in_line, recipes, key and f"key-{fingerprint}")
                 order = Order(ids, fingerprint)
                 self.open.append(order)
             order.readers += 1
+            order.tries += 1
             return order
 
-    def _standing(self, fingerprint: str, *, shares: bool) -> Order | None:
-        """The newest open one of the same request; one that somebody else reads only if it is to be shared."""
-        same = (order for order in reversed(self.open) if order.fingerprint == fingerprint)
-        return next((order for order in same if shares or not order.readers), None)
+    def _standing(self, fingerprint: str, *, is_again: bool) -> Order | None:
+        """The newest of the same request; one that somebody else reads, or has read, only if it comes again."""
+        known = reversed([*self._answered, *self.open] if is_again else self.open)
+        same = (order for order in known if order.fingerprint == fingerprint)
+        return next((order for order in same if is_again or not order.readers), None)
 
     def _put_in_line(self, recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
         before = self._queue.batch(batch_id) if batch_id else []
@@ -125,20 +132,29 @@ class Orders:
             async for _ in self._log.afollow(task_id):
                 pass
 
-    def leave(self, order: Order, *, is_answered: bool) -> None:
-        """One connection less that waits for it."""
+    def leave(self, order: Order, end: End) -> None:
+        """One connection less that waits for it, and how it ended."""
         order.readers -= 1
-        order.is_answered |= is_answered
-        if order.is_answered and order in self.open:
+        if order in self.open and end != "gone":
             self.open.remove(order)
-        elif not order.readers and not order.is_answered:
-            goodbye = asyncio.get_running_loop().create_task(self._let_go(order))
-            self._goodbyes.add(goodbye)
-            goodbye.add_done_callback(self._goodbyes.discard)
+            if end == "answered":  # what was refused is tried anew when it is asked for again
+                self._answered.append(order)
+                self._later(self._forget(order))
+        elif order in self.open and not order.readers:
+            self._later(self._let_go(order, order.tries))
 
-    async def _let_go(self, order: Order) -> None:
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._pending.add(task)  # asyncio itself would let it be collected
+        task.add_done_callback(self._pending.discard)
+
+    async def _forget(self, order: Order) -> None:
         await asyncio.sleep(self._grace_s)
-        if order.readers or order not in self.open:
+        self._answered.remove(order)
+
+    async def _let_go(self, order: Order, tries: int) -> None:
+        await asyncio.sleep(self._grace_s)
+        if order.tries != tries or order not in self.open:  # somebody came back
             return
         self.open.remove(order)
         try:
