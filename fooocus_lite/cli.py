@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite import __version__
+from fooocus_lite.commands.model_options import add_models
+from fooocus_lite.commands.options import SERVER_ONLY, add_debug, add_json, add_settings, add_shared
 from fooocus_lite.commands.recipe_options import add_recipe, recipe_of
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
@@ -37,14 +39,13 @@ COMMANDS = {
     "import-fooocus": "take over styles, presets, word lists, languages, favourites and pictures of a Fooocus folder",
     "loras": "list the LoRAs: what they are for, and the words that make them show",
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
+    "models": "list models and what goes with them; download, check and remove them",
     "read": "print the settings in a picture, whichever program made it",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
     "test": "run every test",
 }
-#: Settings that only a server has; the picture's own preset is an option of `generate`.
-SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset", "language")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     made = {name: _add_command(commands, name) for name in COMMANDS}
     for name, command in made.items():
-        _add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
+        add_settings(command, () if name in ("serve", "settings", "doctor") else SERVER_ONLY)
     _add_generate(made["generate"])
     _add_sheet(made["sheet"])
     made["replay"].add_argument("path", metavar="PATH", type=Path, help="a PNG, JPEG or WebP that Fooocus Lite saved")
@@ -99,7 +100,8 @@ def make_parser() -> argparse.ArgumentParser:
     made["import-fooocus"].add_argument("path", metavar="PATH", type=Path, help="the folder that holds Fooocus")
     for name in COMMANDS:
         if name not in ("serve", "test"):
-            made[name].add_argument("--json", action="store_true", help="print JSON for programs")
+            add_json(made[name])
+    add_models(made["models"], add_shared)
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
@@ -108,20 +110,8 @@ def _add_command(commands: Any, name: str) -> argparse.ArgumentParser:
     run: Callable[[argparse.Namespace], int] = globals().get(f"run_{name.replace('-', '_')}", run_serve)
     command: argparse.ArgumentParser = commands.add_parser(name, help=COMMANDS[name], description=COMMANDS[name])
     command.set_defaults(run=run)
-    command.add_argument("--debug", action="store_true", help="show the traceback when something goes wrong")
+    add_debug(command)
     return command
-
-
-def _add_settings(command: argparse.ArgumentParser, left_out: Sequence[str]) -> None:
-    group = command.add_argument_group("settings", "also in fooocus.toml, or as FOOOCUS_… in the environment")
-    for row in SETTINGS.values():
-        if row.name in left_out:
-            continue
-        if row.flag.startswith("--no-"):
-            group.add_argument(row.flag, dest=row.name, action="store_const", const=False, help=f"not: {row.help}")
-        else:
-            text = f"{row.help} {row.allowed}; default {row.default or 'none'}".replace("%", "%%")
-            group.add_argument(row.flag, dest=row.name, metavar=row.name.upper(), help=text)
 
 
 def _add_sheet(command: argparse.ArgumentParser) -> None:
@@ -150,11 +140,10 @@ def _settings_of(options: argparse.Namespace) -> Settings:
 def run_generate(options: argparse.Namespace) -> int:
     """`generate`."""
     from fooocus_lite.foreground import make_jobs
-    from fooocus_lite.library import load_library
     from fooocus_lite.teller import plan_text
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     _complain(library)
     jobs = make_jobs(recipe_of(options, library), library)
     if options.dry_run:
@@ -162,6 +151,15 @@ def run_generate(options: argparse.Namespace) -> int:
             print(plan_text(job, as_json=options.json))
         return 0
     return _draw(jobs, library, settings, options)
+
+
+def _library(settings: Settings) -> Library:
+    """What there is now, files that came since the last time among it."""
+    from fooocus_lite.library import load_library
+    from fooocus_lite.model_scan import scan_models
+
+    scan_models(settings)
+    return load_library(settings)
 
 
 def _complain(library: Library) -> None:
@@ -191,12 +189,11 @@ def _draw(jobs: Sequence[Job], library: Library, settings: Settings, options: ar
 def run_sheet(options: argparse.Namespace) -> int:
     """`sheet`."""
     from fooocus_lite.commands.draw import draw_sheet
-    from fooocus_lite.library import load_library
     from fooocus_lite.sheets import parse_varies
     from fooocus_lite.teller import Teller
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     wanted = options.styles or ("all" if options.all else "fitting")
     teller = Teller(0, as_json=options.json, debug=options.debug, tells_paths=False)
     varies = parse_varies(options.every or ["style"])
@@ -209,10 +206,9 @@ def run_sheet(options: argparse.Namespace) -> int:
 def run_replay(options: argparse.Namespace) -> int:
     """`replay`."""
     from fooocus_lite.foreground import make_replay
-    from fooocus_lite.library import load_library
 
     settings = _quiet(options)
-    library = load_library(settings)
+    library = _library(settings)
     return _draw([make_replay(options.path, library)], library, settings, options)
 
 
@@ -252,6 +248,16 @@ def run_import_fooocus(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_models(options: argparse.Namespace) -> int:
+    """`models`."""
+    from fooocus_lite.commands.models import run
+
+    code, text = run(options, _quiet(options))
+    if text:
+        print(text)
+    return code
+
+
 def run_read(options: argparse.Namespace) -> int:
     """`read`."""
     from fooocus_lite.commands.read import read
@@ -261,9 +267,8 @@ def run_read(options: argparse.Namespace) -> int:
 
 
 def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> int:
-    from fooocus_lite.library import load_library
 
-    library = load_library(_quiet(options))
+    library = _library(_quiet(options))
     _complain(library)
     print(text_of(library, as_json=options.json))
     return 0
@@ -324,14 +329,17 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.dispatcher import Dispatcher
     from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
+    from fooocus_lite.model_scan import ModelScan
     from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
+    from fooocus_lite.supply import Supply
     from fooocus_lite.web.app import create_app
 
     settings = _settings_of(options)
     _stop_on_signals()
     app = None
-    library = LiveLibrary(settings)
+    scan = ModelScan(settings)
+    library = LiveLibrary(settings, asked=scan.wake)
     store = open_store(settings.data_dir)
     try:
         listening = open_socket(settings.host, settings.port)
@@ -339,7 +347,8 @@ def run_serve(options: argparse.Namespace) -> int:
         store.lock.tell(address)
         engine = {"device": settings.device, "dtype": settings.dtype, "preview_fps": settings.preview_fps}
         runners = [LocalRunner(options=engine)]
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir)
+        supply = Supply(store, settings, library)
+        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         if listening.getsockname()[1] != settings.port:
@@ -347,14 +356,18 @@ def run_serve(options: argparse.Namespace) -> int:
         print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)
+        supply.start()
         dispatcher.start()
+        scan.start()
         try:
-            app = create_app(settings, library, store.queue, store.log, dispatcher)
+            app = create_app(settings, library, store, dispatcher, supply)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
         finally:
+            scan.close()
             dispatcher.close()
+            supply.close()
     finally:
         store.close()
     print("Fooocus Lite has ended; what was waiting is kept.", flush=True)

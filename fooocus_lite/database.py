@@ -63,6 +63,22 @@ CREATE TABLE peaks (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL);
     """
 ALTER TABLE tasks ADD COLUMN varies TEXT NOT NULL DEFAULT 'style'; -- what the picture shows on its contact sheet
 """,
+    """
+ALTER TABLE tasks ADD COLUMN waits_for TEXT; -- the offer whose files it waits for; NULL = it can be drawn
+DROP INDEX tasks_in_line;
+CREATE INDEX tasks_in_line ON tasks (state, waits_for, position);
+INSERT INTO totals VALUES ('held', 0, 0); -- of those that are waiting, the ones that wait for files
+CREATE TRIGGER count_new_held AFTER INSERT ON tasks WHEN NEW.waits_for IS NOT NULL BEGIN
+    UPDATE totals SET tasks = tasks + 1, work = work + NEW.work WHERE state = 'held';
+END;
+CREATE TRIGGER count_held AFTER UPDATE OF waits_for ON tasks
+WHEN (OLD.waits_for IS NULL) <> (NEW.waits_for IS NULL) BEGIN
+    UPDATE totals SET
+        tasks = tasks + CASE WHEN NEW.waits_for IS NULL THEN -1 ELSE 1 END,
+        work = work + CASE WHEN NEW.waits_for IS NULL THEN -NEW.work ELSE NEW.work END
+    WHERE state = 'held';
+END;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

@@ -11,9 +11,14 @@ from fooocus_lite.errors import DiskProblem
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+def is_disk_full(exc: OSError) -> bool:
+    """Whether the system says that there is no room, or no more for us."""
+    return exc.errno in _FULL
+
+
 def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:
     """What the system said about ``folder``, with what to do; ``setting`` is the variable that moves it."""
-    if exc.errno in _FULL:
+    if is_disk_full(exc):
         return DiskProblem(
             f"The disk that holds {folder} is full.", f"Free some space, or choose another with {setting}."
         )

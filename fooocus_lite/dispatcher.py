@@ -27,6 +27,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import Runner
 from fooocus_lite.store import Store
 from fooocus_lite.style_files import EXPAND_STYLE
+from fooocus_lite.supply import Supply
 from fooocus_lite.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Dispatcher:
         runners: One per device.
         library: Gives the newest snapshot, so that a style dropped in needs no restart.
         output_dir: Where pictures go.
+        supply: Fetches what a picture lacks; without one, such a picture fails.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Dispatcher:
         *,
         library: Callable[[], Library],
         output_dir: Path,
+        supply: Supply | None = None,
     ) -> None:
         self._store = store
         self._queue = store.queue
         self._lanes = [_Lane(f"worker {number}", runner) for number, runner in enumerate(runners, start=1)]
         self._library = library
         self._output_dir = output_dir
+        self._supply = supply
         self._closing = threading.Event()
         self._may_warm_up = threading.Event()
         self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
@@ -186,8 +190,11 @@ class Dispatcher:
     def _warm_up(self, lane: _Lane) -> None:
         plan = None
         try:
-            plan = make_plan(Recipe(), self._library(), 0)
+            library = self._library()
+            plan = make_plan(Recipe(), library, 0)
+            library.check_available(plan.model.name)
         except FooocusError as exc:
+            plan = None
             logger.warning("nothing to warm up: %s", exc)
         try:
             lane.runner.warm_up(plan)
@@ -198,9 +205,12 @@ class Dispatcher:
         if task.attempt > 1 and self._adopt(task):
             return
         try:
-            job = self._decide(task)
+            job, offer = self._decide(task)
         except FooocusError as exc:
             self._end(task, _failed(exc))
+            return
+        if offer is not None:
+            self._wait_for(task, offer)
             return
         try:
             self._run(lane, job)
@@ -209,12 +219,22 @@ class Dispatcher:
             reason = None if self._closing.is_set() else _failed(exc)
             self._persist(lambda: self._queue.put_back(task.id, reason))
 
-    def _decide(self, task: Task) -> _Job:
+    def _decide(self, task: Task) -> tuple[_Job, str | None]:
+        """The job, and the name of the offer whose files must come first."""
         library = self._library()
         seed = int(task.id, 16)  # only if nobody froze one at the click; the same at every attempt
         recipe = resolve(task.recipe, library, seed)
-        library.check_available(recipe.model or "")
-        return _Job(task, recipe, make_plan(recipe, library, seed))
+        plan = make_plan(recipe, library, seed)
+        if self._supply is not None:
+            return _Job(task, recipe, plan), self._supply.fetch_for(plan, library)
+        library.check_available(plan.model.name)
+        return _Job(task, recipe, plan), None
+
+    def _wait_for(self, task: Task, offer: str) -> None:
+        """Back into the line, where others pass it until the offer's files are there."""
+        self._persist(lambda: self._queue.put_back(task.id, None, waits_for=offer))
+        if self._supply is not None:
+            self._supply.wake()
 
     def _run(self, lane: _Lane, job: _Job) -> None:
         task, begun = job.task, time.monotonic()

@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from fooocus_lite import __version__, torch_build
+from fooocus_lite import __version__, hub, torch_build
+from fooocus_lite.download_state import size_text
 from fooocus_lite.library import CatalogEntry, load_library
 from fooocus_lite.model_folders import gone_folders, read_model_folders
+from fooocus_lite.model_headers import identify
+from fooocus_lite.part_file import part_bytes
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
 
@@ -69,6 +71,8 @@ def examine(settings: Settings) -> list[Finding]:
         *_versions(settings),
         *_folders(settings),
         *_models(settings),
+        _hub(settings),
+        *_parts(settings),
         _browser(),
     ]
 
@@ -151,10 +155,15 @@ def _read_pins(path: Path) -> dict[str, set[str]]:
 
 
 def _folders(settings: Settings) -> Iterator[Finding]:
-    for name, path in (("data_dir", settings.data_dir), ("output_dir", settings.output_dir)):
+    places = {"data_dir": settings.data_dir, "output_dir": settings.output_dir, "models_dir": settings.models_dir}
+    for name, path in places.items():
         there = next(folder for folder in (path, *path.parents) if folder.exists())
         free = shutil.disk_usage(there).free / 1e9
-        if not _is_writable(there):
+        if name == "models_dir" and (free < LOW_DISK_GB or not _is_writable(there)):  # one may do without downloads
+            text = f"{path}: {free:.1f} GB are free, and it can{'' if _is_writable(there) else 'not'} be written."
+            hint = "To download models, set models_dir (FOOOCUS_MODELS_DIR) to a folder with more room."
+            yield Finding(name, "note", text, hint)
+        elif not _is_writable(there):
             hint = f"Set {name} (FOOOCUS_{name.upper()}) to a folder of your own."
             yield Finding(name, "problem", f"{path} cannot be written.", hint)
         elif free < LOW_DISK_GB:
@@ -177,7 +186,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
     for problem in library.problems:
         yield Finding("files", "problem", problem, "" if problem in gone else "Mend or remove the file.")
     for entry in library.models.values():
-        yield _model(entry)
+        if entry.available or not entry.files:  # what can be fetched when it is wanted lacks nothing
+            yield _model(entry)
     if not any(entry.available for entry in library.models.values()):
         hint = "Get models/starter from a fresh copy of Fooocus Lite, or put a model into models/."
         yield Finding("models", "problem", "No model is there.", hint)
@@ -192,11 +202,33 @@ def _model(entry: CatalogEntry) -> Finding:
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return Finding("model", "problem", f"{entry.name}: {absent[0]}{more} is missing.", hint)
     files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
-    damaged = [file for file in files if not _is_whole(file)]
-    if damaged:
-        return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged.", hint)
+    reasons = ((file, identify(str(file)).problem) for file in files)
+    if damaged := next(((file, reason) for file, reason in reasons if reason), None):
+        return Finding("model", "problem", f"{entry.name}: {damaged[0]} is damaged: {damaged[1]}.", hint)
     size = sum(file.stat().st_size for file in files) / 1e6
     return Finding("model", "ok", f"{entry.name}: {len(files)} files, {size:,.0f} MB, whole")
+
+
+def _hub(settings: Settings) -> Finding:
+    """Whether models could be downloaded now."""
+    address = hub.endpoint(settings)
+    if hub.is_offline(settings):
+        return Finding("hub", "note", "Offline: the network is not used, nothing is downloaded.")
+    problem = hub.why_unreachable(settings)
+    if problem:
+        hint = "Models that are here can be used. To download others, check the connection, proxy and hub_endpoint."
+        return Finding("hub", "note", problem, hint)
+    return Finding("hub", "ok", f"{address} answers")
+
+
+def _parts(settings: Settings) -> Iterator[Finding]:
+    """Downloads that were begun."""
+    for offer in load_library(settings).downloadable.values():
+        arrived = sum(part_bytes(Path(file.path)) for file in offer.files)
+        if arrived:
+            text = f"{offer.name}: {size_text(arrived)} of a download that has not ended."
+            hint = f"fooocus-lite models download {offer.name} goes on; models remove {offer.name} clears it away."
+            yield Finding("download", "note", text, hint)
 
 
 def missing_files(folder: Path) -> list[Path]:
@@ -236,18 +268,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is as long as its own header promises; the weights are not read."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, 100_000_000)))
-        ends = [row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"]
-        return path.stat().st_size >= 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error):
-        return False
 
 
 def _browser() -> Finding:

@@ -15,6 +15,9 @@ HTTP_STATUS: dict[str, int] = {
     "corrupt_model": 409,
     "missing_model": 409,
     "unreadable_picture": 422,
+    "download_failed": 502,
+    "needs_licence": 403,
+    "offline": 409,
     "out_of_memory": 507,
     "disk_full": 507,
     "not_writable": 507,
@@ -101,6 +104,12 @@ class MissingModel(FooocusError):
     """Weights that are not there."""
 
     code = "missing_model"
+
+
+class DownloadFailed(FooocusError):
+    """A file that cannot be had from its source, or not whole."""
+
+    code = "download_failed"
 
 
 class DiskProblem(FooocusError):

@@ -50,21 +50,35 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Event):
-    """The task stands in the queue (again, when ``attempt`` > 1)."""
+    """The task stands in the queue (again, when ``attempt`` > 1).
+
+    Attributes:
+        waits_for: Name of the offer whose files must come first; others pass it meanwhile. Empty: nothing.
+    """
 
     kind: ClassVar[str] = "queued"
     attempt: int = 1
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Downloading(Event):
-    """A file the task waits for is coming."""
+    """The files that the task waits for are coming: ``words`` says how far, such as "2.1 of 6.9 GB, 4 min left"."""
 
     kind: ClassVar[str] = "downloading"
     is_fact: ClassVar[bool] = False
     name: str = ""
+    label: str = ""
+    state: str = ""
     done_bytes: int = 0
-    total_bytes: int = 0
+    total_bytes: int | None = None
+    seconds_left: float | None = None
+    words: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads of a task that waits."""
+        return f"waits for {self.label or self.name}: {self.words}" if self.words else f"waits for {self.label}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +213,8 @@ class Result:
     step: int = 0
     steps: int = 0
     seconds_left: float | None = None
-    download: tuple[str, int, int] | None = None
+    waits_for: str = ""
+    download: Downloading | None = None
     texts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     image_path: str | None = None
@@ -216,11 +231,11 @@ class Result:
         changed = dataclasses.replace(self, seq=event.seq or self.seq)
         match event:
             case Queued():
-                return dataclasses.replace(Result(seq=changed.seq), attempt=event.attempt)
+                return dataclasses.replace(Result(seq=changed.seq), attempt=event.attempt, waits_for=event.waits_for)
             case Started():
-                return dataclasses.replace(changed, state="running", attempt=event.attempt, download=None)
+                return dataclasses.replace(changed, state="running", attempt=event.attempt, waits_for="", download=None)
             case Downloading():
-                return dataclasses.replace(changed, download=(event.name, event.done_bytes, event.total_bytes))
+                return dataclasses.replace(changed, download=event)
             case PromptReady():
                 return dataclasses.replace(changed, texts=event.texts, warnings=event.warnings)
             case Progress():

@@ -35,9 +35,7 @@ from fooocus_lite.style_files import parse_style
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
 _INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
 
-_CHECKPOINTS = (
-    "Single files cannot be loaded yet; a model that is a folder with a model_index.json can, as models/README.md says."
-)
+_CHECKPOINTS = "Name it in the setting extra_model_folders, and its models are used where they lie."
 
 
 @dataclass

@@ -44,6 +44,13 @@ def make_jobs(recipe: Recipe, library: Library) -> list[Job]:
     return [dataclasses.replace(jobs[0], notes=tuple(notes)), *jobs[1:]]
 
 
+def refreshed_job(job: Job, library: Library) -> Job:
+    """The job with its files as ``library`` knows them now: some came after it was made."""
+    now = make_plan(job.recipe, library, job.plan.seed)
+    plan = dataclasses.replace(job.plan, model=now.model, refiner=now.refiner, loras=now.loras)
+    return dataclasses.replace(job, plan=plan)
+
+
 def make_replay(path: Path, library: Library) -> Job:
     """The job that makes the picture at ``path`` again, with the words as they were encoded then.
 

@@ -7,7 +7,7 @@ tests list them. The formulas and measured costs stand in ``docs/guidance.md``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -140,6 +140,10 @@ class Guidance:
         """The fields that switch it on."""
         return self.fields[: self.switches or len(self.fields)]
 
+    def is_any_of(self, fields: Collection[str]) -> bool:
+        """Whether one of ``fields`` switches it on."""
+        return any(name in fields for name in self.switching)
+
     def is_on(self, weights: Weights) -> bool:
         """Whether any of its switches is away from off."""
         return any(getattr(weights, name) != OFF[name] for name in self.switching)
@@ -258,16 +262,22 @@ def passes_per_step(weights: Weights, steps: int) -> float:
     return 1 + (passes_when_guided(weights) - 1) * len(weights.guided_steps(steps)) / max(1, steps)
 
 
-def without_effect(weights: Weights, *, steps: int) -> Iterator[str]:
-    """A sentence for each thing that is set and cannot do anything beside the others, in so many steps."""
+def without_effect(weights: Weights, *, steps: int, told: Collection[str] = ()) -> Iterator[str]:
+    """A sentence for each thing that is set and cannot do anything beside the others, in so many steps.
+
+    Args:
+        told: Fields of which is known that they do nothing with the model, whatever the others are.
+    """
     is_led = weights.guidance_scale != 1
     is_guided = is_led or weights.sag_scale != 0 or weights.pag_scale != 0
     for row in GUIDANCES.values():
-        if row.is_on(weights) and (
-            (row.needs == "uncond" and not is_led) or (row.needs == "guidance" and not is_guided)
+        if (
+            row.is_on(weights)
+            and not row.is_any_of(told)
+            and ((row.needs == "uncond" and not is_led) or (row.needs == "guidance" and not is_guided))
         ):
             yield f"{row.label} does nothing at guidance scale 1."
-    if is_guided and not weights.guided_steps(steps):
+    if is_guided and "guidance_start" not in told and not weights.guided_steps(steps):
         yield f"The guidance interval holds none of the {steps} steps, so nothing guides the picture; make it longer."
-    if weights.adm_positive == 1 and weights.adm_negative != 1 and not is_led:
+    if "adm_negative" not in told and weights.adm_positive == 1 and weights.adm_negative != 1 and not is_led:
         yield "ADM size scaling of the negative prompt does nothing at guidance scale 1."

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +20,9 @@ from fooocus_lite.choices import a1111_text, default_preset, read_choices
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.expansion import expansion_model
 from fooocus_lite.fooocus_folder import fooocus_root
-from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES
+from fooocus_lite.fooocus_names import STYLE_ALIASES, STYLE_PREFIXES, bare_name
 from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.found_models import join_found
 from fooocus_lite.guidances import OFF
 from fooocus_lite.language_files import Language, read_language
 from fooocus_lite.library_files import CatalogEntry
@@ -29,6 +30,8 @@ from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.model_folders import gone_folders, read_model_folders
+from fooocus_lite.model_index import Found, index_path, read_index
+from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.preset_fit import fitted, needs_of, unknown_names
 from fooocus_lite.prompt_files import (
@@ -58,9 +61,11 @@ class Library:
         styles: By name, in the order in which they are shown.
         presets: By name.
         models: By name, as the catalogs list them.
+        downloadable: What can be fetched, models and everything else, by name.
         word_lists: What ``__name__`` in a prompt stands for.
         loras: Paths of what ``<lora:name:1>`` in a prompt names.
         embeddings: Paths of what ``embedding:name`` in a prompt names.
+        found: What lies in the folders of models, whatever it is.
         problems: One sentence per broken file or entry.
         default_preset: Name of the preset that fills what a person leaves open.
         favourites: Names of styles, the dearest first.
@@ -73,9 +78,11 @@ class Library:
     styles: Mapping[str, Style] = field(default_factory=dict[str, Style])
     presets: Mapping[str, Preset] = field(default_factory=dict[str, Preset])
     models: Mapping[str, CatalogEntry] = field(default_factory=dict[str, CatalogEntry])
+    downloadable: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
     word_lists: ByName[WordList] = field(default_factory=ByName[WordList])
     loras: ByName[str] = field(default_factory=ByName[str])
     embeddings: ByName[str] = field(default_factory=ByName[str])
+    found: tuple[Found, ...] = ()
     problems: tuple[str, ...] = ()
     default_preset: str = ""
     favourites: tuple[str, ...] = ()
@@ -88,7 +95,9 @@ class Library:
 
     def refreshed(self) -> Library:
         """This snapshot while nothing changed on disk, else a new one. Cheap: one look per file."""
-        if self.settings is None or files.signature(self.settings, self.models.values()) == self.signature:
+        if self.settings is None or self.signature == files.signature(
+            self.settings, self.models.values(), self.downloadable.values()
+        ):
             return self
         return replace(load_library(self.settings), lora_cards=self.lora_cards)
 
@@ -161,13 +170,13 @@ class Library:
         return _find(self.presets, name, "preset", "preset")
 
     def find_model(self, name: str) -> CatalogEntry:
-        """The model called so; as `find_style`."""
-        return _find(self.models, name, "model", "model")
+        """The model called so, or whose file is; as `find_style`."""
+        known = self.models.get(name) or self._models_by_file.get(normal_name(bare_name(name)))
+        return known or _find(self.models, name, "model", "model")
 
     def model_for(self, need: Need) -> CatalogEntry | None:
         """The model whose weights are the file that is needed; else one whose are an older file that serves too."""
-        by_file = {normal_name(Path(entry.path).stem): entry for entry in reversed(list(self.models.values()))}
-        by_file |= {normal_name(entry.name): entry for entry in self.models.values()}
+        by_file = self._models_by_file
         entries = [by_file.get(normal_name(replace(need, file=file).name)) for file in (need.file, *need.older)]
         there = [entry for entry in entries if entry is not None]
         return next((entry for entry in there if entry.available), entries[0])
@@ -273,6 +282,12 @@ class Library:
         return any(style.category.startswith("Fooocus") for style in self.styles.values())
 
     @cached_property
+    def _models_by_file(self) -> dict[str, CatalogEntry]:
+        """Models by their names, and by those of their files, in the form in which names are compared."""
+        by_file = {normal_name(bare_name(entry.path)): entry for entry in reversed(list(self.models.values()))}
+        return by_file | {normal_name(entry.name): entry for entry in self.models.values()}
+
+    @cached_property
     def _style_names(self) -> dict[str, str]:
         return {normal_name(name): name for name in self.styles}
 
@@ -280,11 +295,13 @@ class Library:
 class LiveLibrary:
     """The newest snapshot, for whoever calls it; safe from every thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, asked: Callable[[], object] = lambda: None) -> None:
         self._newest = load_library(settings)
+        self._asked = asked  # told each time: who looks for new files need not look while nobody asks
 
     def __call__(self) -> Library:
         """What can be chosen now."""
+        self._asked()
         self._newest = self._newest.refreshed()  # two threads may both read anew; either result is right
         return self._newest
 
@@ -302,8 +319,13 @@ def is_complete(recipe: Recipe) -> bool:
 def load_library(settings: Settings) -> Library:
     """Everything in the folders that ``settings`` name."""
     problems: list[str] = []
-    models = files.read_models(settings, problems)
-    seen = files.signature(settings, models.values())  # before the rest is read: a later change shows as one
+    listed = files.stamp(index_path(settings))
+    catalog = files.read_catalogs(settings, problems)
+    finds = join_found(catalog, read_index(settings), settings, problems)
+    models, offers = finds.models, finds.downloadable
+    # Before the rest is read: a later change shows as one. So does a list of models that was replaced meanwhile.
+    seen = files.signature(settings, models.values(), offers.values())
+    seen = seen if listed == files.stamp(index_path(settings)) else ()
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
         problems.append(
@@ -317,9 +339,11 @@ def load_library(settings: Settings) -> Library:
     library = Library(
         styles=dict(sorted(styles.items(), key=lambda item: item[1].kind == "text" and item[1].category not in known)),
         models=models,
+        downloadable=offers,
         word_lists=read_word_lists(settings, problems),
-        loras=read_loras(settings),
-        embeddings=read_embeddings(settings),
+        loras=ByName({**finds.loras, **read_loras(settings)}),
+        embeddings=ByName({**finds.embeddings, **read_embeddings(settings)}),
+        found=finds.found,
         language=read_language(settings, problems),
         expansion_model=expansion_model(settings),
         settings=settings,

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.library_json import readable
-from fooocus_lite.lora_keys import MadeFor, Shape, made_for
+from fooocus_lite.lora_keys import OTHER, MadeFor, made_for
 from fooocus_lite.untrusted import parse_json, printable
+from fooocus_lite.weight_header import NotWeights, read_header
 
 if TYPE_CHECKING:
     from fooocus_lite.library import Library
 
-#: Ten times the largest header that trainers write.
-MAX_HEADER_BYTES = 32 * 2**20
-#: Six or so for each tensor, and the commas in what the trainer says of itself.
-MAX_HEADER_PARTS = 2_000_000
-#: Of a tensor; products of two stay numbers that can be written out.
-MAX_SIDE = 2**31
 MAX_WORDS, MAX_WORD_CHARS, MAX_LINE_CHARS = 12, 60, 200
 MAX_PHRASE_CHARS = 4_000
 MAX_CARDS = 20_000
@@ -117,11 +111,14 @@ def refuse_pickle(path: str) -> None:
 
 
 def _read_card(path: str, size: int) -> LoraCard:
-    header = _read_header(path, size)
-    said = header.pop("__metadata__", None)
-    metadata = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
-    shapes = dict(_shapes(path, header, size))
-    found = made_for(shapes)
+    try:
+        header = read_header(path)
+        found = made_for(dict(header.shapes()))
+    except OSError as exc:
+        raise _damaged(path, f"it cannot be read ({exc.strerror})") from exc
+    except NotWeights as exc:
+        raise _damaged(path, str(exc)) from exc
+    metadata = header.metadata
     if not found.kind:
         found = MadeFor(_told_kind(metadata), found.context_width, found.rank)
     return LoraCard(
@@ -132,43 +129,6 @@ def _read_card(path: str, size: int) -> LoraCard:
         note=_line(metadata.get("modelspec.description")),
         size_bytes=size,
     )
-
-
-def _read_header(path: str, size: int) -> dict[str, Any]:
-    """The JSON object at the head of a safetensors file, with the length of the header in bytes as ``""``."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
-            if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
-                raise _damaged(path, "it is cut short, or no safetensors file")
-            text = file.read(length).decode()
-        header = parse_json(text, most_chars=MAX_HEADER_BYTES, most_parts=MAX_HEADER_PARTS)
-    except OSError as exc:
-        raise _damaged(path, f"it cannot be read ({exc.strerror})") from exc
-    except ValueError as exc:
-        raise _damaged(path, "its header is not that of a safetensors file") from exc
-    if not isinstance(header, dict):
-        raise _damaged(path, "its header is not that of a safetensors file")
-    return cast("dict[str, Any]", header) | {"": length}
-
-
-def _shapes(path: str, header: dict[str, Any], size: int) -> Iterator[tuple[str, Shape]]:
-    start, end = 8 + int(header.pop("")), 0
-    try:
-        for key, row in header.items():
-            yield key, tuple(_side(side) for side in row["shape"])
-            end = max(end, int(row["data_offsets"][1]))
-    except (LookupError, TypeError, ValueError, OverflowError) as exc:
-        raise _damaged(path, "its header is not that of a safetensors file") from exc
-    if size < start + end:
-        raise _damaged(path, f"it is cut short: {size:,} of {start + end:,} bytes")
-
-
-def _side(side: Any) -> int:
-    if not isinstance(side, int) or not 0 <= side < MAX_SIDE:
-        raise ValueError("no side of a tensor")
-    return side
 
 
 def _told_kind(metadata: Mapping[str, Any]) -> str:
@@ -221,19 +181,32 @@ def preview_path(path: str) -> Path | None:
     return there if homes[0] == homes[1] else None
 
 
-def misfit(card: LoraCard, model: str, context_width: int) -> str:
+@dataclass(frozen=True)
+class Takes:
+    """Which LoRAs a model takes.
+
+    Attributes:
+        context_width: See `fooocus_lite.library_files.CatalogEntry`; 0 = unknown.
+        kind: See `fooocus_lite.families.Family.loras`; empty = those for a UNet.
+    """
+
+    context_width: int = 0
+    kind: str = ""
+
+
+def misfit(card: LoraCard, model: str, takes: Takes) -> str:
     """Why a LoRA cannot be used with a model, as the end of a sentence; empty when it can, or nobody knows.
 
     Args:
         model: What the model is called.
-        context_width: See `fooocus_lite.library_files.CatalogEntry`.
     """
     made = card.made_for
-    if made.context_width and context_width and made.context_width != context_width:
-        return f"was made for {made.kind}, and {model} is another kind of model"
-    if made.kind and not made.context_width and made.is_transformer:
-        return f"was made for {made.kind}, and {model} is another kind of model"
-    return ""
+    is_other = made.context_width and takes.context_width and made.context_width != takes.context_width
+    if takes.kind:
+        is_other = made.context_width or (made.is_transformer and made.kind not in (takes.kind, OTHER))
+    elif made.kind and not made.context_width and made.is_transformer:
+        is_other = True
+    return f"was made for {made.kind}, and {model} is another kind of model" if is_other else ""
 
 
 def _damaged(path: str, reason: str) -> CorruptModel:
@@ -248,15 +221,15 @@ def _short(path: str) -> str:
 
 def lora_rows(library: Library) -> list[dict[str, Any]]:
     """Every LoRA of the library as `lora_row` shows it, the upper folders first."""
-    models = {entry.name: entry.context_width for entry in library.models.values()}
+    models = {entry.name: entry.takes for entry in library.models.values()}
     return [lora_row(name, path, library.lora_cards, models) for name, path in library.loras.items()]
 
 
-def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) -> dict[str, Any]:
+def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, Takes]) -> dict[str, Any]:
     """What a list of LoRAs shows of one, JSON-ready.
 
     Args:
-        models: Context width by model, for ``fits``.
+        models: What each takes, for ``fits``.
     """
     row: dict[str, Any] = {
         "name": name, "title": "", "note": "", "kind": "", "rank": 0, "words": [], "size_bytes": 0,
@@ -273,5 +246,5 @@ def lora_row(name: str, path: str, cards: LoraCards, models: Mapping[str, int]) 
         "rank": card.made_for.rank,
         "words": list(card.words),
         "size_bytes": card.size_bytes,
-        "fits": [model for model, width in models.items() if not misfit(card, model, width)],
+        "fits": [model for model, takes in models.items() if not misfit(card, model, takes)],
     }

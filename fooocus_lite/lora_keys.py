@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-Shape = tuple[int, ...]
+from fooocus_lite.weight_header import Shape
 
 #: Parts of a model that adapters change, named as their folders are.
 UNET, TEXT_ENCODER, TEXT_ENCODER_2 = "unet", "text_encoder", "text_encoder_2"
-#: A part of a transformer model, which no family here has yet: known only to say what a file is for.
+#: Of a transformer model. Some trainers call it a UNet; its families take both for the same.
 TRANSFORMER = "transformer"
+#: T5, as trainers number the encoders of Stable Diffusion 3 and of FLUX.
+TEXT_ENCODER_3 = "text_encoder_3"
 
 # kohya's trainers join with underscores; diffusers, PEFT and ComfyUI keep dots. The longer prefix comes first.
 _PREFIXES = (
@@ -24,6 +26,7 @@ _PREFIXES = (
     ("lycoris_unet_", UNET),
     ("lora_te1_", TEXT_ENCODER),
     ("lora_te2_", TEXT_ENCODER_2),
+    ("lora_te3_", TEXT_ENCODER_3),
     ("lora_te_", TEXT_ENCODER),
     ("lora_transformer_", TRANSFORMER),
     ("base_model.model.text_encoder_2.", TEXT_ENCODER_2),
@@ -38,8 +41,21 @@ _PREFIXES = (
     ("unet.", UNET),
     ("transformer.", TRANSFORMER),
 )
-# Saved from a UNet by itself, without a prefix.
+# Saved from a network by itself, without a prefix.
 _BARE = re.compile(r"(?:down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks)\.")
+_BARE_TRANSFORMER = re.compile(r"(?:double_blocks|single_blocks|transformer_blocks|single_transformer_blocks)\.")
+# XLabs' trainer for FLUX: what changes which half of a block's attention, and the layer as FLUX's makers call it.
+_XLABS = re.compile(
+    r"^(?:diffusion_model\.)?(double|single)_blocks\.(\d+)\.processor\.(qkv|proj)_lora([12]?)\.(?=(?:down|up)\.)"
+)
+_XLABS_LAYERS = {
+    ("double", "qkv", "1"): "img_attn.qkv",
+    ("double", "qkv", "2"): "txt_attn.qkv",
+    ("double", "proj", "1"): "img_attn.proj",
+    ("double", "proj", "2"): "txt_attn.proj",
+    ("single", "qkv", ""): "qkv",
+    ("single", "proj", ""): "linear2",
+}
 # PEFT's own saver does not say which model it was; of a text encoder the layers do.
 _PEFT_TEXT = re.compile(r"base_model\.model\.(?=text_model\.)")
 
@@ -83,7 +99,8 @@ class Place:
 
 def find_place(key: str) -> Place | None:
     """The place of a tensor, or ``None`` for a name that nobody here knows."""
-    match = _PARAMETER.search(key) if len(key) <= MAX_KEY_CHARS else None
+    key = _in_makers_words(key) if len(key) <= MAX_KEY_CHARS else ""
+    match = _PARAMETER.search(key)
     if match is None:
         return None
     path = key[: match.start()]
@@ -97,12 +114,21 @@ def find_place(key: str) -> Place | None:
     return Place(part, layer, parameter)
 
 
+def _in_makers_words(key: str) -> str:
+    """XLabs' names for a layer of FLUX as those of its makers; others as they are."""
+    found = _XLABS.match(key)
+    layer = _XLABS_LAYERS.get((found[1], found[3], found[4])) if found else None
+    return f"{found[1]}_blocks.{found[2]}.{layer}.lora_{key[found.end() :]}" if found and layer else key
+
+
 def _part_of(path: str) -> tuple[str | None, str]:
     if _PEFT_TEXT.match(path):
         return TEXT_ENCODER, "base_model.model."
     for prefix, part in _PREFIXES:
         if path.startswith(prefix):
             return part, prefix
+    if _BARE_TRANSFORMER.match(path):
+        return TRANSFORMER, ""
     return (UNET, "") if _BARE.match(path) else (None, "")
 
 
@@ -220,7 +246,7 @@ class MadeFor:
 
     @property
     def is_transformer(self) -> bool:
-        """Whether it has no UNet, as no model here can do without."""
+        """Whether it has no UNet."""
         return self.kind in (FLUX, SD3, OTHER)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
+from fooocus_lite.missing_files import need_can_come
 from fooocus_lite.mode_choice import mode_rows
 from fooocus_lite.modes import MODES, Mode
 from fooocus_lite.preset_fit import mode_problem
@@ -103,6 +104,7 @@ def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
         "needs": [
             {"kind": need.kind, "name": need.name, "file": need.file, "url": need.url}
             | {"older": list(need.older), "available": library.has(need) if need.kind in ("model", "lora") else None}
+            | {"can_be_fetched": need_can_come(need, library)}
             for need in library.needs_of(preset)
         ],
         "warnings": [*filter(None, [mode_problem(preset, library)]), *preset.warnings],

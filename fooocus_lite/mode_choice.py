@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import BadValue, MissingModel
+from fooocus_lite.missing_files import lora_to_come
 from fooocus_lite.modes import NO_LORA, ModelMode, ModeLora, find_mode, known_mode, parse_mode_lora
 from fooocus_lite.recipe import Recipe
 
@@ -54,11 +55,11 @@ def _has_lora(own: ModelMode, library: Library) -> bool:
 
 
 def _path(lora: ModeLora, library: Library) -> str | None:
-    return library.loras.find(lora.name)
+    return library.loras.find(lora.name) or lora_to_come(library, lora.name)
 
 
 def mode_lora(full: Recipe, library: Library) -> tuple[ModeLora, str] | None:
-    """The LoRA of a resolved recipe's mode, and the path of its file.
+    """The LoRA of a resolved recipe's mode, and the path of its file, also of one that is on offer and not here yet.
 
     Raises:
         BadValue: ``mode_lora`` is no name with a weight.

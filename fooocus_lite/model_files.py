@@ -13,7 +13,7 @@ class ModelRef:
 
     Attributes:
         name: As in the menu, such as ``starter``.
-        family: Key of `fooocus_lite.registry.FAMILIES`.
+        family: Key of `fooocus_lite.families.FAMILIES`.
         path: Diffusers folder or single weights file, absolute.
         native_size: Side in pixels the model was trained at.
         max_size: Longest side in pixels that still looks right; larger is refused.

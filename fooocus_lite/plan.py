@@ -14,9 +14,12 @@ from typing import Any, TypeVar, cast
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import PromptReady
 from fooocus_lite.expansion import Expansion, with_words
+from fooocus_lite.families import FAMILIES
+from fooocus_lite.family_fit import idle_fields
 from fooocus_lite.guidances import Weights, without_effect
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.lora_files import misfit
+from fooocus_lite.missing_files import can_come, is_to_come
 from fooocus_lite.mode_choice import decided_mode, kept_notes, mode_lora
 from fooocus_lite.model_files import ModelRef, model_ref_from_dict
 from fooocus_lite.prompts import count_combinations, make_texts, split_prompts
@@ -51,6 +54,7 @@ class Plan(Weights):
         refiner_switch: Share of the steps before it does, 0 … 1.
         expansion: Words that the engine must choose first; they become one more wanted text.
         warnings: Sentences a person should read; nothing that stops the picture.
+        memory: Not above this rung of `fooocus_lite.memory.RUNGS`: a picture like this ran out of memory there.
     """
 
     texts: tuple[str, ...]
@@ -70,6 +74,7 @@ class Plan(Weights):
     warnings: tuple[str, ...] = ()
     refiner: ModelRef | None = None
     refiner_switch: float = 1.0
+    memory: str = ""
 
 
 def plan_from_dict(data: dict[str, Any]) -> Plan:
@@ -146,7 +151,7 @@ def make_plan(recipe: Recipe, library: Library, seed: int) -> Plan:
             *_preset_warnings(full, library),
             *wording.warnings,
             *mode_notes,
-            *_warnings(full, entry, styles, texts, negative_texts),
+            *_warnings(full, entry, library, styles, texts, negative_texts),
             *unknown,
         ),
         refiner=_refiner_ref(full, library),
@@ -175,6 +180,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     """
     filled = library.filled(recipe)
     entry = library.find_model(filled.model or "")
+    mode = decided_mode(filled, entry, library)  # first: one that the model has not brings a schedule that it has not
     pair = find_pair(_decided(filled.sampler), filled.scheduler, noise=entry.noise)
     _check_size(_decided(filled.width), "width", entry)
     _check_size(_decided(filled.height), "height", entry)
@@ -182,7 +188,7 @@ def expand(recipe: Recipe, library: Library, seed: int) -> list[Recipe]:
     _check_interval(_decided(filled.guidance_start), _decided(filled.guidance_end))
     first = seed if filled.seed is None else filled.seed
     names: dict[str, Any] = {"sampler": pair.sampler, "scheduler": pair.scheduler, "model": entry.name, "count": 1}
-    names |= decided_mode(filled, entry, library) | {"refiner": decided_refiner(filled, entry, library)}
+    names |= mode | {"refiner": decided_refiner(filled, entry, library)}
     names["loras"] = named_loras(filled.loras or (), library)
     pictures: list[Recipe] = []
     for prompt, place in _places(recipe, filled):
@@ -238,7 +244,7 @@ def batch_notes(pictures: Sequence[Recipe], library: Library, wish: Recipe | Non
 def _decided(value: T | None) -> T:
     """A value that the ladder must have filled; families' defaults guarantee it."""
     if value is None:
-        raise FooocusError("A family in the registry lacks a default.", "This is a bug; please report it.")
+        raise FooocusError("A row of families.py lacks a default.", "This is a bug; please report it.")
     return value
 
 
@@ -323,6 +329,8 @@ def first_refined(share: float, steps: int) -> int:
 def _refiner_ref(full: Recipe, library: Library) -> ModelRef | None:
     """The refiner of a resolved recipe; ``None`` also where it would never take over, or is the model itself."""
     steps = _decided(full.steps)
+    if "refiner" in FAMILIES[library.find_model(full.model or "").family].without:
+        return None
     if full.refiner in (NO_REFINER, full.model) or first_refined(_decided(full.refiner_switch), steps) >= steps:
         return None
     return _model_ref(needed_refiner(_decided(full.refiner), library))
@@ -335,8 +343,8 @@ def _preset_warnings(full: Recipe, library: Library) -> tuple[str, ...]:
 
 def _check_loras(loras: Sequence[LoraRef], entry: CatalogEntry, library: Library) -> None:
     """Whether the files are whole, and for this kind of model, as far as their headers tell."""
-    for lora in loras:
-        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.context_width)
+    for lora in (lora for lora in loras if not is_to_come(library, lora.path)):
+        reason = misfit(library.lora_cards.of(lora.path), entry.name, entry.takes)
         if reason:
             hint = "Choose a LoRA that was made for this model, or another model."
             raise BadValue(f"The LoRA {lora.name[:60]} {reason}.", hint, field="loras")
@@ -356,7 +364,12 @@ def _with_mode_lora(
 
 
 def _warnings(
-    full: Recipe, entry: CatalogEntry, styles: list[Style], texts: tuple[str, ...], negative_texts: tuple[str, ...]
+    full: Recipe,
+    entry: CatalogEntry,
+    library: Library,
+    styles: list[Style],
+    texts: tuple[str, ...],
+    negative_texts: tuple[str, ...],
 ) -> Iterator[str]:
     """Sentences about what a person may not have meant; all follow from the resolved recipe."""
     width, height = _decided(full.width), _decided(full.height)
@@ -371,13 +384,15 @@ def _warnings(
         yield f"The model {entry.name} has not learned the style {', '.join(strange)}; it may show little of it."
     if not any(texts):
         yield "The prompt is empty, so the model draws whatever it likes."
-    if any(negative_texts) and full.guidance_scale == 1:
+    without = FAMILIES[entry.family].without
+    yield from idle_fields(full, entry.family)
+    if any(negative_texts) and full.guidance_scale == 1 and "negative_prompt" not in without:
         yield "The negative prompt does nothing at guidance scale 1."
-    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1:
+    if not any(negative_texts) and full.perp_neg and full.guidance_scale != 1 and "perp_neg" not in without:
         yield "Perp-Neg does nothing without a negative prompt."
-    yield from without_effect(full.weights(), steps=_decided(full.steps))
+    yield from without_effect(full.weights(), steps=_decided(full.steps), told=without)
     if not 0.4 <= width * height / entry.native_size**2 <= 2.1 or max(width, height) > 3 * min(width, height):
         native = f"{entry.native_size}×{entry.native_size}"
         yield f"{width}×{height} is far from the {native} that {entry.name} was trained at; shapes may repeat or break."
-    if not entry.available:
+    if not entry.available and not can_come(library, entry.name):
         yield f"The model {entry.name} is not on this disk yet."

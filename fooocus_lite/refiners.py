@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.fooocus_presets import Need
+from fooocus_lite.missing_files import can_come
 from fooocus_lite.recipe import Recipe, shown
 
 if TYPE_CHECKING:
@@ -57,10 +58,10 @@ def needed_refiner(name: str, library: Library) -> CatalogEntry:
     """The refiner of a resolved recipe.
 
     Raises:
-        MissingModel: it is not on this disk.
+        MissingModel: it is not on this disk, and cannot be fetched now.
     """
     refiner = library.find_model(name)
-    if not refiner.available:
+    if not refiner.available and not can_come(library, refiner.name):
         problem = f"The refiner {refiner.name} is not at {refiner.path}."
         raise MissingModel(problem, "Put it there, choose another refiner, or none.", field="refiner")
     return refiner

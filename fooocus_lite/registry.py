@@ -5,11 +5,9 @@ The engine reads these rows; page, CLI, API, docs and tests list them. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from fooocus_lite.guidances import OFF
 from fooocus_lite.recipe import MAX_STEPS
 
 #: How a model was trained to take noise away: at a table of levels (SD, SDXL), at EDM's levels, on straight lines.
@@ -64,6 +62,7 @@ SAMPLERS: dict[str, Sampler] = {
         good_for="softer, livelier pictures that keep changing with the steps",
         solver="noisy_solvers:euler_ancestral",
         paper="arXiv:2010.02502, eq. 16, eta = 1",
+        noise=EVERY_NOISE,
         aliases=("euler_a",),
     ),
     "heun": Sampler(
@@ -85,6 +84,7 @@ SAMPLERS: dict[str, Sampler] = {
         calls=2,
         order=2,
         min_steps=2,
+        noise=EVERY_NOISE,
         aliases=("dpm2", "kdpm_2"),
     ),
     "dpm_2_ancestral": Sampler(
@@ -136,6 +136,7 @@ SAMPLERS: dict[str, Sampler] = {
         scheduler="karras",
         space="model",
         min_steps=2,
+        noise=EVERY_NOISE,
         aliases=("dpmpp_2m_sde_gpu",),
     ),
     "dpmpp_3m_sde": Sampler(
@@ -186,6 +187,7 @@ SAMPLERS: dict[str, Sampler] = {
         solver="noisy_solvers:ddpm",
         paper="arXiv:2006.11239, eq. 7",
         space="model",
+        noise=EVERY_NOISE,
     ),
     "lcm": Sampler(
         label="LCM",
@@ -341,48 +343,4 @@ USUAL_SCHEDULERS: dict[Noise, str] = {"table": "normal", "edm": "karras", "flow"
 FORMER_SAMPLERS = {
     "dpmpp_2m_karras": ("dpmpp_2m", "karras"),
     "dpmpp_2m_sde_karras": ("dpmpp_2m_sde", "karras"),
-}
-
-
-@dataclass(frozen=True)
-class Family:
-    """An architecture that the engine can drive.
-
-    Attributes:
-        label: What a person reads.
-        engine: ``"module:class"`` inside ``fooocus_lite.engine``, loaded in the worker.
-        size_multiple: Width and height must be multiples of this many pixels.
-        noise: How its models were trained, where the catalog says nothing else.
-        defaults: Recipe values that fit every model of the family (the lowest rung of the picture ladder).
-    """
-
-    label: str
-    engine: str
-    size_multiple: int
-    defaults: Mapping[str, Any]
-    noise: Noise = "table"
-
-
-FAMILIES: dict[str, Family] = {
-    "sdxl": Family(
-        label="Stable Diffusion XL",
-        engine="fooocus_lite.engine.sdxl:Sdxl",
-        size_multiple=8,
-        defaults={
-            "width": 1024,
-            "height": 1024,
-            "steps": 30,
-            "sampler": "dpmpp_2m_sde",
-            "scheduler": AUTO,
-            **OFF,
-            "guidance_scale": 4.0,
-            "clip_skip": 2,  # the last layer but one, which the model was trained with
-            "negative_prompt": "",
-            "count": 1,
-            "image_format": "png",
-            "refiner": "none",
-            "refiner_switch": 0.8,
-            "mode": "speed",
-        },
-    ),
 }

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
-
-_LOCKED_BYTE = 1 << 30  # far behind the text: Windows also keeps others from reading a locked byte
+from fooocus_lite.locks import try_lock
 
 
 class ServerLock:
@@ -29,7 +27,7 @@ class ServerLock:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as exc:
             raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc
-        if not _try_lock(self._descriptor):
+        if not try_lock(self._descriptor):
             holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
             raise _in_use(path, holder)
@@ -50,22 +48,6 @@ class ServerLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _read_holder(descriptor: int) -> dict[str, object]:

@@ -11,10 +11,10 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from fooocus_lite.errors import BadFile, BadValue, UnknownName
 
@@ -33,6 +33,7 @@ class Setting:
 
     Attributes:
         kind: How text is read. A folder is relative to the app root; on the command line, to where one stands.
+            Several folders are a list, or in one text parted as the system parts those of PATH.
         default: A folder's default is relative to the app root; without one the setting is empty, ``None``.
         help: One line for people.
         allowed: The range in words, for help and errors.
@@ -43,7 +44,7 @@ class Setting:
     """
 
     name: str
-    kind: Literal["folder", "text", "whole number", "number", "yes or no"]
+    kind: Literal["folder", "folders", "text", "whole number", "number", "yes or no"]
     default: str | int | float | bool
     help: str
     allowed: str
@@ -70,6 +71,13 @@ SETTINGS: dict[str, Setting] = {
         Setting("output_dir", "folder", "outputs", "Where pictures are saved, one folder a day.", "a folder"),
         Setting("models_dir", "folder", "models", "Where models are looked for.", "a folder"),
         Setting(
+            "extra_model_folders",
+            "folders",
+            "",
+            "More folders with models, of ComfyUI, A1111, Forge, InvokeAI, the hub's cache …; used in place.",
+            f"a list of folders, or one text with {os.pathsep} between them",
+        ),
+        Setting(
             "legacy_folder",
             "folder",
             "",
@@ -84,6 +92,15 @@ SETTINGS: dict[str, Setting] = {
             "a folder, or the name of a model on the Hugging Face hub that is on this disk",
             pattern=".*",
         ),
+        Setting(
+            "hub_endpoint",
+            "text",
+            "",
+            "Mirror that models are downloaded from; empty: HF_ENDPOINT, else huggingface.co.",
+            "an address such as https://hub.example.org",
+            pattern=r"(https?://[^\s/@]+(/\S*)?)?",
+        ),
+        Setting("offline", "yes or no", False, "Never use the network; models are not downloaded.", "yes or no"),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
@@ -139,8 +156,11 @@ class Settings:
     data_dir: Path
     output_dir: Path
     models_dir: Path
+    extra_model_folders: tuple[Path, ...]
     legacy_folder: Path | None
     expansion_model: str
+    hub_endpoint: str
+    offline: bool
     host: str
     port: int
     open_browser: bool
@@ -224,9 +244,12 @@ def load_settings(
     for name, (value, source) in _given(cli or {}, os.environ if env is None else env, toml_path, root).items():
         values[name], sources[name] = _read(SETTINGS[name], value, source), source
     for name, row in SETTINGS.items():
+        base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
         if row.kind == "folder":
-            base = Path.cwd() if sources[name] == row.flag else root  # typed by a person who stands somewhere
             values[name] = _folder(row, str(values[name]), sources[name], base) if values[name] else None
+        elif row.kind == "folders":
+            folders = (_folder(row, text, sources[name], base) for text in values[name])
+            values[name] = tuple(dict.fromkeys(folders))
     return Settings(root=root, sources=sources, **values)
 
 
@@ -287,9 +310,18 @@ def _read(row: Setting, value: Any, source: str) -> Any:
         return _within(row, float(text), source)
     if row.kind == "folder" and isinstance(value, (str, Path)) and text and "\0" not in text:
         return text
+    if row.kind == "folders" and all(isinstance(part, (str, Path)) for part in _parts(value)) and "\0" not in text:
+        return tuple(part for one in _parts(value) if (part := str(one).strip()))
     if row.kind == "text" and isinstance(value, str) and re.fullmatch(row.pattern, text):
         return text
     raise _bad(row, value, source)
+
+
+def _parts(value: Any) -> list[Any]:
+    """What a list of folders holds, or a text with the system's sign between them."""
+    if isinstance(value, (list, tuple)):
+        return list(cast("Sequence[Any]", value))
+    return value.split(os.pathsep) if isinstance(value, str) else [value]
 
 
 def _within(row: Setting, number: float, source: str) -> float:

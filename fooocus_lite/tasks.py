@@ -17,7 +17,7 @@ from fooocus_lite.sheets import Varies
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
-    "label", "varies",
+    "label", "varies", "waits_for",
 )  # fmt: skip
 COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
 
@@ -29,6 +29,7 @@ class Task:
     Attributes:
         label: What it is called on its contact sheet; ``None`` when it is on none. The sheet is the batch.
         varies: What its cell there is there to show.
+        waits_for: The offer whose files must come before it can be drawn; others pass it.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Task:
     position: int | None = None
     label: str | None = None
     varies: Varies = "style"
+    waits_for: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fields of the recipe that say nothing are left out."""

@@ -15,11 +15,15 @@ from typing import Any
 import psutil
 
 from fooocus_lite.attention_weights import parse_weights
+from fooocus_lite.bench import downloading
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
+from fooocus_lite.bench.heads import TENSORS, write_heads
 from fooocus_lite.bench.report import Row
 from fooocus_lite.bench.samples import write_samples
 from fooocus_lite.library import load_library
 from fooocus_lite.metadata import read_file
+from fooocus_lite.model_index import read_index
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
@@ -34,6 +38,7 @@ REST_S = 0.1  # between turns: for some milliseconds after its last step, one si
 FEW, MANY = 10, 10_000
 PROMPT_CHARS, WILDCARDS = 2000, 20
 MB = 1_000_000
+HEADS = 200
 
 
 @dataclass(frozen=True)
@@ -296,6 +301,18 @@ def _make_history(data_dir: Path, size: int, plan: Plan) -> None:
     store.close()
 
 
+def measure_downloads(bench: Bench) -> Iterator[Row]:
+    """A verified download, of this machine from itself."""
+    absent = downloading.missing_tools()
+    if absent is not None:
+        yield absent
+        return
+    pairs = list(downloading.download_seconds(bench.settings, bench.folder / "downloads", ROUNDS + 1))[1:]
+    ours, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    what = f"{downloading.SIZE_BYTES / MB:.0f} MB, written and flushed; ÷ read and hashed only"
+    yield ratio_row("verified download ÷ curl through sha256sum", 1.25, ours, theirs, what)
+
+
 def measure_library(bench: Bench) -> Iterator[Row]:
     """Reading many styles and presets, and how often they are read again while nothing changes."""
     folder = bench.folder / "library"
@@ -311,6 +328,27 @@ def measure_library(bench: Bench) -> Iterator[Row]:
     how = "from the disk's cache; half of them in Fooocus's form"
     yield Row("1,000 styles and 100 presets read", median(seconds) * 1000, 150, how, "ms")
     yield Row("read again without a change", again, 0, f"in {ROUNDS} looks", "")
+
+
+def measure_scan(bench: Bench) -> Iterator[Row]:
+    """Finding out what checkpoints are, and looking again when nothing changed."""
+    folder = bench.folder / "scan"
+    write_heads(folder / "models" / "checkpoints", HEADS)
+    settings = load_settings(env={}, root=folder)
+    seconds: list[float] = []
+    for _ in range(2):
+        started = time.process_time()
+        scan_models(settings)
+        seconds.append((time.process_time() - started) / HEADS * 1000)
+    assert sum(one.facts.family == "sdxl" for one in read_index(settings).found.values()) == HEADS
+    yield Row(
+        "a checkpoint is told by its head",
+        seconds[0],
+        5,
+        f"of a core; {HEADS} files with {TENSORS:,} tensors each",
+        "ms",
+    )
+    yield Row("a checkpoint is looked at again", seconds[1], 0.5, "of a core; nothing changed, nothing is opened", "ms")
 
 
 def _make_library(folder: Path, *, styles: int, presets: int) -> Settings:

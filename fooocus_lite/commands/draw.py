@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.commands.fetch import with_files
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import Cancelled, Failed, ImageSaved
@@ -31,10 +32,9 @@ def draw_jobs(
         folder: Takes the pictures; ``None`` puts them into ``output_dir``, by day.
 
     Raises:
-        MissingModel: nothing was drawn.
+        FooocusError: a model is missing and could not be fetched; nothing was drawn.
     """
-    for name in {job.plan.model.name for job in jobs}:
-        library.check_available(name)
+    jobs = with_files(jobs, library, settings)
     runner = LocalRunner(options={"device": settings.device, "dtype": settings.dtype, "preview_fps": 0.0})
     saved: list[Path] = []
     try:

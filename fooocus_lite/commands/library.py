@@ -11,6 +11,7 @@ from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import Library
 from fooocus_lite.lora_files import lora_rows
 from fooocus_lite.menu import preset_row, style_row
+from fooocus_lite.missing_files import need_can_come
 from fooocus_lite.settings import Settings
 from fooocus_lite.untrusted import printable
 
@@ -28,7 +29,7 @@ def styles_text(library: Library, *, as_json: bool) -> str:
             ]
         )
     favourite = dict.fromkeys(library.favourites, MARK)
-    return _table([(favourite.get(s.name, " "), s.name, s.category, s.source) for s in library.styles.values()])
+    return table([(favourite.get(s.name, " "), s.name, s.category, s.source) for s in library.styles.values()])
 
 
 def presets_text(library: Library, *, as_json: bool) -> str:
@@ -41,10 +42,12 @@ def presets_text(library: Library, *, as_json: bool) -> str:
         mark = MARK if preset.name == library.default_preset else " "
         rows.append((mark, preset.name, preset.source, preset.description))
         for need in library.needs_of(preset):
-            if need.kind in ("model", "lora") and not library.has(need):
+            if need.kind in ("model", "lora") and not library.has(need) and need_can_come(need, library):
+                rows.append(("", "", "", f"fetches {need.file} when it is first used"))
+            elif need.kind in ("model", "lora") and not library.has(need):
                 rows.append(("", "", "", f"needs {need.file}, which is not here{f': {need.url}' if need.url else ''}"))
         rows += [("", "", "", f"note: {warning}") for warning in preset_row(preset, library)["warnings"]]
-    return _table(rows)
+    return table(rows)
 
 
 def loras_text(library: Library, *, as_json: bool) -> str:
@@ -52,13 +55,15 @@ def loras_text(library: Library, *, as_json: bool) -> str:
     rows = lora_rows(library)
     if as_json:
         return _json(rows)
+    here = {name for name, entry in library.models.items() if entry.available}
     if not rows:
         return "There are none. Put .safetensors files into models/loras."
-    return _table([
+    return table([
         (
             row["name"],
             f"rank {row['rank']}" if row["rank"] else "",
-            f"for {', '.join(row['fits'])}" if row["fits"] else f"made for {row['kind']}" if row["kind"] else "",
+            f"for {', '.join(fits)}" if (fits := [name for name in row["fits"] if name in here])
+            else f"made for {row['kind']}" if row["kind"] else "",
             row["problem"] or ", ".join(row["words"]),
         )
         for row in rows
@@ -93,7 +98,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _table(rows: Sequence[tuple[str, ...]]) -> str:
+def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns as wide as they need to be; the last is not padded."""
     rows = [tuple(printable(" ".join(cell.split())) for cell in row) for row in rows]
     widths = [max((len(cell) for cell in column), default=0) for column in zip(*rows, strict=True)]

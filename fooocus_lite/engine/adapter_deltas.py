@@ -24,11 +24,13 @@ class Delta:
         factors: By parameter, as `fooocus_lite.lora_keys` names them, without ``alpha``.
         scale: alpha / rank.
         shape: Of the change.
+        rows: First and end of those that are for the weight, where the file has one matrix of several layers.
     """
 
     factors: Mapping[str, Tensor]
     scale: float
     shape: Shape
+    rows: tuple[int, int] | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -46,12 +48,15 @@ class Delta:
             result: Float32, shaped as ``weight``.
             weight: Float32, as the model has it; read only where the change depends on it.
         """
+        rows = slice(*self.rows) if self.rows else slice(None)
         factors = {name: factor.to(result.device, torch.float32) for name, factor in self.factors.items()}
         if result.dim() == 2 and set(factors) == {"down", "up"}:  # nearly every layer of nearly every file: one kernel
-            result.addmm_(factors["up"].flatten(1), factors["down"].flatten(1), alpha=strength * self.scale)
+            result.addmm_(factors["up"].flatten(1)[rows], factors["down"].flatten(1), alpha=strength * self.scale)
             return
-        change = _formula(factors)(factors).reshape(result.shape).mul_(self.scale)
+        change = _formula(factors)(factors)[rows].reshape(result.shape).mul_(self.scale)
         magnitude = factors.get("dora_scale")
+        if magnitude is not None and magnitude.shape[0] == self.shape[0]:  # of the outputs
+            magnitude = magnitude[rows]
         result.add_(change if magnitude is None else _decomposed(weight, change, magnitude), alpha=strength)
 
 

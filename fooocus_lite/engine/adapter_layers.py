@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2, UNET
+from fooocus_lite.engine.flux_names import SWAPPED, makers_names, xlabs_names
+from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2
 
 # Inside a residual block: sgm's name -> diffusers'.
 _IN_RESNET = {
@@ -47,29 +48,45 @@ class Layers:
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         self.parts = parts
 
-    def weight(self, part: str, layer: str) -> Tensor | None:
-        """The weight of a layer by its flat name; ``None`` where the model has no such layer."""
+    def weights(self, part: str, layer: str) -> tuple[Tensor, ...]:
+        """The weight of a layer by its flat name; none where the model has no such layer.
+
+        Several where the file knows one matrix of what are several layers here, in its order one under another.
+        """
         names = self._names.get(part, {})
         text = part in (TEXT_ENCODER, TEXT_ENCODER_2)
         plain = layer.removeprefix("text_model_") if text else layer
+        if plain == SWAPPED.replace(".", "_"):
+            return tuple(half for weight in names.get(plain, ()) for half in reversed(weight.chunk(2)))
         if plain in names:
             return names[plain]
         for old, new in _OLD_TEXT if text else _OLD_UNET:
             if plain.endswith(old):
-                return names.get(plain.removesuffix(old) + new)
-        return None
+                return names.get(plain.removesuffix(old) + new, ())
+        return ()
 
     @cached_property
-    def _names(self) -> dict[str, dict[str, Tensor]]:
-        names: dict[str, dict[str, Tensor]] = {}
+    def _names(self) -> dict[str, dict[str, tuple[Tensor, ...]]]:
+        names: dict[str, dict[str, tuple[Tensor, ...]]] = {}
         for part, module in self.parts.items():
             found = ((path, getattr(child, "weight", None)) for path, child in module.named_modules())
             weights = {path: weight for path, weight in found if isinstance(weight, Tensor)}
-            named = {path.removeprefix("text_model.").replace(".", "_"): weight for path, weight in weights.items()}
-            if part == UNET:
-                named |= {sgm.replace(".", "_"): weights[path] for sgm, path in sgm_names(module) if path in weights}
+            named = {path.removeprefix("text_model.").replace(".", "_"): (weight,) for path, weight in weights.items()}
+            for theirs, paths in _other_names(module):
+                if all(path in weights for path in paths):
+                    named[theirs.replace(".", "_")] = tuple(weights[path] for path in paths)
             names[part] = named
         return names
+
+
+def _other_names(module: Any) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """(path in the first published code, paths here) of a network's layers."""
+    if hasattr(module, "down_blocks"):
+        yield from ((theirs, (ours,)) for theirs, ours in sgm_names(module))
+    elif hasattr(module, "single_transformer_blocks"):
+        single = len(module.single_transformer_blocks)
+        yield from makers_names(len(module.transformer_blocks), single)
+        yield from xlabs_names(single)
 
 
 def sgm_names(unet: Any) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import OrderedDict
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -217,13 +217,13 @@ def check_fit(layers: Layers, uses: Sequence[Use]) -> None:
     """
     for use in uses:
         for (part, layer), delta in use.adapter.deltas.items():
-            weight, called = layers.weight(part, layer), printable(layer[:100])
+            shape, called = _shape(layers.weights(part, layer)), printable(layer[:100])
             magnitude = delta.factors.get("dora_scale")
-            if weight is None:
+            if shape is None:
                 reason = f"it changes the layer {called}, which this one does not have"
-            elif not fits(delta.shape, tuple(weight.shape)):
-                reason = f"its layer {called} is {_sides(delta.shape)}, and this one's {_sides(weight.shape)}"
-            elif magnitude is not None and magnitude_axis(tuple(magnitude.shape), tuple(weight.shape)) is None:
+            elif not fits(delta.shape, shape):
+                reason = f"its layer {called} is {_sides(delta.shape)}, and this one's {_sides(shape)}"
+            elif magnitude is not None and not _has_magnitudes(layers.weights(part, layer), magnitude):
                 reason = f"the magnitudes of its layer {called} are {_sides(magnitude.shape)}"
             else:
                 continue
@@ -233,6 +233,17 @@ def check_fit(layers: Layers, uses: Sequence[Use]) -> None:
                 "Choose a LoRA that was made for this model, or another model.",
                 field="loras",
             )
+
+
+def _shape(weights: Sequence[Tensor]) -> tuple[int, ...] | None:
+    """Of the weights one under another."""
+    return (sum(weight.shape[0] for weight in weights), *weights[0].shape[1:]) if weights else None
+
+
+def _has_magnitudes(weights: Sequence[Tensor], magnitude: Tensor) -> bool:
+    """Whether a DoRA's magnitudes are for these weights; those of inputs would need all of them at once."""
+    axis = magnitude_axis(tuple(magnitude.shape), _shape(weights) or ())
+    return axis is not None and (len(weights) == 1 or axis == 0)
 
 
 def _sides(shape: Sequence[int]) -> str:
@@ -250,9 +261,8 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
     changes: dict[int, tuple[Tensor, list[tuple[Delta, float]]]] = {}
     for use in uses:
         for (part, layer), delta in use.adapter.deltas.items():
-            weight = layers.weight(part, layer) if part in parts and use.weight else None
-            if weight is not None:
-                changes.setdefault(id(weight), (weight, []))[1].append((delta, use.weight))
+            for weight, change in _shares(layers.weights(part, layer) if part in parts and use.weight else (), delta):
+                changes.setdefault(id(weight), (weight, []))[1].append((change, use.weight))
     originals: list[tuple[Tensor, Tensor]] = []
     try:
         with torch.inference_mode():
@@ -264,8 +274,17 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
         yield
     finally:
         with torch.inference_mode():
-            for weight, kept in originals:
+            for weight, kept in reversed(originals):  # a half of a weight may have been changed before the whole
                 weight.copy_(kept)
+
+
+def _shares(weights: Sequence[Tensor], delta: Delta) -> Iterator[tuple[Tensor, Delta]]:
+    """Each weight with the rows of the change that are for it."""
+    start = 0
+    for weight in weights:
+        end = start + weight.shape[0]
+        yield weight, delta if len(weights) == 1 else replace(delta, rows=(start, end))
+        start = end
 
 
 def _change(weight: Tensor, kept: Tensor, deltas: Sequence[tuple[Delta, float]]) -> None:
@@ -286,4 +305,4 @@ def _goes_outside(weights: Sequence[Tensor]) -> bool:
     if not weights or weights[0].device.type != "cuda":
         return False
     needed = sum(weight.nbytes for weight in weights)
-    return devices.free_memory_bytes(weights[0].device) < needed + _ROOM_BYTES
+    return (devices.free_memory_bytes(weights[0].device) or 0) < needed + _ROOM_BYTES

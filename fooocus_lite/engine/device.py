@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from fooocus_lite.errors import BadValue
@@ -25,10 +26,17 @@ class Machine:
     Attributes:
         device: Such as ``cuda:0``; AMD cards are ``cuda`` too, because ROCm builds of torch call them so.
         dtype: Of UNet and text encoders; latents between the steps are float32 whatever this is.
+        loads_at_home: Weights are loaded into this computer's memory and come to the device when they are needed.
     """
 
     device: torch.device
     dtype: torch.dtype
+    loads_at_home: bool = False
+
+    @property
+    def weights_device(self) -> torch.device:
+        """Where weights are put when they are read."""
+        return torch.device("cpu") if self.loads_at_home else self.device
 
     @property
     def dtype_name(self) -> str:
@@ -121,10 +129,18 @@ def total_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
-def free_memory_bytes(device: torch.device) -> int:
-    """What is left on a CUDA device for this process, its own reserve included."""
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free) + int(torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+def free_memory_bytes(device: torch.device) -> int | None:
+    """What is left on a device for this process, its own reserve included; ``None`` where torch cannot tell."""
+    if device.type in ("cuda", "xpu"):
+        backend = getattr(torch, device.type)
+        try:
+            free, _ = backend.mem_get_info(device)
+        except RuntimeError:  # some of Intel's drivers
+            return None
+        return int(free) + int(backend.memory_reserved(device) - backend.memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory()) - int(torch.mps.current_allocated_memory())
+    return int(psutil.virtual_memory().available)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -1,22 +1,23 @@
-"""What the engine asks of an architecture. A new one is a row in the registry and a class like this."""
+"""What the engine asks of an architecture. A new one is a row in `fooocus_lite.families` and a class like this."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fooocus_lite.engine.adapters import Use
+from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.guidance import Forward, Layers, Told
 from fooocus_lite.engine.preview import LatentColours
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Plan
-from fooocus_lite.registry import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Family(Protocol):
     layers: Layers
     #: How to show latents without decoding them; ``None`` = no previews.
     colours: LatentColours | None
+    #: Its networks by diffusers' names, loaded onto ``machine.weights_device``: ``vae``, ``text_encoder…``, and what is
+    #: asked at every step.
+    parts: Mapping[str, nn.Module]
+    #: What `decode` is made of.
+    decoder: Decoder
 
     def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
 
@@ -61,12 +67,39 @@ class Family(Protocol):
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
+        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels in this computer's memory."""
         ...
 
 
-def load_family(ref: ModelRef, machine: Machine) -> Family:
+#: Told of each step of a model that draws by itself: which it was, from 0, and how to see the picture, (1, C, h, w).
+OnStep = Callable[[int, Callable[[], Tensor] | None], None]
+
+
+@runtime_checkable
+class DrawsItself(Protocol):
+    """A loaded model of a kind that we do not take apart: its own library walks all the way, and tells each step."""
+
+    #: As in `Family`.
+    colours: LatentColours | None
+    parts: Mapping[str, nn.Module]
+
+    def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
+
+    def adapted(self, uses: Sequence[Use]) -> AbstractContextManager[None]:
+        """As `Family.adapted`."""
+        ...
+
+    def warnings(self, plan: Plan) -> tuple[str, ...]:
+        """What a person should know about the Plan's words."""
+        ...
+
+    def draw(self, plan: Plan, on_step: OnStep) -> Tensor:
+        """(height, width, 3) uint8 pixels in this computer's memory. What ``on_step`` raises ends it."""
+        ...
+
+
+def load_family(ref: ModelRef, machine: Machine) -> Family | DrawsItself:
     """The model that ``ref`` names, ready to draw on ``machine``."""
     module, _, name = FAMILIES[ref.family].engine.partition(":")
-    kind: type[Family] = getattr(importlib.import_module(module), name)
+    kind: type[Family | DrawsItself] = getattr(importlib.import_module(module), name)
     return kind(ref, machine)

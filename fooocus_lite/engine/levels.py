@@ -24,6 +24,9 @@ _LEAST_SIGNAL = 2.0**-24  # of a model trained down to no signal at all: its fir
 EDM_DATA_STD = 0.5  # sigma_data of arXiv:2206.00364, table 1
 _EDM_RANGE = (0.002, 80.0)
 _FLOW_TIMES = 1000
+# Where the files of a model with a dynamic shift say nothing: FLUX.1's, from 256² to 1024² pixels.
+_DYNAMIC_TOKENS = {"base": 256, "max": 4096}
+_DYNAMIC_SHIFTS = {"base": 0.5, "max": 1.15}
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,14 @@ class NoiseLevels:
         prediction_type: What the model predicts; see `fooocus_lite.engine.moment.Moment`.
         table: (T,) rising, ratios (``table``) or times in 0 … 1 (``flow``) at the whole times of the model's clock.
         ratios: The least and the greatest ratio that the model knows.
+        shift: Of a ``flow`` model: how much longer it stays among the noisy times than an even walk would.
     """
 
     kind: str
     prediction_type: str
     table: Any
     ratios: tuple[float, float]
+    shift: float = 1.0
 
     @property
     def last_time(self) -> int:
@@ -81,11 +86,12 @@ class NoiseLevels:
     def at_time(self, time: float) -> Level:
         """The level at a time of the clock, 0 … `last_time`. Not for ``edm``, whose clock is a function of the level.
 
-        Between two whole times the ratio is linear.
+        Between two whole times the ratio is linear; the clock of a ``flow`` model has all times.
         """
-        value = float(np.float32(np.interp(time, np.arange(len(self.table)), self.table)))
         if self.kind == "flow":
+            value = float(np.float32(shifted((time + 1) / _FLOW_TIMES, self.shift)))
             return Level(1 - value, value, value * _FLOW_TIMES)
+        value = float(np.float32(np.interp(time, np.arange(len(self.table)), self.table)))
         return self.mixed(value, float(time))
 
     def at_ratio(self, ratio: float) -> Level:
@@ -120,18 +126,26 @@ class NoiseLevels:
         return float(np.float32(time))
 
 
-def read_levels(config: Mapping[str, Any]) -> NoiseLevels:
+def shifted(times: Any, shift: float) -> Any:
+    """Times of straight lines, 0 … 1, where the noise outlasts more pixels: arXiv:2403.03206, eq. 23."""
+    return shift * times / (1 + (shift - 1) * times)
+
+
+def read_levels(config: Mapping[str, Any], image_tokens: int | None = None) -> NoiseLevels:
     """The levels of a model by its ``scheduler_config.json``.
+
+    Args:
+        image_tokens: How many patches the picture is for the model; on some, the levels depend on it. ``None`` = as
+            many as at the size it was trained for.
 
     Of that file only what the model was trained with counts; the rest is some sampler's taste. SDXL's own says
     timestep_spacing "leading", from which a Karras schedule would start at 8.4 instead of 14.6.
     """
     prediction = str(config.get("prediction_type", "epsilon"))
     if prediction == "flow_prediction" or "FlowMatch" in str(config.get("_class_name", "")):
-        times = np.arange(1, _FLOW_TIMES + 1) / _FLOW_TIMES
-        shift = float(config.get("flow_shift", config.get("shift", 1.0)))
-        times = shift * times / (1 + (shift - 1) * times)  # arXiv:2403.03206, eq. 23
-        return NoiseLevels("flow", "flow_prediction", times, (float(times[0]), math.inf))
+        shift = _flow_shift(config, image_tokens)
+        times = shifted(np.arange(1, _FLOW_TIMES + 1) / _FLOW_TIMES, shift)
+        return NoiseLevels("flow", "flow_prediction", times, (float(times[0]), math.inf), shift)
     if "sigma_data" in config:
         low, high = (
             float(config.get(f"sigma_{end}", usual)) for end, usual in zip(("min", "max"), _EDM_RANGE, strict=True)
@@ -139,6 +153,16 @@ def read_levels(config: Mapping[str, Any]) -> NoiseLevels:
         return NoiseLevels("edm", "edm", np.empty(0), (low, high))
     table = _ratio_table(config)
     return NoiseLevels("table", prediction, table, (float(table[0]), float(table[-1])))
+
+
+def _flow_shift(config: Mapping[str, Any], image_tokens: int | None) -> float:
+    """The shift of a flow model; of a dynamic one mu, its logarithm, grows along a line with the tokens."""
+    if not config.get("use_dynamic_shifting", False):
+        return float(config.get("flow_shift", config.get("shift", 1.0)))
+    low, high = (int(config.get(f"{end}_image_seq_len", usual)) for end, usual in _DYNAMIC_TOKENS.items())
+    least, most = (float(config.get(f"{end}_shift", usual)) for end, usual in _DYNAMIC_SHIFTS.items())
+    mu = least + (most - least) * ((image_tokens or high) - low) / (high - low)
+    return mu if config.get("time_shift_type", "exponential") == "linear" else math.exp(mu)
 
 
 def _ratio_table(config: Mapping[str, Any]) -> Any:

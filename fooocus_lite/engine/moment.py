@@ -109,6 +109,11 @@ class NoiseSource:
         self._shape = (len(seeds), *shape[1:])
         self._device = device
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of a picture's latents."""
+        return self._shape[-2], self._shape[-1]
+
     def draw(self) -> Tensor:
         """(B, C, h, w) float32 on the device; the host does not wait for the copy."""
         noise = torch.empty(self._shape, dtype=torch.float32, pin_memory=self._device.type == "cuda")

@@ -39,8 +39,11 @@ def euler_ancestral(latents: Tensor, i: int, walk: Walk) -> Tensor:
     denoised = walk.denoised(latents, here)
     if there.sigma == 0:
         return denoised
-    down, up = down_and_up(here.sigma, there.sigma)
-    return torch.lerp(denoised, latents, down / here.sigma).add_(walk.noise(), alpha=up)
+    down, up = down_and_up(here.ratio, there.ratio)
+    kept = there.alpha * down / here.sigma
+    scale = (there.alpha - here.alpha * kept) / (1 - kept)
+    aim = denoised if scale == 1 else denoised * scale
+    return torch.lerp(aim, latents, kept).add_(walk.noise(), alpha=there.alpha * up)
 
 
 def dpm_2_ancestral(latents: Tensor, i: int, walk: Walk) -> Tensor:

@@ -45,6 +45,16 @@ SDXL_COLOURS = LatentColours(
     ),
     bias=(0.1084, -0.0175, -0.0011),
 )
+# The same for the VAE of SD 1; ComfyUI's and InvokeAI's.
+SD15_COLOURS = LatentColours(
+    matrix=(
+        (0.3512, 0.2297, 0.3227),
+        (0.3250, 0.4974, 0.2350),
+        (-0.2829, 0.1762, 0.2721),
+        (-0.2120, -0.2616, -0.7177),
+    ),
+    bias=(0.0, 0.0, 0.0),
+)
 
 
 def load_colours(path: Path, channels: int) -> LatentColours | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from fooocus_lite.engine.levels import NoiseLevels
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.moment import Moment, Predict
 from fooocus_lite.engine.samplers import Path as Walk
-from fooocus_lite.engine.weights import read_json
 from fooocus_lite.errors import BadValue
 from fooocus_lite.model_files import ModelRef
 
@@ -32,7 +31,7 @@ def check_latents(model: ModelRef, refiner: ModelRef) -> None:
         BadValue: it cannot.
         MissingModel, CorruptModel: a file of a model folder is not there or not usable.
     """
-    of_model, of_refiner = (_latents(Path(ref.path)) for ref in (model, refiner))
+    of_model, of_refiner = (_latents(ModelParts(ref)) for ref in (model, refiner))
     for what, theirs in of_refiner.items():
         if theirs != of_model[what]:
             raise BadValue(
@@ -43,8 +42,8 @@ def check_latents(model: ModelRef, refiner: ModelRef) -> None:
             )
 
 
-def _latents(folder: Path) -> dict[str, Any]:
-    unet, vae = (read_json(folder / part / "config.json") for part in ("unet", "vae"))
+def _latents(parts: ModelParts) -> dict[str, Any]:
+    unet, vae = (parts.config(part) for part in ("unet", "vae"))
     shape = {"channels": unet.get("in_channels"), "pixels a side": _pixels(vae)}
     return shape | {name: vae.get(name) for name in _SCALING}
 

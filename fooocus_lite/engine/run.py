@@ -11,24 +11,27 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from queue import SimpleQueue
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fooocus_lite.engine import device as devices
-from fooocus_lite.engine.adapters import Adapters
+from fooocus_lite.engine.adapters import Adapters, Use
 from fooocus_lite.engine.denoise import Stopped, denoise
 from fooocus_lite.engine.expansion import Expander
 from fooocus_lite.engine.failures import failed
-from fooocus_lite.engine.family import Encoded, Family, load_family
+from fooocus_lite.engine.family import DrawsItself, Encoded, Family, OnStep
 from fooocus_lite.engine.guidance import guided, not_there
 from fooocus_lite.engine.levels import read_levels
-from fooocus_lite.engine.moment import NoiseSource, Predict, Step
+from fooocus_lite.engine.model_cache import ModelCache
+from fooocus_lite.engine.moment import NoiseSource, Predict
 from fooocus_lite.engine.preview import OnItsWay, Previews
-from fooocus_lite.engine.refiner import check_latents, handed_over
+from fooocus_lite.engine.refiner import handed_over
+from fooocus_lite.engine.room import Room, step_down, stepped_down_words
 from fooocus_lite.engine.samplers import Path, make_path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import (
@@ -43,6 +46,8 @@ from fooocus_lite.events import (
     PromptReady,
     Started,
 )
+from fooocus_lite.families import FAMILIES
+from fooocus_lite.memory import AUTO, Fit
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Expansion, Plan, first_refined
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -51,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Draws one picture at a time on one device and keeps the last picture's models warm.
+    """Draws one picture at a time on one device and keeps the last pictures' models warm.
 
     Args:
         device: ``auto``, or such as ``cpu``, ``cuda:1``, ``mps``, ``xpu``.
@@ -59,16 +64,24 @@ class Engine:
         preview_fps: Most previews a second; 0 = none.
         progress_fps: Most `Progress` events a second, besides the first, the last and those with a preview. A fast
             model takes more steps than a person can read, and on a CPU telling one takes time from the next.
+        memory: How models are kept: ``auto``, or a key of `fooocus_lite.memory.RUNGS`.
     """
 
     def __init__(
-        self, *, device: str = "auto", dtype: str = "auto", preview_fps: float = 5.0, progress_fps: float = 5.0
+        self,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        preview_fps: float = 5.0,
+        progress_fps: float = 5.0,
+        memory: str = AUTO,
     ) -> None:
         self._wanted = (device, dtype)
         self._preview_fps = preview_fps
         self.progress_pause_s = 1 / progress_fps
         self._machine: devices.Machine | None = None
-        self._loaded: dict[ModelRef, Family] = {}
+        self.memory = memory
+        self.models = ModelCache(self.machine)
         self._expander = Expander()
         self.adapters = Adapters()
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -119,7 +132,10 @@ class Engine:
         return self._expander.words(wish)
 
     def describe(self) -> dict[str, Any]:
-        """The device, its name and memory in bytes, and the number format; or the ``problem`` with them."""
+        """The device, its name and memory in bytes, the number format, and the models that are loaded.
+
+        Free is what a picture could have, were nothing loaded. If the settings fit no device, the ``problem`` instead.
+        """
         try:
             machine = self.machine()
         except FooocusError as exc:
@@ -129,6 +145,9 @@ class Engine:
             "device_name": devices.device_name(machine.device),
             "dtype": machine.dtype_name,
             "total_memory_bytes": devices.total_memory_bytes(machine.device),
+            "free_memory_bytes": self.models.free_bytes(),
+            "memory": self.memory,
+            "models": self.models.names,
             "torch": str(torch.__version__),
         }
 
@@ -143,31 +162,19 @@ class Engine:
         return self.families(ref)[0]
 
     def families(self, *refs: ModelRef) -> list[Family]:
-        """The models that ``refs`` name, from memory if the last picture had them.
-
-        What it had and ``refs`` do not name is freed before anything is read.
-        """
-        for ref in self._loaded.keys() - set(refs):
-            del self._loaded[ref]
-            devices.free_memory(self.machine().device)
-        for ref in refs:
-            if ref not in self._loaded:
-                started = time.monotonic()
-                self._loaded[ref] = load_family(ref, self.machine())
-                log.info("model %s loaded in %.1f s", ref.name, time.monotonic() - started)
-        return [self._loaded[ref] for ref in refs]
+        """The models that ``refs`` name, ready to draw; without those that do it by themselves."""
+        loaded = [one.family for one in self.models.get(refs, "resident")]
+        return [family for family in loaded if not isinstance(family, DrawsItself)]
 
     def forget(self) -> None:
         """Free the loaded models."""
-        if self._loaded:
-            self._loaded.clear()
-            devices.free_memory(self.machine().device)
+        self.models.forget()
 
-    def previews(self, family: Family) -> Previews | None:
+    def previews(self, family: Family | DrawsItself, device: torch.device) -> Previews | None:
         """A preview maker for one picture, if there can and should be any."""
         if family.colours is None or self._preview_fps <= 0:
             return None
-        return Previews(family.colours, self.machine().device, per_second=self._preview_fps)
+        return Previews(family.colours, device, per_second=self._preview_fps)
 
     def _start(self, job: Callable[[], None]) -> None:
         # One thread for the engine's whole life: OpenMP keeps a pool of helpers for every thread that computes.
@@ -204,6 +211,7 @@ class _Drawing:
         emit: Callable[[Event | _PreviewOnItsWay], None],
     ) -> None:
         self._engine, self._plan, self._should_stop, self._emit = engine, plan, should_stop, emit
+        self._uses: Sequence[Use] = ()
         self.ended = threading.Event()
 
     def run(self) -> None:
@@ -211,8 +219,8 @@ class _Drawing:
         started = time.monotonic()
         outcome: Event
         try:
-            with torch.inference_mode(), ExitStack() as changes:
-                self._draw(started, changes)
+            with torch.inference_mode():
+                self._draw_with_room(started)
             outcome = Finished(seconds=time.monotonic() - started)
         except Stopped:
             log.info("picture stopped after %.1f s", time.monotonic() - started)
@@ -230,48 +238,85 @@ class _Drawing:
                 plan.width, plan.height, plan.sampler, plan.scheduler, plan.steps, outcome.seconds,
             )  # fmt: skip
 
-    def _draw(self, started: float, changes: ExitStack) -> None:
+    def _draw_with_room(self, started: float) -> None:
+        """Draw; if memory runs out, once more from the same noise on the next rung down."""
         engine, plan = self._engine, self._plan
-        machine = engine.machine()
-        self._emit(Started(device=devices.device_name(machine.device)))
-        devices.reset_peak_memory(machine.device)
-        uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
-        family, refiner = self._models(plan)
+        self._emit(Started(device=devices.device_name(engine.machine().device)))
+        self._uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
+        devices.reset_peak_memory(engine.machine().device)
+        fit = engine.models.fit(plan, forced=engine.memory, start=plan.memory)
+        try:
+            self._draw(fit, started)
+            return
+        except Exception as exc:
+            below = step_down(exc, fit, engine.machine().device.type, plan)
+            if below is None:
+                raise
+            log.warning("memory ran out on the rung %s: once more on %s", fit.rung, below)
+        # Only now: an exception that is still held keeps the tensors of its frames alive.
+        devices.free_memory(engine.machine().device)
+        again = engine.models.fit(plan, forced=below)
+        self._draw(again, started, tried=fit)
+
+    def _draw(self, fit: Fit, started: float, *, tried: Fit | None = None) -> None:
+        """One attempt.
+
+        Args:
+            tried: The attempt before, which ran out of memory.
+        """
+        with ExitStack() as changes:
+            room = Room(self._engine.models, self._plan, fit)
+            family, refiner = room.model, room.refiner
+            self._stop_if_asked()
+            changes.enter_context(room.adapted(self._uses))
+            if isinstance(family, DrawsItself):
+                pixels = self._draw_by_itself(family, room, tried)
+                self._hand_over(pixels, room, started, tried)
+                return
+            plan, expansion, trouble = self._with_words(self._plan)
+            encoded = family.encode(plan)
+            warnings = plan.warnings + trouble + encoded.warnings
+            idle = FAMILIES[plan.model.family].without  # the plan says so
+            warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name, said=idle))
+            warnings += (stepped_down_words(fit.rung),) if tried else ()
+            log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
+            self._emit(PromptReady(
+                texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
+            ))  # fmt: skip
+            device = room.machine.device
+            noise = NoiseSource(plan.seed, family.latent_shape(plan), device)
+            path = make_path(
+                SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
+                device=device, noise=noise,
+            )  # fmt: skip
+            steps = len(path.spans)
+            with _guided(family, encoded, plan, steps) as predict, _refined(predict, refiner, plan, path) as predict:
+                room.after_reading()
+                latents = noise.draw() * path.init_noise_sigma
+                watch = self._watcher(steps, self._engine.previews(family, device))
+                latents = denoise(predict, path, latents, observe=lambda step: watch(step.moment.index, step.denoised))
+            changes.close()  # before the decoder needs the memory
         self._stop_if_asked()
-        changes.enter_context(family.adapted(uses))
-        plan, expansion, trouble = self._with_words(plan)
-        encoded = family.encode(plan)
-        warnings = plan.warnings + trouble + encoded.warnings
-        warnings += tuple(not_there(plan, encoded, family.layers, plan.model.name))
-        log.debug("texts %r, unwanted %r", plan.texts, plan.negative_texts)
+        self._hand_over(room.decode(latents), room, started, tried)
+
+    def _draw_by_itself(self, family: DrawsItself, room: Room, tried: Fit | None) -> Tensor:
+        """(height, width, 3) uint8: the picture of a model that walks all the way by itself."""
+        plan, expansion, trouble = self._with_words(self._plan)
+        warnings = plan.warnings + trouble + family.warnings(plan)
+        warnings += (stepped_down_words(room.rung),) if tried else ()
         self._emit(PromptReady(
             texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
         ))  # fmt: skip
-        noise = NoiseSource(plan.seed, family.latent_shape(plan), machine.device)
-        path = make_path(
-            SAMPLERS[plan.sampler], SCHEDULERS[plan.scheduler], family.scheduler_config, plan.steps,
-            device=machine.device, noise=noise,
-        )  # fmt: skip
-        steps = len(path.spans)
-        with _guided(family, encoded, plan, steps) as predict, _refined(predict, refiner, plan, path) as predict:
-            latents = noise.draw() * path.init_noise_sigma
-            observe = self._observer(steps, engine.previews(family))
-            latents = denoise(predict, path, latents, observe=observe)
-        changes.close()  # before the decoder needs the memory
+        watch = self._watcher(plan.steps, self._engine.previews(family, room.machine.device))
+        pixels = family.draw(plan, watch)
         self._stop_if_asked()
-        pixels = family.decode(latents).contiguous().cpu()
-        facts = self._facts(machine, time.monotonic() - started)
+        return pixels
+
+    def _hand_over(self, pixels: Tensor, room: Room, started: float, tried: Fit | None) -> None:
+        facts = self._facts(room, time.monotonic() - started) | room.facts(tried)
         self._emit(ImageReady(
             width=pixels.shape[1], height=pixels.shape[0], rgb=pixels.numpy().tobytes(), facts=facts,
         ))  # fmt: skip
-
-    def _models(self, plan: Plan) -> tuple[Family, Family | None]:
-        """The model of the plan, and its refiner if it has one."""
-        if plan.refiner is None:
-            return self._engine.family(plan.model), None
-        check_latents(plan.model, plan.refiner)
-        family, refiner = self._engine.families(plan.model, plan.refiner)
-        return family, refiner
 
     def _with_words(self, plan: Plan) -> tuple[Plan, str | None, tuple[str, ...]]:
         """The plan with the words it wishes for, those words, and what went wrong: then it is drawn without."""
@@ -285,30 +330,31 @@ class _Drawing:
             return plan, "", (f"{NOT_EXPANDED} {exc}",)
         return dataclasses.replace(plan, texts=wish.added_to(plan.texts, words)), words, ()
 
-    def _observer(self, steps: int, previews: Previews | None) -> Callable[[Step], None]:
+    def _watcher(self, steps: int, previews: Previews | None) -> OnStep:
         times = [time.monotonic()]
         told = -math.inf
 
-        def observe(step: Step) -> None:
+        def watch(index: int, denoised: Callable[[], Tensor] | None) -> None:
             nonlocal told
             times.append(time.monotonic())
-            done = step.moment.index + 1
-            has_preview = previews is not None and done < steps and previews.is_due()
+            done = index + 1
+            has_preview = previews is not None and denoised is not None and done < steps and previews.is_due()
             if has_preview or done == steps or times[-1] - told >= self._engine.progress_pause_s:
                 told = times[-1]
                 self._emit(Progress(step=done, steps=steps, seconds_left=_seconds_left(times, steps)))
-            if previews is not None and has_preview:
-                pixels = previews.start(step.denoised())
+            if previews is not None and denoised is not None and has_preview:
+                pixels = previews.start(denoised())
                 self._emit(_PreviewOnItsWay(done, pixels, self._plan, previews))
             self._stop_if_asked()
 
-        return observe
+        return watch
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():
             raise Stopped
 
-    def _facts(self, machine: devices.Machine, seconds: float) -> dict[str, Any]:
+    def _facts(self, room: Room, seconds: float) -> dict[str, Any]:
+        machine = room.machine
         return {
             "device": devices.device_name(machine.device),
             "dtype": machine.dtype_name,

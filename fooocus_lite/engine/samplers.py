@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from fooocus_lite.engine.noisy_solvers import restart, restart_spans
 from fooocus_lite.engine.walk import Rehearsal, Solver, Span, Walk
 from fooocus_lite.errors import BadValue
 from fooocus_lite.registry import Sampler, Scheduler
+
+#: Every model whose levels depend on the number of its tokens reads two by two latents as one.
+_LATENTS_PER_TOKEN = 4
 
 
 class Path(Walk):
@@ -89,7 +93,7 @@ def make_path(
     Raises:
         BadValue: the model was trained in a way that the sampler or the schedule is not made for.
     """
-    levels = read_levels(model_config)
+    levels = read_levels(model_config, math.prod(noise.size) // _LATENTS_PER_TOKEN)
     for field, row in (("sampler", sampler), ("scheduler", scheduler)):
         if levels.kind not in row.noise:
             raise BadValue(f"{row.label} is not made for how this model was trained.", "Choose another.", field=field)

@@ -42,9 +42,11 @@ def whole_uniform(levels: NoiseLevels, steps: int) -> list[Level]:
 
 
 def simple(levels: NoiseLevels, steps: int) -> list[Level]:
-    """Every T/n-th of the model's T levels, from the first one on."""
+    """Every T/n-th of the model's T levels, from the first one on; exactly, where it knows all times."""
     count = levels.last_time + 1
-    return _at_times(levels, (levels.last_time - i * count // steps for i in range(steps)))
+    stride = count / steps
+    places = (i * stride if levels.kind == "flow" else i * count // steps for i in range(steps))
+    return _at_times(levels, (levels.last_time - place for place in places))
 
 
 def ddim_uniform(levels: NoiseLevels, steps: int) -> list[Level]:

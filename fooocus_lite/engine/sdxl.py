@@ -1,4 +1,4 @@
-"""Family ``sdxl``: Stable Diffusion XL (arXiv:2307.01952) and everything built like it, from a diffusers folder."""
+"""Family ``sdxl``: Stable Diffusion XL (arXiv:2307.01952) and everything built like it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor
 
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.decode import Decoder
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward, unet_layers
-from fooocus_lite.engine.preview import SDXL_COLOURS, load_colours
+from fooocus_lite.engine.model_parts import ModelParts
+from fooocus_lite.engine.preview import SDXL_COLOURS, LatentColours, load_colours
 from fooocus_lite.engine.text import Embedded, EncoderSpec, TextEncoders
-from fooocus_lite.engine.weights import damaged, load_module, missing, read_json
+from fooocus_lite.engine.weights import damaged, load_module
 from fooocus_lite.errors import BadValue
 from fooocus_lite.lora_keys import UNET
 from fooocus_lite.model_files import ModelRef
@@ -37,32 +39,47 @@ class Sdxl:
     """A loaded SDXL-shaped model.
 
     Raises (when made):
-        MissingModel, CorruptModel: a file of the model folder is not there or not usable.
+        MissingModel, CorruptModel: a file of the model is not there or not usable, or of another family.
     """
 
+    #: How to show its latents where the model brings no colours of its own.
+    usual_colours: LatentColours = SDXL_COLOURS
+
     def __init__(self, ref: ModelRef, machine: Machine) -> None:
-        folder = Path(ref.path)
-        if not folder.is_dir():
-            raise missing(folder)
+        parts = ModelParts(ref)
         self._machine = machine
-        self.scheduler_config: Mapping[str, Any] = read_json(folder / "scheduler" / "scheduler_config.json")
-        is_refiner, self._wants_score = _refiner_traits(folder)
-        self._texts = TextEncoders(folder, machine, ENCODERS[1:] if is_refiner else ENCODERS)
-        unet = load_module(folder / "unet", _build_unet, device=machine.device, dtype=machine.dtype)
+        self.scheduler_config = parts.scheduler_config
+        self._wants_score = bool(parts.index.get("requires_aesthetics_score", False))
+        network = parts.component("unet")  # a file of another kind is told before anything is read
+        self._texts = TextEncoders(parts, machine, self._encoders(parts))
+        unet = load_module(network, _build_unet, device=machine.weights_device, dtype=machine.dtype)
         # cuDNN's half-precision convolutions want channels last; on a CPU it measured 5 % slower.
         layout = torch.channels_last if machine.device.type == "cuda" else torch.contiguous_format
         self._unet = unet.to(memory_format=layout)
         self._layers = Layers({UNET: self._unet, **self._texts.parts})
-        vae = read_json(folder / "vae" / "config.json")
-        self._vae_dtype = _vae_dtype(vae, machine)
+        vae = parts.config("vae")
+        dtype = _vae_dtype(vae, machine)
         self._vae = load_module(
-            folder / "vae", _vae_builder(folder, vae), device=machine.device, dtype=self._vae_dtype
+            parts.component("vae"), _vae_builder(parts.configs, vae), device=machine.weights_device, dtype=dtype
         ).to(memory_format=layout)
-        self._pixels_per_latent = 2 ** (len(self._vae.config.block_out_channels) - 1)
+        self.decoder = Decoder(self._vae, device=machine.device, dtype=dtype)
+        self.parts = {UNET: self._unet, "vae": self._vae, **self._texts.parts}
         self.forward = unet_forward(self._unet, machine.dtype)
         self.layers = unet_layers(self._unet)
         channels = int(self._unet.config.in_channels)
-        self.colours = load_colours(folder / "preview.json", channels) or (SDXL_COLOURS if channels == 4 else None)
+        self.colours = load_colours(parts.configs / "preview.json", channels) or (
+            self.usual_colours if channels == 4 else None
+        )
+
+    def _encoders(self, parts: ModelParts) -> Sequence[EncoderSpec]:
+        """The text encoders that the model reads with; a refiner has the second only."""
+        has_one = parts.index.get("text_encoder", True) in (None, [None, None])
+        return ENCODERS[1:] if has_one else ENCODERS
+
+    @property
+    def texts(self) -> TextEncoders:
+        """What reads the words."""
+        return self._texts
 
     @contextmanager
     def adapted(self, uses: Sequence[Use]) -> Generator[None]:
@@ -93,11 +110,12 @@ class Sdxl:
     ) -> tuple[Condition, tuple[str, ...]]:
         files = {name: Path(path) for name, path in plan.embeddings}
         embedded = self._texts.embed(texts, clip_skip=plan.clip_skip, embeddings=files)
-        condition = Condition(
-            embedded.prompt_embeds,
-            {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan, score)},
-        )
+        condition = Condition(embedded.prompt_embeds, self._added(embedded, plan, score))
         return condition, (_cut_warning(embedded, what),) if embedded.tokens_cut else ()
+
+    def _added(self, embedded: Embedded, plan: Plan, score: float) -> dict[str, Tensor]:
+        """What the UNet is told besides the words."""
+        return {"text_embeds": embedded.pooled_prompt_embeds, "time_ids": self._time_ids(plan, score)}
 
     def _time_ids(self, plan: Plan, score: float) -> Tensor:
         """(1, 6): original size, crop corner, target size, each as (height, width); arXiv:2307.01952, section 2.2.
@@ -114,31 +132,15 @@ class Sdxl:
         Raises:
             BadValue: the size does not divide by the pixels of a latent.
         """
-        scale = self._pixels_per_latent
+        scale = self.decoder.pixels_per_latent
         for field, value in (("width", plan.width), ("height", plan.height)):
             if value % scale:
                 raise BadValue(f"{field} cannot be {value}.", f"It must be a multiple of {scale}.", field=field)
         return (1, int(self._unet.config.in_channels), plan.height // scale, plan.width // scale)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(1, C, h, w) latents -> (height, width, 3) uint8 pixels."""
-        config: Any = self._vae.config
-        scaled = latents / float(config.scaling_factor)
-        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-        if mean is not None and std is not None:
-            shape = (1, -1, 1, 1)
-            scaled = scaled * latents.new_tensor(std).view(shape) + latents.new_tensor(mean).view(shape)
-        scaled = scaled + float(getattr(config, "shift_factor", None) or 0.0)
-        image: Tensor = self._vae.decode(scaled.to(self._vae_dtype), return_dict=False)[0]
-        return image[0].float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
-
-
-def _refiner_traits(folder: Path) -> tuple[bool, bool]:
-    """(reads texts with the second encoder only, is told a score), as the folder's ``model_index.json`` declares."""
-    path = folder / "model_index.json"
-    index = read_json(path) if path.is_file() else {}
-    has_one_encoder = index.get("text_encoder", True) in (None, [None, None])
-    return has_one_encoder, bool(index.get("requires_aesthetics_score", False))
+        """As `Decoder`."""
+        return self.decoder(latents)
 
 
 def _build_unet(config: dict[str, Any]) -> Any:

@@ -70,7 +70,7 @@ def midpoint_step(latents: Tensor, walk: Walk, here: Level, sigma: float) -> Ten
     denoised = walk.denoised(latents, here)
     if sigma == 0:
         return denoised
-    middle = walk.at_ratio(math.sqrt(here.sigma * sigma))
+    middle = walk.at_sigma(math.sqrt(here.sigma * sigma))
     halfway = latents + slope(latents, denoised, here) * (middle.sigma - here.sigma)
     return latents + slope(halfway, walk.denoised(halfway, middle), middle) * (sigma - here.sigma)
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.embeddings import Stamp, load_embedding, stamp
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.tokens import Token, Tokenizer, split_sections
 from fooocus_lite.engine.weights import load_module
 from fooocus_lite.errors import BadValue
@@ -91,12 +92,14 @@ class TextEncoders:
     """
 
     def __init__(
-        self, folder: Path, machine: Machine, specs: Sequence[EncoderSpec], *, cache_bytes: int = CACHE_BYTES
+        self, parts: ModelParts, machine: Machine, specs: Sequence[EncoderSpec], *, cache_bytes: int = CACHE_BYTES
     ) -> None:
-        self._encoders = [_Encoder(folder, spec, machine) for spec in specs]
+        self._encoders = [_Encoder(parts, spec, machine) for spec in specs]
         self._kept = _Kept(cache_bytes)
         self._variant: Hashable = ()
         self._change: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: Called before the encoders read, and before anything changes them: whoever keeps them elsewhere brings them.
+        self.before_reading: Callable[[], None] = _nothing
         # Both halves of a chunk must be as long; SDXL's are.
         self._length = min(encoder.max_length for encoder in self._encoders)
 
@@ -160,6 +163,7 @@ class TextEncoders:
         key = (text, clip_skip, tuple(stamp(path) for path in files.values()), self._variant)
         kept = self._kept.get(key)
         if kept is None:
+            self.before_reading()
             with self._change():
                 kept = self._encode(text, clip_skip, self._vectors(files))
             self._kept.put(key, kept)
@@ -217,11 +221,11 @@ class _Kept:
 class _Encoder:
     """A tokenizer and its encoder."""
 
-    def __init__(self, folder: Path, spec: EncoderSpec, machine: Machine) -> None:
+    def __init__(self, parts: ModelParts, spec: EncoderSpec, machine: Machine) -> None:
         self.spec = spec
-        self.tokenizer = Tokenizer(folder / spec.tokenizer)
+        self.tokenizer = Tokenizer(parts.tokenizer(spec.tokenizer))
         self._device = machine.device
-        self._clip = _load_clip(folder / spec.encoder, spec, machine)
+        self._clip = _load_clip(parts, spec, machine)
         self.width = int(self._clip.config.hidden_size)
         self.layers = int(self._clip.config.num_hidden_layers)
         self.max_length = min(self.tokenizer.max_length, int(self._clip.config.max_position_embeddings))
@@ -305,6 +309,10 @@ def weigh(states: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
     return torch.where(is_plain, states, result)
 
 
+def _nothing() -> None:
+    pass
+
+
 def _check_clip_skip(clip_skip: int, layers: int) -> None:
     if not 1 <= clip_skip <= layers:
         raise BadValue(
@@ -314,11 +322,14 @@ def _check_clip_skip(clip_skip: int, layers: int) -> None:
         )
 
 
-def _load_clip(folder: Path, spec: EncoderSpec, machine: Machine) -> Any:
+def _load_clip(parts: ModelParts, spec: EncoderSpec, machine: Machine) -> Any:
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     kind: Any = CLIPTextModelWithProjection if spec.is_projected else CLIPTextModel
     return load_module(
-        folder, lambda config: kind(CLIPTextConfig.from_dict(config)), device=machine.device, dtype=machine.dtype
+        parts.component(spec.encoder),
+        lambda config: kind(CLIPTextConfig.from_dict(config)),
+        device=machine.weights_device,
+        dtype=machine.dtype,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from fooocus_lite.attention_weights import parse_weights
-from fooocus_lite.engine.weights import damaged, missing
+from fooocus_lite.engine.weights import damaged, missing, read_json
 from fooocus_lite.textual_inversion import split_embeddings
 
 #: A part of a text that gets chunks of its own: (words, weight) in order.
@@ -20,6 +20,7 @@ Section = list[tuple[str, float]]
 _BREAK = re.compile(r"[\s,]*\bBREAK\b[\s,]*")
 # A chunk ends after a comma when there is one among the last 20 of 75 tokens, as in A1111's default.
 _COMMA_REACH = 20 / 75
+_VOCABULARIES = ("tokenizer.json", "vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ def split_sections(text: str) -> list[Section]:
         sections += [[(words, weight)] for words in rest]
     spoken = ([(words, weight) for words, weight in section if words.strip()] for section in sections)
     return [section for section in spoken if section] or [[]]
+
+
+def plain_words(text: str) -> tuple[str, bool]:
+    """(the text without the brackets that mean weights, whether there were any), for encoders that are not weighed."""
+    pieces = [piece for section in split_sections(text) for piece in section]
+    return "".join(words for words, _ in pieces).strip(), any(weight != 1 for _, weight in pieces)
 
 
 class Tokenizer:
@@ -110,6 +117,8 @@ class Tokenizer:
 def _load_clip(folder: Path) -> Any:
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
+    if not any((folder / name).is_file() for name in _VOCABULARIES) and _shared_merges(folder).is_file():
+        return _shared_clip(folder)
     whole, parts = folder / "tokenizer.json", [folder / "vocab.json", folder / "merges.txt"]
     files = parts if any(part.is_file() for part in parts) and not whole.is_file() else [whole]
     for file in files:
@@ -120,3 +129,26 @@ def _load_clip(folder: Path) -> Any:
     except Exception as exc:
         raise damaged(files[0], "it is not a tokenizer") from exc
     return tokenizer
+
+
+def _shared_merges(folder: Path) -> Path:
+    """The vocabulary that tokenizers without one have, two folders up: of all families that ship, one file."""
+    return folder.parent.parent / "clip" / "merges.txt"
+
+
+def _shared_clip(folder: Path) -> Any:
+    """A tokenizer of its own marks with the vocabulary of CLIP, whose numbers follow from the order of the merges."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    config, path = read_json(folder / "tokenizer_config.json"), _shared_merges(folder)
+    letters = sorted(ByteLevel.alphabet())
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[1:]
+        merges = [(first, second) for first, second in (line.split() for line in lines if line)]
+        marks = (str(config["bos_token"]), str(config["eos_token"]))
+        words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *marks]
+        vocabulary = {word: number for number, word in enumerate(words)}
+        return CLIPTokenizer(vocabulary, merges, **config)
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise damaged(path, "it is not a vocabulary") from exc

@@ -63,6 +63,10 @@ class Walk(ABC):
         """A level between those of the schedule."""
         return self.as_kept(self.levels.at_ratio(ratio))
 
+    def at_sigma(self, sigma: float) -> Level:
+        """Likewise, by how much noise the latents hold; only where they are x0 + ratio·noise, or on straight lines."""
+        return self.at_ratio(sigma if self.keeps_ratio else sigma / (1 - sigma))
+
     def at_time(self, time: float) -> Level:
         """Likewise, by the model's clock; only for models with a table of levels."""
         return self.as_kept(self.levels.at_time(time))

@@ -7,19 +7,38 @@ costs one read and one cast; nothing is initialised with random numbers first.
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from fooocus_lite import weight_header
+from fooocus_lite.engine.ldm_names import Naming, Place, folder_namings
+from fooocus_lite.engine.tensor_files import DTYPES, Stored, TensorFile
 from fooocus_lite.errors import CorruptModel, MissingModel
+from fooocus_lite.weight_header import NotWeights
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _STEMS = ("diffusion_pytorch_model", "model")
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a model on disk.
+
+    Attributes:
+        config: Its ``config.json``.
+        files: Safetensors files that its tensors lie in.
+        namings: The ways in which they are called there; the first that finds a tensor is taken.
+    """
+
+    config: Path
+    files: tuple[Path, ...]
+    namings: Sequence[Naming]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -41,40 +60,58 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def load_module(
-    folder: Path,
+    source: Path | Component,
     build: Callable[[dict[str, Any]], ModuleT],
     *,
     device: torch.device,
     dtype: torch.dtype,
 ) -> ModuleT:
-    """A module in eval mode with the weights of ``folder``, on ``device``.
+    """A module in eval mode with the weights of ``source``, on ``device``.
 
     Args:
-        folder: Holds ``config.json`` and safetensors, as diffusers and transformers write them.
+        source: A component, or a folder of one as diffusers and transformers write them.
         build: Makes the module from its config; called with ``meta`` as the default device.
-        dtype: What the weights are cast to while they are read.
+        dtype: What the weights are cast to while they are read; those in 8 bits are scaled as their file says.
 
     Raises:
         MissingModel: a file is not there.
         CorruptModel: a file is cut short, not safetensors, or does not fit its config.
     """
-    config = read_json(folder / "config.json")
-    try:
-        with torch.device("meta"):
-            module = build(config)
-    except (TypeError, ValueError, KeyError) as exc:
-        raise damaged(folder / "config.json", f"the network it describes cannot be built ({exc})") from exc
-    wanted = {name: value.shape for name, value in module.state_dict().items()}
-    files = weight_files(folder)
+    module = _built(source / "config.json" if isinstance(source, Path) else source.config, build)
+    component = folder_component(source) if isinstance(source, Path) else source
+    headers = {path: read_header(path) for path in component.files}
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     tensors: dict[str, torch.Tensor] = {}
-    for path in files:
-        tensors |= _read_tensors(path, wanted, device=device, dtype=dtype)
+    for path, header in headers.items():
+        places = _find_places(path, header, wanted, component.namings)
+        tensors |= _read_tensors(path, header, places, wanted, device=device, dtype=dtype)
     absent = sorted(set(wanted) - set(tensors))
     if absent:
-        raise damaged(files[0], f"{len(absent)} of {len(wanted)} tensors are not in it, such as {absent[0]}")
+        problem = f"{len(absent)} of {len(wanted)} tensors are not in it, such as {absent[0]}"
+        raise damaged(component.files[0], problem)
     module.load_state_dict(tensors, strict=True, assign=True)
     _fill_position_ids(module, device)
     return module.eval().requires_grad_(requires_grad=False)
+
+
+def _built(path: Path, build: Callable[[dict[str, Any]], ModuleT]) -> ModuleT:
+    config = read_json(path)
+    try:
+        with torch.device("meta"):
+            return build(config)
+    except (TypeError, ValueError, KeyError) as exc:
+        raise damaged(path, f"the network it describes cannot be built ({exc})") from exc
+
+
+def folder_component(folder: Path) -> Component:
+    """The component in a folder of its own.
+
+    Raises:
+        MissingModel: it has no weights.
+    """
+    config = folder / "config.json"
+    read_json(config)  # that it is missing is told first
+    return Component(config, tuple(weight_files(folder)), folder_namings())
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -92,65 +129,106 @@ def weight_files(folder: Path) -> list[Path]:
             if index.is_file():
                 names: Iterable[str] = read_json(index).get("weight_map", {}).values()
                 return [folder / Path(name).name for name in sorted(set(names))]
-    stem = _STEMS[0] if folder.name in ("unet", "vae") else _STEMS[1]
+    stem = _STEMS[0] if folder.name in ("unet", "transformer", "vae") else _STEMS[1]
     raise missing(folder / f"{stem}.safetensors")
 
 
+def _find_places(
+    path: Path, header: Mapping[str, Stored], wanted: Mapping[str, tuple[int, ...]], namings: Sequence[Naming]
+) -> dict[str, Place]:
+    """Where the file has the wanted tensors, by the module's own names, in the order in which they lie there."""
+    places: dict[str, Place] = {}
+    for name, shape in wanted.items():
+        candidates = (naming(name) for naming in namings)
+        place = next((one for one in candidates if one is not None and one.name in header), None)
+        if place is None:
+            continue
+        stored = header[place.name].shape
+        if not _holds(stored, shape, place):
+            raise damaged(path, f"{place.name} has shape {stored}, not {shape}")
+        places[name] = place
+    order = {name: index for index, name in enumerate(header)}
+    return dict(sorted(places.items(), key=lambda item: order[item[1].name]))
+
+
+def _holds(stored: tuple[int, ...], wanted: tuple[int, ...], place: Place) -> bool:
+    """Whether a tensor of the wanted shape is at the place."""
+    stored, wanted = _without_ones(stored), _without_ones(wanted)
+    if place.is_transposed:
+        stored = stored[::-1]
+    if place.first_row is not None and stored and wanted:
+        return stored[1:] == wanted[1:] and stored[0] >= place.first_row + wanted[0]
+    return stored == wanted
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(rows, columns) of a 1×1 convolution or of a linear layer; other shapes as they are."""
+    return shape[:2] if len(shape) > 2 and set(shape[2:]) == {1} else shape
+
+
 def _read_tensors(
-    path: Path, wanted: dict[str, torch.Size], *, device: torch.device, dtype: torch.dtype
+    path: Path,
+    header: Mapping[str, Stored],
+    places: Mapping[str, Place],
+    wanted: Mapping[str, tuple[int, ...]],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> dict[str, torch.Tensor]:
-    check_length(path)
-    tensors: dict[str, torch.Tensor] = {}
+    """The tensors at their places, in the wanted shapes: a 1×1 convolution and a linear layer hold the same numbers."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            for stored_name in file.keys():  # noqa: SIM118 - a safetensors handle is not a dict
-                name = _name_in_module(stored_name, wanted)
-                if name is None:
-                    continue
-                tensor = file.get_tensor(stored_name)
-                if tensor.shape != wanted[name]:
-                    raise damaged(path, f"{stored_name} has shape {tuple(tensor.shape)}, not {tuple(wanted[name])}")
-                tensors[name] = tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
-    except SafetensorError as exc:
+        with TensorFile(path, header, device=device, dtype=dtype) as file:
+            return {
+                name: file.read(place, (wanted[name] or (1,))[0]).reshape(wanted[name])
+                for name, place in places.items()
+            }
+    except OSError as exc:
+        raise damaged(path, f"it cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
         raise damaged(path, str(exc)) from exc
-    return tensors
-
-
-def _name_in_module(name: str, wanted: dict[str, torch.Size]) -> str | None:
-    """The module's own name of a stored tensor; text encoders come with and without ``text_model.`` in front."""
-    for candidate in (name, name.removeprefix("text_model."), f"text_model.{name}"):
-        if candidate in wanted:
-            return candidate
-    return None
 
 
 def check_length(path: Path, what: str = "model") -> None:
-    """Compare the file's length with what its own header promises: a cut file is otherwise read as a bus error.
+    """As `read_header`, for a reader who only wants to know that the file is whole."""
+    read_header(path, what)
+
+
+def read_header(path: Path, what: str = "model") -> dict[str, Stored]:
+    """What the file's tensors are, in the order in which they lie there, without reading them.
+
+    The file's length is compared with what its header promises: a cut file is otherwise read as a bus error.
 
     Raises:
         MissingModel: the file is not there.
         CorruptModel: it is cut short, or not safetensors.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(8)
-            if len(head) < 8:
-                raise damaged(path, "it is cut short", what)
-            header_length: int = struct.unpack("<Q", head)[0]
-            if header_length > min(size, 100_000_000):
-                raise damaged(path, "its header is not that of a safetensors file", what)
-            header = json.loads(file.read(header_length))
-            ends = [int(row["data_offsets"][1]) for name, row in header.items() if name != "__metadata__"]
+        header = weight_header.read_header(path)
+        rows = sorted(header.rows.items(), key=lambda row: row[1]["data_offsets"][0])
+        return {name: _stored(row, header.start) for name, row in rows}
     except FileNotFoundError as exc:
         raise missing(path, what) from exc
     except OSError as exc:
         raise damaged(path, f"it cannot be read ({exc.strerror})", what) from exc
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+    except NotWeights as exc:
+        raise damaged(path, str(exc), what) from exc
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as exc:
         raise damaged(path, "its header is not that of a safetensors file", what) from exc
-    promised = 8 + header_length + max(ends, default=0)
-    if size < promised:
-        raise damaged(path, f"it is cut short: {size:,} of {promised:,} bytes", what)
+
+
+def _stored(row: Mapping[str, Any], start: int) -> Stored:
+    """A row of a header.
+
+    Raises:
+        ValueError: its bytes are not those of its shape.
+    """
+    first, end = map(int, row["data_offsets"])
+    stored = Stored(str(row["dtype"]), tuple(map(int, row["shape"])), start + first)
+    if first < 0 or any(side < 0 for side in stored.shape):
+        raise ValueError("a number is below zero")
+    if stored.dtype in DTYPES and prod(stored.shape) * DTYPES[stored.dtype].itemsize != end - first:
+        raise ValueError("a tensor's bytes are not those of its shape")
+    return stored
 
 
 def _fill_position_ids(module: nn.Module, device: torch.device) -> None:

@@ -5,57 +5,42 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
+from fastapi import APIRouter, Body, Header
 from fastapi.openapi.models import Example
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
-from fooocus_lite import images
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadValue, FooocusError, NotFound
+from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
-from fooocus_lite.metadata import MAX_FILE_BYTES, read_stream
+from fooocus_lite.missing_files import missing_offers
 from fooocus_lite.own_files import OwnFiles
-from fooocus_lite.picture_words import words_of
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_pictures import StylePictures
+from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
-from fooocus_lite.tasks import Task, work_of
+from fooocus_lite.tasks import work_of
 from fooocus_lite.web import schemas as s
-from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
-from fooocus_lite.web.guard import LOCAL_NAMES
 from fooocus_lite.web.language_api import add_language_route
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.loras_api import add_lora_routes
 from fooocus_lite.web.menu import Menu
-from fooocus_lite.web.reveal import reveal
+from fooocus_lite.web.models_api import add_model_routes, model_rows
+from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
-from fooocus_lite.web.uploads import taken_in
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
 }
-READABLE = {
-    "required": True,
-    "content": {
-        kind: {"schema": {"type": "string", "format": "binary"}} for kind in dict.fromkeys(MEDIA_TYPES.values())
-    }
-    | {kind: {"schema": {"type": "string"}} for kind in ("text/plain", "application/json")},
-}
-Limit = Annotated[int, Query(ge=1, le=200, description="At most this many.")]
-FileName = Annotated[str, Query(min_length=1, max_length=200, description="What the errors call the file.")]
-Before = Annotated[str | None, Query(max_length=40, description="Only what is older than this id.")]
 
 
 @dataclass(frozen=True)
@@ -67,26 +52,25 @@ class Parts:
     queue: TaskQueue
     log: EventLog
     dispatcher: Dispatcher
+    supply: Supply
 
 
 def make_router(parts: Parts) -> APIRouter:
     """All routes under ``/v1``."""
     router = APIRouter(prefix="/v1")
-    live = Live(parts.queue, parts.log, parts.dispatcher)
+    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply)
     _add_menu(router, parts)
     _add_expansion(router, parts)
     _add_tasks(router, parts)
     _add_task(router, parts, live)
-    _add_files(router, parts)
     _add_control(router, parts, live)
-    _add_pictures(router, parts)
-    _add_words(router, parts)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
-    add_sheet_routes(router, parts.queue, parts.library)
+    add_sheet_routes(router, parts.queue, parts.supply, parts.library)
+    add_model_routes(router, parts.library, parts.supply, parts.settings.models_dir)
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
-    _add_read(router, parts)
+    add_picture_routes(router, parts.queue, parts.library, parts.settings)
     return router
 
 
@@ -127,8 +111,14 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             written["styles"] = tuple(library.find_style(name).name for name in names)
         decided = full[0].model_copy(update=written)
         peak = parts.dispatcher.bytes_per_picture(full[0])
+        lacking = {offer.name for offer in missing_offers(make_plan(full[0], library, 0), library)}
         return s.PlanOut(
-            recipe=decided, count=len(full), seconds_per_picture=seconds, bytes_per_picture=peak, warnings=warnings
+            recipe=decided,
+            count=len(full),
+            seconds_per_picture=seconds,
+            bytes_per_picture=peak,
+            warnings=warnings,
+            fetches=list(model_rows(library, parts.supply, lacking)),
         )
 
 
@@ -167,12 +157,13 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         responses=s.problems(400, 403, 409, 413, 422, 507),
     )
     def submit(recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)]) -> s.Submitted:
-        """One task per picture; picture i has the first one's seed + i. They are on disk when this answers."""
+        """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
+
+        A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
+        """
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        make_plan(recipes[0], library, 0)
-        library.check_available(recipes[0].model or "")
-        return s.Submitted(ids=parts.queue.submit(recipes))
+        return s.Submitted(ids=parts.supply.submit(recipes, library))
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
     def tasks(limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
@@ -186,7 +177,8 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         """State, frozen recipe, place in line, progress or error."""
         found = parts.queue.get(task_id)
         steps = [event for event in parts.log.latest(task_id) if isinstance(event, Progress)]
-        return s.task_out(found, steps[-1] if steps else None)
+        download = parts.supply.of_task(found.waits_for) if found.waits_for else None
+        return s.task_out(found, steps[-1] if steps else None, download)
 
     @router.get(
         "/tasks/{task_id}/events",
@@ -223,36 +215,6 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         return s.Submitted(ids=[parts.queue.retry(task_id)])
 
 
-def _add_files(router: APIRouter, parts: Parts) -> None:
-    @router.get(
-        "/tasks/{task_id}/image",
-        tags=["tasks"],
-        summary="The picture file",
-        response_class=FileResponse,
-        responses=s.problems(404, 409, 422) | {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
-    )
-    def image(task_id: str, download: bool = False) -> FileResponse:
-        """The file as it was saved, with its recipe inside."""
-        path = _picture_path(parts.queue.get(task_id))
-        disposition = "attachment" if download else "inline"
-        kind = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-        return FileResponse(
-            path, media_type=kind, filename=path.name, content_disposition_type=disposition, headers=FOR_GOOD
-        )
-
-    @router.get(
-        "/tasks/{task_id}/thumbnail",
-        tags=["tasks"],
-        summary="A small copy",
-        response_class=FileResponse,
-        responses=s.problems(404, 409, 422) | {200: {"content": {"image/jpeg": {}}}},
-    )
-    def thumbnail(task_id: str) -> FileResponse:
-        """A JPEG of at most 20 KB."""
-        path = images.thumbnail(_picture_path(parts.queue.get(task_id)), parts.settings.data_dir / "thumbs")
-        return FileResponse(path, media_type="image/jpeg", headers=FOR_GOOD)
-
-
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
 
@@ -265,15 +227,6 @@ def _event_number(text: str | None) -> int:
             "Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID"
         )
     return int(text)
-
-
-def _picture_path(task: Task) -> Path:
-    if task.image_path is None:
-        raise FooocusError(f"Task {task.id} has no picture yet.", f"It is {task.state}.", code="conflict")
-    path = Path(task.image_path)
-    if not path.is_file():
-        raise NotFound(f"The picture {path.name} is gone.", "It was moved or deleted outside this program.")
-    return path
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
@@ -307,89 +260,3 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
     def page_events() -> StreamingResponse:
         """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
         return _stream(live.page_messages())
-
-
-def _add_pictures(router: APIRouter, parts: Parts) -> None:
-    @router.get("/pictures", tags=["pictures"], summary="Finished pictures", responses=s.problems(422))
-    def pictures(
-        limit: Limit = 50,
-        before: Before = None,
-        since: Annotated[float, Query(description="Finished at this Unix time or later.")] = 0.0,
-    ) -> s.PictureList:
-        """Newest first. Pictures whose file was moved away are left out."""
-        found = parts.queue.pictures(limit=limit, before=before, since=since)
-        there = [s.picture_out(task) for task in found if task.image_path and Path(task.image_path).is_file()]
-        return s.PictureList(pictures=there, next=found[-1].id if len(found) == limit else None)
-
-    @router.get("/pictures/{task_id}", tags=["pictures"], summary="A picture", responses=s.problems(404, 409, 422))
-    def picture(task_id: str) -> s.PictureOut:
-        """As in the list, wherever in it."""
-        found = parts.queue.get(task_id)
-        _picture_path(found)
-        return s.picture_out(found)
-
-    @router.delete(
-        "/pictures/{task_id}",
-        tags=["pictures"],
-        status_code=204,
-        summary="Delete the file",
-        responses=s.problems(403, 404, 409, 422, 507),
-    )
-    def delete(task_id: str) -> Response:
-        """Deletes a picture that lies in the output folder, and its small copy, for good."""
-        path = _picture_path(parts.queue.get(task_id))
-        if not path.resolve().is_relative_to(Path(parts.settings.output_dir).resolve()):
-            raise FooocusError(
-                "The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict"
-            )
-        images.delete_picture(path, parts.settings.data_dir / "thumbs")
-        return Response(status_code=204)
-
-    @router.post(
-        "/pictures/{task_id}/open-folder",
-        tags=["pictures"],
-        status_code=204,
-        summary="Show in the file manager",
-        responses=s.problems(403, 404, 409, 422),
-    )
-    def open_folder(task_id: str, request: Request) -> Response:
-        """Only for a browser on the same machine."""
-        if request.client is None or request.client.host not in LOCAL_NAMES:
-            raise FooocusError(
-                "The folder is on another machine.", "Use Download, or open it on that machine.", code="forbidden"
-            )
-        reveal(_picture_path(parts.queue.get(task_id)))
-        return Response(status_code=204)
-
-
-def _add_words(router: APIRouter, parts: Parts) -> None:
-    @router.get(
-        "/pictures/{task_id}/words",
-        tags=["pictures"],
-        summary="What became of a picture's prompt",
-        responses=s.problems(404, 409, 422),
-    )
-    def words(task_id: str) -> s.PictureWordsOut:
-        """The words that were drawn, the LoRAs, and whether the recipe still gives these words."""
-        task = parts.queue.get(task_id)
-        found = words_of(_picture_path(task), task.recipe, parts.library())
-        loras = [s.UsedLora(name=name, weight=weight) for name, weight in found.loras]
-        return s.PictureWordsOut(
-            texts=list(found.texts), negative_texts=list(found.negative_texts), loras=loras, changed=found.is_changed
-        )
-
-
-def _add_read(router: APIRouter, parts: Parts) -> None:
-    @router.post(
-        "/read",
-        tags=["pictures"],
-        summary="The settings in a picture or text",
-        responses=s.problems(403, 413, 422),
-        openapi_extra={"requestBody": READABLE},
-    )
-    async def read(request: Request, name: FileName = "What was sent") -> s.ReadOut:
-        """The file as the body, up to 64 MB, whatever its content type says: a picture of Fooocus, A1111, ComfyUI,
-        InvokeAI or this program, or what was copied out of one. Nothing is kept, and no pixel is decoded."""
-        async with taken_in(request, MAX_FILE_BYTES, name) as file:
-            found = await run_in_threadpool(lambda: read_stream(file, parts.library(), name=name))
-        return s.ReadOut.model_validate(found.to_dict())

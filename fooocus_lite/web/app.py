@@ -27,10 +27,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
-from fooocus_lite.eventlog import EventLog
 from fooocus_lite.library import Library
 from fooocus_lite.settings import Settings
-from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.store import Store
+from fooocus_lite.supply import Supply
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.guard import Guard
@@ -53,7 +53,7 @@ Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/
 
 
 def create_app(
-    settings: Settings, library: Callable[[], Library], queue: TaskQueue, log: EventLog, dispatcher: Dispatcher
+    settings: Settings, library: Callable[[], Library], store: Store, dispatcher: Dispatcher, supply: Supply
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
@@ -79,9 +79,9 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    app.include_router(make_router(Parts(settings, library, queue, log, dispatcher)))
+    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
     for make_door in (make_openai_router, make_a1111_router):
-        app.include_router(make_door(library, queue, log, submitter(library, queue)))
+        app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app

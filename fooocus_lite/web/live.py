@@ -27,8 +27,10 @@ from fooocus_lite.events import (
     Started,
 )
 from fooocus_lite.recipe import MAX_SEED
+from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
+from fooocus_lite.web.model_schemas import download_out
 from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
 
 HEARTBEAT_S = 15.0
@@ -41,15 +43,16 @@ SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 class Live:
     """Reads queue, log and dispatcher for the page."""
 
-    def __init__(self, queue: TaskQueue, log: EventLog, dispatcher: Dispatcher) -> None:
+    def __init__(self, queue: TaskQueue, log: EventLog, dispatcher: Dispatcher, supply: Supply | None = None) -> None:
         self._queue = queue
         self._log = log
         self._dispatcher = dispatcher
+        self._supply = supply
 
     async def page_messages(self) -> AsyncIterator[str]:
         """Server-Sent Events for the page; never ends by itself."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
-        standing = self._standing()
+        standing, downloads = self._standing(), self._downloads()
         yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot))
         async for events in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
             moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
@@ -58,6 +61,9 @@ class Live:
                 yield sse(await asyncio.to_thread(self._line))
             elif not events:
                 yield ": still here\n\n"
+            if self._downloads() != downloads:
+                downloads = self._downloads()
+                yield sse({"type": "downloads", "downloads": downloads})
             for event in events:
                 is_told = event.seq in moves and event.seq <= shown
                 if not is_told and (message := await self._message(event)) is not None:
@@ -79,7 +85,11 @@ class Live:
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
             "last_failure": self._last_failure(),
+            "downloads": self._downloads(),
         } | self._now()
+
+    def _downloads(self) -> list[dict[str, Any]]:
+        return [download_out(one).model_dump() for one in self._supply.all()] if self._supply else []
 
     def _last_failure(self) -> dict[str, Any] | None:
         """What a page says of the last picture if that failed, so that a reload does not hide it."""
@@ -96,7 +106,8 @@ class Live:
 
     def head(self) -> QueueHead:
         """The head of the line, next first."""
-        return QueueHead(tasks=self._rows(self._queue.waiting(limit=ROWS)), waiting=self._queue.counts()["waiting"])
+        rows = self._rows(self._queue.waiting(limit=ROWS))
+        return QueueHead(tasks=rows, waiting=self._queue.counts()["waiting"], held=self._queue.held_count())
 
     async def _message(self, event: Event) -> dict[str, Any] | None:
         if isinstance(event, Progress):
@@ -126,6 +137,7 @@ class Live:
         keys = ("name", "state", "device", "device_name", "total_memory_bytes")
         return {
             "waiting": self._queue.counts()["waiting"],
+            "held": self._queue.held_count(),
             "seconds_left": self._dispatcher.seconds_left(),
             "workers": [{key: worker.get(key) for key in keys} for worker in self._dispatcher.workers()],
             "trouble": trouble.to_dict() if trouble else None,
@@ -171,6 +183,7 @@ def _row(task: Task, index: int, of: int) -> QueueRow:
         seed=recipe.seed if recipe.seed is not None and recipe.seed <= MAX_SEED else None,
         label=task.label,
         cancelling=task.cancel_requested,
+        waits_for=task.waits_for,
         error=Problem(**task.error) if task.error else None,
     )
 

@@ -35,6 +35,7 @@ class NeedOut(_Row):
     url: str = Field(description="Where the preset says it can be had; empty when it does not say.")
     older: list[str] = Field(description="Files that serve as well.")
     available: bool | None = Field(description="It is on this disk; null where that is not looked up.")
+    can_be_fetched: bool = Field(description="It is fetched when a picture needs it.")
 
 
 class PresetOut(_Row):

@@ -163,6 +163,5 @@ def openai_model(entry: CatalogEntry) -> OpenAIModel:
 
 
 def openai_models(library: Library) -> list[OpenAIModel]:
-    """What ``data`` of ``GET /v1/models`` lists: models that a request can name, those that are here first."""
-    there = sorted(library.models.values(), key=lambda entry: not entry.available)
-    return [openai_model(entry) for entry in there if entry.available or entry.files]
+    """What ``data`` of ``GET /v1/models`` lists: models that are here. Others may be named, and are fetched then."""
+    return [openai_model(entry) for entry in library.models.values() if entry.available]

@@ -20,8 +20,8 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL
 from fooocus_lite.library import Library
-from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 
@@ -164,14 +164,11 @@ class Orders:
             logger.warning("pictures that nobody waits for could not be cancelled: %s", exc)
 
 
-def submitter(library: Callable[[], Library], queue: TaskQueue) -> Submit:
-    """Puts pictures in line once it is sure that they can be drawn."""
+def submitter(library: Callable[[], Library], supply: Supply) -> Submit:
+    """Puts pictures in line; what they lack is being fetched then, and whoever asked waits for that, too."""
 
     def submit(recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
-        now = library()
-        make_plan(recipes[0], now, 0)
-        now.check_available(recipes[0].model or "")
-        return queue.submit(recipes, batch_id=batch_id)
+        return supply.submit(recipes, library(), batch_id=batch_id)
 
     return submit
 

@@ -9,10 +9,12 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel, Field
 
+from fooocus_lite.download_state import Download
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Progress, State
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.tasks import Task
+from fooocus_lite.web.model_schemas import DownloadOut, ModelOut, download_out
 
 
 class Problem(BaseModel):
@@ -48,8 +50,13 @@ class TaskOut(BaseModel):
     state: State
     attempt: int = Field(description="How often a worker took it; a killed worker costs one.")
     recipe: Recipe = Field(description="Settings frozen at the click, every field decided.")
-    position: int | None = Field(default=None, description="Place in line; 1 = next. Null unless waiting.")
+    position: int | None = Field(
+        default=None, description="Place in line; 1 = next. Null unless it waits for its turn alone."
+    )
     progress: TaskProgress | None = Field(default=None, description="Null unless running.")
+    waits_for: DownloadOut | None = Field(
+        default=None, description="The files that it waits for, and how far they are; null unless it does."
+    )
     error: Problem | None = Field(default=None, description="Null unless failed.")
     width: int | None = None
     height: int | None = None
@@ -108,6 +115,7 @@ class PlanOut(BaseModel):
     seconds_per_picture: float | None = Field(default=None, description="Measured on this machine; null before that.")
     bytes_per_picture: int | None = Field(default=None, description="The most memory one took; null before that.")
     warnings: list[str] = Field(default_factory=list)
+    fetches: list[ModelOut] = Field(default_factory=list[ModelOut], description="What must be fetched first.")
 
 
 class Expansion(BaseModel):
@@ -164,17 +172,19 @@ class QueueRow(BaseModel):
     seed: int | None
     label: str | None = Field(default=None, description="What it is called on a contact sheet, which is its batch.")
     cancelling: bool = False
+    waits_for: str | None = Field(default=None, description="Name of the download that it waits for.")
     error: Problem | None = None
 
 
 class QueueHead(BaseModel):
-    """The head of the line, next first."""
+    """The head of the line, next first; behind it what waits for files."""
 
     tasks: list[QueueRow]
     waiting: int
+    held: int = Field(description="How many of the waiting wait for files.")
 
 
-def task_out(task: Task, progress: Progress | None = None) -> TaskOut:
+def task_out(task: Task, progress: Progress | None = None, download: Download | None = None) -> TaskOut:
     """The task as programs see it."""
     seconds = task.finished_at - task.started_at if task.finished_at and task.started_at else None
     return TaskOut(
@@ -185,6 +195,7 @@ def task_out(task: Task, progress: Progress | None = None) -> TaskOut:
         recipe=task.recipe,
         position=task.position,
         progress=_progress_out(progress) if progress else None,
+        waits_for=download_out(download) if download else None,
         error=Problem(**task.error) if task.error else None,
         width=task.width,
         height=task.height,

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fooocus_lite.events import State
 from fooocus_lite.library import Library
-from fooocus_lite.plan import make_plan
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheet_picture import Tile, compose_sheet, encode_sheet
 from fooocus_lite.sheets import EVERY_VARIES, Varies, make_sheet
+from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import SheetHead, Task
 from fooocus_lite.web.schemas import Count, Problem, problems
@@ -98,13 +98,13 @@ class SheetList(BaseModel):
     sheets: list[SheetRow]
 
 
-def add_sheet_routes(router: APIRouter, queue: TaskQueue, library: Callable[[], Library]) -> None:
+def add_sheet_routes(router: APIRouter, queue: TaskQueue, supply: Supply, library: Callable[[], Library]) -> None:
     """Add them to the router of ``/v1``."""
-    _add_asking(router, queue, library)
+    _add_asking(router, queue, supply, library)
     _add_showing(router, queue, library)
 
 
-def _add_asking(router: APIRouter, queue: TaskQueue, library: Callable[[], Library]) -> None:
+def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Callable[[], Library]) -> None:
     @router.post(
         "/sheets",
         tags=["sheets"],
@@ -121,10 +121,8 @@ def _add_asking(router: APIRouter, queue: TaskQueue, library: Callable[[], Libra
         wanted = sheet.styles if sheet.styles is not None else "all" if sheet.every else "fitting"
         made = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32), varies=sheet.varies)
         cells = made.cells
-        make_plan(cells[0].recipe, now, 0)
-        now.check_available(cells[0].recipe.model or "")
         recipes, labels = [cell.recipe for cell in cells], [cell.label for cell in cells]
-        ids = queue.submit(recipes, labels=labels, varies=[cell.varies for cell in cells])
+        ids = supply.submit(recipes, now, labels=labels, varies=[cell.varies for cell in cells])
         return sheet_out(queue.sheet(ids[0]), made.notes)
 
     @router.delete(

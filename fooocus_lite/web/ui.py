@@ -30,6 +30,7 @@ HEAD = """
 <link rel="stylesheet" href="/ui/styles.css">
 <link rel="stylesheet" href="/ui/contact.css">
 <link rel="stylesheet" href="/ui/loras.css">
+<link rel="stylesheet" href="/ui/models.css">
 <link rel="stylesheet" href="/ui/layout.css">
 <link rel="stylesheet" href="/ui/panels.css">
 <script>
@@ -225,8 +226,6 @@ def _wire(blocks: gr.Blocks, fields: Fields, generate: gr.Button, fill: gr.Butto
     fields["preset"].input(fn=None, inputs=every, outputs=every, js=call("presetChosen", "presets"))
     fields["aspect"].input(fn=None, inputs=every, outputs=every, js=call("shapeChosen"))
     fields["mode"].input(fn=None, inputs=every, outputs=every, js=call("modeChosen"))
-    if "model" in fields:
-        fields["model"].input(fn=None, inputs=every, outputs=every, js=call("modelChosen"))
     walk = [fields["steps"], fields["scheduler"]]
     fields["sampler"].input(fn=None, inputs=every, outputs=walk, js=call("samplerChosen"))
     for side in ("width", "height"):

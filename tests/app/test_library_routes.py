@@ -85,8 +85,8 @@ def test_a_preset_that_cannot_be_used_says_why(server: Server) -> None:
 def test_a_model_says_what_it_draws_with_by_itself(server: Server) -> None:
     before = server.get("/v1/menu")[1]["models"][0]["values"]
     tell(server, "PUT", "/v1/default-preset", {"preset": "starter-wide"})
-    (model,) = server.get("/v1/menu")[1]["models"]
-    assert model["values"] == before
+    model = server.get("/v1/menu")[1]["models"][0]
+    assert model["name"] == "starter" and model["values"] == before
     assert {"steps": 20, "width": 128, "styles": [], "clip_skip": 2}.items() <= before.items()
 
 

@@ -103,6 +103,7 @@ def test_partial_images_come_while_it_is_drawn(client: openai.OpenAI) -> None:
 
 
 def test_models(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["starter"]
     model = client.models.retrieve("starter")
     assert (model.id, model.object, model.owned_by) == ("starter", "model", "fooocus-lite") and model.created > 0
     with pytest.raises(openai.NotFoundError):

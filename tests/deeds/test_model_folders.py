@@ -74,7 +74,7 @@ def test_an_import_finds_what_a_folder_used_in_place_finds(fooocus: Path, settin
     assert sum("1 embedding in " in sentence for sentence in report.done) == 1
     (pickles,) = (sentence for sentence in report.left if "stranger" in sentence)
     assert pickles.startswith(f"1 pickle in {loras}: ")
-    assert any("checkpoints" in one and "Single files cannot be loaded yet" in one for one in report.left)
+    assert any("checkpoints" in one and "extra_model_folders" in one for one in report.left)
 
 
 def test_own_files_come_before_imported_ones(fooocus: Path, settings: Settings) -> None:

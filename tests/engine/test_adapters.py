@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from fooocus_lite.engine.adapter_layers import Layers, sgm_names
 from fooocus_lite.engine.adapters import Adapters, Use, applied, check_fit
 from fooocus_lite.engine.device import choose_machine
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.sdxl import ENCODERS
 from fooocus_lite.engine.text import TextEncoders
 from fooocus_lite.errors import BadValue, CorruptModel, MissingModel
@@ -24,7 +25,7 @@ from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from fooocus_lite.plan import LoraRef
 from tests.engine import lora_files as files
 from tests.engine.lora_files import use, write
-from tests.engine.tiny_sdxl import make_unet
+from tests.engine.tiny_sdxl import make_unet, model_ref
 
 ATTENTION = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 OUT = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_out.0"
@@ -48,7 +49,9 @@ def unet() -> Any:
 
 @pytest.fixture(scope="module")
 def layers(unet: nn.Module, model: Path) -> Layers:
-    return Layers({UNET: unet, **TextEncoders(model, choose_machine("cpu", "fp32"), ENCODERS).parts})
+    return Layers(
+        {UNET: unet, **TextEncoders(ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), ENCODERS).parts}
+    )
 
 
 def weight_of(layers: Layers, path: str, part: str = UNET) -> Tensor:

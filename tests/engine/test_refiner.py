@@ -20,6 +20,7 @@ from fooocus_lite.engine.device import choose_machine
 from fooocus_lite.engine.embeddings import load_embedding
 from fooocus_lite.engine.guidance import guided
 from fooocus_lite.engine.levels import read_levels
+from fooocus_lite.engine.model_cache import ModelCache
 from fooocus_lite.engine.moment import Moment, NoiseSource
 from fooocus_lite.engine.refiner import handed_over
 from fooocus_lite.engine.run import Engine
@@ -103,8 +104,10 @@ def test_the_first_refined_step_is_fooocus_s(share: float, steps: int, first: in
     assert first_refined(share, steps) == first
 
 
-def test_what_a_picture_does_not_need_is_freed(model: Path, second: Path) -> None:
+def test_what_a_picture_does_not_need_is_freed_when_memory_is_short(model: Path, second: Path) -> None:
     engine = Engine(device="cpu", preview_fps=0)
+    free = 1 << 60
+    engine.models = ModelCache(engine.machine, free_bytes=lambda _: free)
     plan = refined(make_plan(model, steps=2), second, 0.5)
     assert plan.refiner
     assert isinstance(list(engine.run(plan, go_on))[-1], Finished)
@@ -112,7 +115,10 @@ def test_what_a_picture_does_not_need_is_freed(model: Path, second: Path) -> Non
     assert engine.families(plan.model, plan.refiner)[0] is base
     gone = weakref.ref(other)
     del other
+    free = 0
     assert engine.family(plan.model) is base
+    assert gone() is not None, "nobody needs the room"
+    engine.models.get([dataclasses.replace(plan.model, name="another")], "resident")
     assert gone() is None
     gone = weakref.ref(base)
     del base

@@ -53,15 +53,17 @@ def test_halving_the_step_divides_the_error_by_two_to_the_order(name: str, kind:
 def bias(name: str, steps: int, kind: str = "epsilon") -> float:
     """How far the deviation at the last level before zero is from the right one, relatively. No randomness in it."""
     noise = OneHot(3 * steps)
-    path = path_of(name, steps, schedule_for(kind), kind=kind, noise=noise)
+    path = path_of(name, steps, "simple" if kind == "flow_prediction" else "karras", kind=kind, noise=noise)
     _, seen = walk(path, ideal, noise.draw() * path.init_noise_sigma)
     return abs(float(seen[-1].model_input.norm()) / spread(seen[-1].moment) - 1)
 
 
 @pytest.mark.parametrize(("name", "kind"), [(n, k) for n in SDE for k in KIND_OF if KIND_OF[k] in SAMPLERS[n].noise])
 def test_noisy_samplers_reach_the_spread_of_the_data(name: str, kind: str) -> None:
-    rough, fine = bias(name, 40, kind), bias(name, 160, kind)
-    # Weakly of first order at least: four times the steps leave a quarter of the bias, (1 + O(h)).
+    # Weakly of first order at least: four times the steps leave a quarter of the bias, (1 + O(h)). Along straight
+    # lines few steps lie where the log-SNR changes most, so that h is small only with more of them.
+    few = 160 if kind == "flow_prediction" else 40
+    rough, fine = bias(name, few, kind), bias(name, 4 * few, kind)
     assert fine < 0.3 * rough or fine < 1e-3
     assert rough < 0.15
 

@@ -102,6 +102,43 @@ def test_flow_models_begin_at_noise_alone_and_are_shifted() -> None:
     assert all(here.alpha + here.sigma == pytest.approx(1) for here, _ in spans)
 
 
+FLUX = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "use_dynamic_shifting": True,
+    "base_image_seq_len": 256, "max_image_seq_len": 4096, "base_shift": 0.5, "max_shift": 1.15, "shift": 3.0,
+}  # fmt: skip
+
+
+def flow_times(config: dict[str, Any], steps: int, tokens: int | None = None, name: str = "simple") -> Any:
+    """(steps,): the share of noise where each step begins."""
+    spans = make_spans(find_solver(SAMPLERS["euler"]), SCHEDULERS[name], read_levels(config, tokens), steps)
+    return np.array([here.sigma for here, _ in spans])
+
+
+@pytest.mark.parametrize("kind", ["exponential", "linear"])
+@pytest.mark.parametrize(("width", "height"), [(512, 512), (1024, 1024), (1344, 768), (2048, 2048)])
+def test_the_shift_of_a_dynamic_model_grows_with_the_picture(width: int, height: int, kind: str) -> None:
+    tokens = (width // 16) * (height // 16)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(FLUX | {"time_shift_type": kind})
+    mu = 0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)
+    scheduler.set_timesteps(sigmas=list(np.linspace(1, 1 / 28, 28)), mu=mu)
+    # Theirs is computed in float32, ours rounded to it once.
+    np.testing.assert_allclose(
+        flow_times(FLUX | {"time_shift_type": kind}, 28, tokens), scheduler.sigmas.numpy()[:-1], rtol=5e-7
+    )
+
+
+def test_one_to_four_steps_of_a_model_without_a_shift_are_even() -> None:
+    schnell = FLUX | {"use_dynamic_shifting": False, "shift": 1.0}
+    for steps in (1, 2, 3, 4):
+        np.testing.assert_allclose(flow_times(schnell, steps, 4096), [1 - i / steps for i in range(steps)], rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", [name for name, row in SCHEDULERS.items() if "flow" in row.noise])
+def test_every_schedule_of_a_flow_model_begins_at_noise_alone(name: str) -> None:
+    for steps in (1, 4, 28):
+        assert flow_times(FLUX, steps, 1024, name)[0] == 1
+
+
 @pytest.mark.parametrize("name", list(SCHEDULERS))
 def test_every_schedule_falls_and_ends_at_zero(name: str) -> None:
     row = SCHEDULERS[name]

@@ -13,11 +13,12 @@ from torch import Tensor
 from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
 from fooocus_lite.engine.device import choose_machine
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.sdxl import ENCODERS
 from fooocus_lite.engine.text import MAX_CHUNKS, EncoderSpec, TextEncoders, weigh
 from fooocus_lite.engine.tokens import Tokenizer, split_sections
 from fooocus_lite.errors import BadValue
-from tests.engine.tiny_sdxl import BOS, EOS, TOKENS
+from tests.engine.tiny_sdxl import BOS, EOS, TOKENS, model_ref
 
 ROOM = TOKENS - 2
 Rows = list[list[int]]
@@ -45,7 +46,9 @@ def theirs(model: Path) -> tuple[Any, Any]:
 
 @pytest.fixture
 def make(model: Path) -> Callable[..., TextEncoders]:
-    return lambda specs=ENCODERS, **options: TextEncoders(model, choose_machine("cpu", "fp32"), specs, **options)
+    return lambda specs=ENCODERS, **options: TextEncoders(
+        ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), specs, **options
+    )
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelW
 
 from fooocus_lite.engine.device import choose_machine
 from fooocus_lite.engine.embeddings import load_embedding
+from fooocus_lite.engine.model_parts import ModelParts
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.sdxl import ENCODERS
 from fooocus_lite.engine.text import EncoderSpec, TextEncoders
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.events import Failed
 from tests.engine.conftest import go_on
-from tests.engine.tiny_sdxl import TOKENS, make_plan
+from tests.engine.tiny_sdxl import TOKENS, make_plan, model_ref
 
 WIDTHS = {"clip_l": 16, "clip_g": 24}
 ROOM = TOKENS - 2
@@ -36,7 +37,7 @@ def _no_gradients() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def texts(model: Path) -> TextEncoders:
-    return TextEncoders(model, choose_machine("cpu", "fp32"), ENCODERS)
+    return TextEncoders(ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), ENCODERS)
 
 
 def vectors(count: int = 1, *, seed: int = 5, **widths: int) -> dict[str, Tensor]:
@@ -91,7 +92,9 @@ def test_a_vector_stands_for_a_word(
     torch.testing.assert_close(embedded.prompt_embeds, hidden)
     torch.testing.assert_close(embedded.pooled_prompt_embeds, pooled)
     assert embedded.tokens_read == 3
-    fresh = TextEncoders(model, choose_machine("cpu", "fp32"), ENCODERS).embed(("a b",), clip_skip=2)
+    fresh = TextEncoders(ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), ENCODERS).embed(
+        ("a b",), clip_skip=2
+    )
     assert torch.equal(fresh.prompt_embeds, plain.prompt_embeds)
     fooled = texts.embed(("a b c",), clip_skip=2)  # the vocabulary is as it was
     assert not torch.allclose(fooled.prompt_embeds[:, :3], embedded.prompt_embeds[:, :3], atol=1e-3)
@@ -136,7 +139,11 @@ def test_files_for_one_encoder(model: Path, tmp_path: Path, key: str, count: int
     file = write(tmp_path / "f.safetensors", vectors(count, **{key: 16}))
     read = load_embedding("f", file, {"clip_l": 16}, room=ROOM)
     assert torch.equal(read["clip_l"], vectors(count, **{key: 16})[key])
-    one = TextEncoders(model, choose_machine("cpu", "fp32"), [EncoderSpec("tokenizer", "text_encoder", "clip_l")])
+    one = TextEncoders(
+        ModelParts(model_ref(model)),
+        choose_machine("cpu", "fp32"),
+        [EncoderSpec("tokenizer", "text_encoder", "clip_l")],
+    )
     assert one.embed(("embedding:f",), clip_skip=1, embeddings={"f": file}).tokens_read == count
 
 

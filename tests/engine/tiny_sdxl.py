@@ -47,15 +47,16 @@ def text_config(vocabulary: int, width: int) -> CLIPTextConfig:
     )  # fmt: skip
 
 
-def make_unet(channels: int = 4, *, cross: int = 40) -> Any:
-    """An SDXL-shaped UNet: three levels, attention in two, pooled text and time ids added."""
+def make_unet(channels: int = 4, *, cross: int = 40, sizes: int = 6) -> Any:
+    """An SDXL-shaped UNet: three levels, attention in two, pooled text and so many sizes added."""
     return UNet2DConditionModel(
         sample_size=16, in_channels=channels, out_channels=channels, block_out_channels=(16, 32, 32),
         layers_per_block=1, norm_num_groups=8, attention_head_dim=(2, 2, 4), cross_attention_dim=cross,
         transformer_layers_per_block=(1, 1, 2), use_linear_projection=True,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=24 + 6 * 8,
+        addition_embed_type="text_time", addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=24 + sizes * 8,
     )  # fmt: skip
 
 

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Weights
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.modes import MODES
 from fooocus_lite.plan import make_plan
 from fooocus_lite.prompts import PLACEHOLDER, make_texts, normal_name
 from fooocus_lite.recipe import Recipe, number_range, parse_recipe
-from fooocus_lite.registry import FAMILIES, SAMPLERS, SCHEDULERS
+from fooocus_lite.registry import SAMPLERS, SCHEDULERS
 from fooocus_lite.sampler_names import find_pair
 from fooocus_lite.settings import app_root, load_settings
 from fooocus_lite.style_files import Style
@@ -142,6 +143,30 @@ def test_every_size_on_offer_can_be_drawn(name: str) -> None:
     for width, height in entry.aspect_sizes:
         plan = make_plan(Recipe(prompt="x", model=name, width=width, height=height), LIBRARY, seed=1)
         assert [warning for warning in plan.warnings if "not on this disk" not in warning] == []
+
+
+@pytest.mark.parametrize("name", LIBRARY.downloadable)
+def test_what_can_be_fetched_is_described(name: str) -> None:
+    offer = LIBRARY.downloadable[name]
+    assert offer.label and offer.description.endswith(".") and offer.licence and offer.memory_bytes
+    assert offer.licence_url.startswith("https://") and "huggingface.co" in offer.licence_url
+    assert ("non-commercial" in offer.description.casefold()) == ("non-commercial" in offer.licence.casefold())
+    assert all(file.repo and file.path_in_repo for file in offer.files), "the hub checks what nobody has published"
+    line = next(row for row in document("models.md") if row.startswith(f"| `{name}` |"))
+    assert offer.licence_url in line and ("gated" in line) == offer.is_gated
+
+
+def document(name: str) -> list[str]:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8").splitlines()
+
+
+def test_everything_that_a_mode_or_preset_needs_can_be_fetched_or_ships() -> None:
+    loras = {lora.name for mode in MODES.values() for lora in mode.loras.values()}
+    assert {name for name in loras if LIBRARY.downloadable[name].kind == "lora"} == loras
+    for preset in LIBRARY.presets.values():
+        entry = LIBRARY.find_model(preset.recipe.model or "")
+        assert entry.available or entry.name in LIBRARY.downloadable
+    assert LIBRARY.default_preset == "starter", "the page draws at once"
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -13,13 +13,15 @@ import pytest
 from tests.house.code import ROOT, imports, module_name, package_files, parse, shown
 
 WORDS = {
-    *("attention_weights", "errors", "recipe", "events", "registry", "textual_inversion", "guidances"),
+    *("attention_weights", "errors", "recipe", "events", "registry", "families", "textual_inversion", "guidances"),
     *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted", "modes", "model_files"),
+    *("memory", "download_state", "download_words", "weight_sizes", "weight_header", "gguf_header"),
 }
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
+    *("offers", "catalog_files", "missing_files", "model_headers", "model_index", "found_models", "family_fit"),
 }
 FACES = {"cli", "commands", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.

@@ -12,6 +12,7 @@ import pytest
 from fooocus_lite import doctor, torch_build
 from fooocus_lite.cli import main
 from fooocus_lite.settings import load_settings
+from tests.fake_hub import FakeHub
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = {"name": "mine", "family": "sdxl", "path": "mine", "native_size": 128, "size_multiple": 32}
@@ -89,13 +90,6 @@ def test_every_shard_of_weights_is_looked_for(own_model: Path) -> None:
     assert doctor.missing_files(own_model) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 8 + b"{}", b"\x02" + b"\x00" * 7 + b"[]", b"<html>no"])
-def test_what_is_no_safetensors_file_is_damaged(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(content)
-    assert not doctor._is_whole(path)
-
-
 def test_a_device_that_is_not_there_is_a_problem(own_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--device", "xpu:9"]) == 1
     said = capsys.readouterr().out
@@ -116,3 +110,23 @@ def test_versions_that_are_not_the_pinned_ones_are_noted(monkeypatch: pytest.Mon
     absent, other = doctor._versions(settings)
     assert absent.state == "problem" and "pillow" in absent.text
     assert other.state == "note" and "gradio 4.0.0 instead of" in other.text and "torch" not in other.text
+
+
+def test_what_could_be_downloaded_and_was_begun(tmp_path: Path) -> None:
+    with FakeHub() as hub:
+        told = {"models_dir": str(tmp_path / "m"), "data_dir": str(tmp_path / "d"), "hub_endpoint": hub.address}
+        settings = load_settings(told, env={})
+        assert (doctor._hub(settings).state, hub.address in doctor._hub(settings).text) == ("ok", True)
+        hub.seen.clear()
+        assert "Offline" in doctor._hub(load_settings(told | {"offline": True}, env={})).text and hub.seen == []
+    assert doctor._hub(settings).text == "127.0.0.1 cannot be reached."
+    assert list(doctor._parts(settings)) == []
+    entry = {"name": "pen", "kind": "lora", "path": "pen.safetensors", "files": [{"url": "https://x.example/pen"}]}
+    for folder in (settings.data_dir, settings.models_dir):
+        folder.mkdir()
+    (settings.data_dir / "catalog.json").write_text(json.dumps([entry]))
+    (settings.models_dir / "pen.safetensors.part").write_bytes(bytes(5000))
+    (begun,) = doctor._parts(settings)
+    assert begun.text == "pen: 5 kB of a download that has not ended." and "models download pen" in begun.hint
+    (free,) = [finding for finding in doctor._folders(settings) if finding.name == "models_dir"]
+    assert "free" in free.text

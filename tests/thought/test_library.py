@@ -91,7 +91,7 @@ def test_an_unknown_name_comes_with_near_ones(library: Library, find: str, name:
         ("presets/bad.json", '{"recipe": {"model": "X"}}', "Preset bad: There is no model 'X'."),
         ("presets/bad.json", "[]", "presets/bad.json: it is not a JSON object;"),
         ("data/catalog.json", "{}", "data/catalog.json is not a list of models."),
-        ("data/catalog.json", '[{"name": "m"}]', "data/catalog.json, line 1, entry 1 ('m'): family is missing."),
+        ("data/catalog.json", '[{"name": "m"}]', "data/catalog.json, line 1, entry 1 ('m'): path is missing."),
         (
             "data/catalog.json",
             '[{"name": "m", "family": "x", "path": "m", "native_size": 64}]',

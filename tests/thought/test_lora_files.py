@@ -13,7 +13,7 @@ import pytest
 
 from fooocus_lite.errors import BadValue, CorruptModel, MissingModel
 from fooocus_lite.library import Library, load_library
-from fooocus_lite.lora_files import LoraCards, lora_row, preview_path, trigger_words
+from fooocus_lite.lora_files import LoraCards, Takes, lora_row, preview_path, trigger_words
 from fooocus_lite.lora_keys import MadeFor, delta_shape, find_place, fits, made_for, unknown_keys
 from fooocus_lite.plan import Plan, make_plan, resolve
 from fooocus_lite.recipe import MAX_LORAS, Lora, parse_recipe
@@ -224,7 +224,7 @@ def test_hostile_files_end_in_one_sentence(loras: Path, load: Load, content: byt
     (loras / "odd.safetensors").write_bytes(content)
     with pytest.raises(CorruptModel, match=r"The LoRA file loras/odd.safetensors is damaged: .*Put an intact copy"):
         plan(load(), prompt="<lora:odd:1> x")
-    row = lora_row("odd", str(loras / "odd.safetensors"), LoraCards(), {"tiny": 40})
+    row = lora_row("odd", str(loras / "odd.safetensors"), LoraCards(), {"tiny": Takes(40)})
     assert "is damaged" in row["problem"] and row["fits"] == []
 
 
@@ -266,7 +266,9 @@ METADATA = {
 def test_a_card_says_what_its_maker_wrote_within_bounds(loras: Path) -> None:
     (loras / "ink.safetensors").write_bytes(lora_bytes(2048, rank=16, metadata=METADATA))
     (loras / "ink.preview.png").write_bytes(b"x")
-    row = lora_row("ink", str(loras / "ink.safetensors"), LoraCards(), {"tiny": 40, "xl": 2048, "unknown": 0})
+    row = lora_row(
+        "ink", str(loras / "ink.safetensors"), LoraCards(), {"tiny": Takes(40), "xl": Takes(2048), "unknown": Takes()}
+    )
     assert row["title"] == "Ink &\N{REPLACEMENT CHARACTER}[2J <b>wash</b>" and len(row["note"]) == 200
     assert row["words"] == ["inkwash", "a drawing", "paper", "brush"]
     assert (row["kind"], row["rank"], row["fits"]) == ("SDXL", 16, ["xl", "unknown"])

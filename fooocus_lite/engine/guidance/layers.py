@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +21,13 @@ class Layers:
         attention: The self-attention that self-attention guidance looks at.
         perturbed: Those that perturbed-attention guidance perturbs.
         decoder: The decoder's stages for FreeU, coarsest first.
+        reads_scale: The model was distilled and takes the guidance scale as a number: it lacks no second pass.
     """
 
     attention: nn.Module | None = None
     perturbed: tuple[nn.Module, ...] = ()
     decoder: tuple[Stage, ...] = ()
+    reads_scale: bool = False
 
 
 def unet_layers(unet: Any) -> Layers:
@@ -50,8 +52,12 @@ def _decoder(unet: Any) -> Iterator[Stage]:
         yield stage
 
 
-def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Iterator[str]:
-    """A sentence for each guidance that is on and that this model has no place for."""
+def not_there(weights: Weights, told: Told, layers: Layers, model: str, *, said: Collection[str] = ()) -> Iterator[str]:
+    """A sentence for each guidance that is on and that this model has no place for.
+
+    Args:
+        said: Fields of which was said before the model was loaded that they do nothing.
+    """
     places = {
         "attention": layers.attention is not None,
         "perturbed": bool(layers.perturbed),
@@ -60,6 +66,8 @@ def not_there(weights: Weights, told: Told, layers: Layers, model: str) -> Itera
         "uncond": told.uncond is not None or weights.guidance_scale == 1,
     }
     for key, row in GUIDANCES.items():
+        if (key == "classifier_free" and layers.reads_scale) or row.is_any_of(said):
+            continue
         needs = "uncond" if key == "classifier_free" else row.needs
         if row.is_on(weights) and not places.get(needs, True):
             yield f"The model {model} has no place for {row.label}; it does nothing."

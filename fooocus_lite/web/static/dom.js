@@ -34,6 +34,7 @@ const ICONS = {
   star: "m8 2 1.8 3.9 4.2.5-3.1 2.9.8 4.2L8 11.4l-3.7 2.1.8-4.2L2 6.4l4.2-.5Z",
   dice: "M3.5 2.5h9a1 1 0 0 1 1 1v9a1 1 0 0 1-1 1h-9a1 1 0 0 1-1-1v-9a1 1 0 0 1 1-1ZM5.5 5.5v.01M10.5 5.5v.01M8 8v.01M5.5 10.5v.01M10.5 10.5v.01",
   plus: "M8 3v10M3 8h10",
+  pause: "M5.5 3v10M10.5 3v10",
   pencil: "m3 13 .7-3L11 2.7a1.2 1.2 0 0 1 1.7 0l.6.6a1.2 1.2 0 0 1 0 1.7L6 12.3Z",
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9ZM10.3 10.3 14 14",
   sheet: "M2.5 2.5h11v11h-11zM2.5 8h11M6.2 2.5v11M9.8 2.5v11",
@@ -127,6 +128,12 @@ export function duration(seconds) {
 /** "7.1 GB", "640 MB". */
 export function memory(bytes) {
   return bytes < 2 ** 30 ? `${Math.round(bytes / 2 ** 20)} MB` : `${(bytes / 2 ** 30).toFixed(1)} GB`;
+}
+
+/** "6.9 GB", "642 MB": what lies on a disk or comes over a line is counted in thousands. */
+export function size(bytes) {
+  if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
+  return bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`;
 }
 
 /** 1st, 2nd, 3rd, 4th. */

@@ -1,12 +1,12 @@
 // The form: what Gradio's widgets hold, as a Recipe. Gradio calls the exported functions with all values.
 
 import { call } from "./api.js";
-import { duration, memory, ordinal } from "./dom.js";
+import { duration, memory, ordinal, size } from "./dom.js";
 import { hideChanged } from "./changes.js";
 import { onEnd } from "./live.js";
 import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
-import { keptFields, keptIn, keptWidget, modeFor, refuseMode, takeMode, takeModel } from "./modes.js";
+import { keptFields, keptIn, keptWidget, modeFor, refuseMode, takeMode } from "./modes.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
@@ -58,8 +58,14 @@ function defaultsOf({ defaults, default_preset: preset }) {
 
 /** Styles and presets may have come since the page was built: Gradio takes a field's new choices with its value. */
 function withChoices(name, value, menu) {
-  const rows = { styles: menu?.styles.map((row) => [row.name, row.name]), preset: menu?.presets.map((row) => [row.label, row.name]) }[name];
-  return rows ? { __type__: "update", choices: rows, value } : value;
+  const here = () => menu?.models.filter((row) => row.available).map((row) => [row.label, row.name]);
+  const rows = {
+    styles: menu?.styles.map((row) => [row.name, row.name]),
+    preset: menu?.presets.map((row) => [row.label, row.name]),
+    refiner: here() && [["None", "none"], ...here()],
+  }[name];
+  if (!rows) return value;
+  return value?.__type__ ? { ...value, choices: rows } : { __type__: "update", choices: rows, value };
 }
 
 /** What Gradio puts into the widgets for a draft: values, choices, the fewest steps, the usual schedule. */
@@ -78,9 +84,6 @@ export function modeChosen(values) {
   const draft = draftOf(values);
   return widgets(refuseMode(draft) ? { ...draft, mode: state.chosenMode } : takeMode(draft));
 }
-
-/** Another model has other modes. */
-export const modelChosen = (values) => widgets(takeModel(draftOf(values)));
 
 /** Another sampler may need more steps, and "auto" is another schedule. */
 export function samplerChosen(values) {
@@ -103,6 +106,7 @@ function forget(draft, menu) {
   const styles = new Set(menu.styles.map((row) => row.name));
   draft.styles = (draft.styles || []).filter((name) => styles.has(name));
   if (!menu.presets.some((row) => row.name === draft.preset)) draft.preset = menu.default_preset;
+  if (draft.model && !menu.models.some((row) => row.name === draft.model)) draft.model = menu.defaults.model;
   if (!menu.modes.some((row) => row.id === draft.mode)) draft.mode = menu.defaults.mode;
 }
 
@@ -204,12 +208,15 @@ export async function generate(values) {
   for (const key of ["offer", "taken", "preset", "mode"]) clear(key);
   hideChanged();
   setSheet("");
-  const place = isBusy() ? state.waiting + 1 : 0;
+  const line = state.waiting - state.held;
+  const place = running() || line ? line + 1 : 0;
+  const lacks = state.estimate?.fetches[0];
   try {
     const { ids } = await call("POST", "/v1/tasks", toRecipe(draft));
     remember(draft.prompt);
     change({ selected: null, sheet: null });
-    if (place) say(queuedWords(ids.length, place));
+    if (lacks) say(`Queued for ${lacks.label}`);
+    else if (place) say(queuedWords(ids.length, place));
   } catch (error) {
     refuse(error, draft);
   }
@@ -282,6 +289,7 @@ export function followSpeeds() {
 export function estimateWords({ estimate: plan }) {
   if (!plan) return "";
   const each = plan.seconds_per_picture;
+  if (plan.fetches.length) return `needs ${plan.fetches.map((one) => one.label + (one.size_bytes ? `, ${size(one.size_bytes)}` : "")).join(" and ")}`;
   if (!each) return `${plan.recipe.steps} steps`;
   const time = plan.count > 1 ? `about ${duration(each * plan.count)} for ${plan.count}` : `about ${duration(each)}`;
   return plan.bytes_per_picture ? `${time} · ${memory(plan.bytes_per_picture)}` : time;

@@ -6,7 +6,7 @@ import { translations } from "./dom.js";
 
 /** What a person or a file says and no label, by where it stands: nothing in these is touched. */
 const SAID = [
-  '[role="listbox"]', ".token", "#fl-model label", // names that a field offers, and those that it holds
+  '[role="listbox"]', ".token", "#fl-models .name", // names that a field offers, and those that it holds
   "[contenteditable]",
   "#fl-ideas", // words that a click puts into the prompt
   ".fl-group", ".fl-switches", "#fl-chosen button", // styles, and the files that they stand in

@@ -34,9 +34,10 @@ function tellEnd(task, details) {
 }
 
 const receive = {
-  snapshot({ rows, progress, preview, last_failure: failure, ...now }) {
+  snapshot({ rows, progress, preview, last_failure: failure, downloads, ...now }) {
     change({
       connected: true,
+      downloads,
       rows,
       progress: new Map(progress.map((one) => [one.id, one])),
       preview: preview ? asPreview(preview) : null,
@@ -64,7 +65,7 @@ const receive = {
       if (!known && task.state === "waiting" && waitingIn(state.rows) >= ROWS) isCut = true;
       const isBeyond = !known && task.state === "waiting" && isCut;
       const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, ...(isBeyond ? [] : [task])];
-      patch.rows = rows.sort((a, b) => (b.state === "running") - (a.state === "running"));
+      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
     } else {
       state.progress.delete(task.id);
       patch.rows = state.rows.filter((row) => row.id !== task.id);
@@ -84,12 +85,18 @@ const receive = {
   preview(one) {
     change({ preview: asPreview(one) });
   },
+  downloads({ downloads }) {
+    change({ downloads });
+  },
 };
+
+/** What is drawn, what is next, and behind them what waits for files. */
+const rank = (row) => (row.state === "running" ? 0 : row.waits_for ? 2 : 1);
 
 const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
-function numbers({ waiting, seconds_left: secondsLeft, workers, trouble }) {
-  return { waiting, secondsLeft, workers, trouble };
+function numbers({ waiting, held, seconds_left: secondsLeft, workers, trouble }) {
+  return { waiting, held, secondsLeft, workers, trouble };
 }
 
 function asPreview({ id, jpeg, width, height }) {

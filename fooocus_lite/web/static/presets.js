@@ -47,8 +47,8 @@ export function linkTo(url, words) {
   return h("a", { href: url, target: "_blank", rel: "noopener noreferrer", textContent: words });
 }
 
-/** What of a preset's needs is known to be missing. */
-export const missingOf = (preset) => preset.needs.filter((need) => need.available === false);
+/** What of a preset's needs is known to be missing, and nobody here can fetch. */
+export const missingOf = (preset) => preset.needs.filter((need) => need.available === false && !need.can_be_fetched);
 
 /** "The mode Lightning is not made for Starter.", where that is so of what would be drawn. */
 function modeProblem(draft) {

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { button, duration, h, setText, whenThere } from "./dom.js";
+import { waitingWords } from "./models.js";
 import { showProblem } from "./notice.js";
 import { progressWords } from "./stage.js";
 import { change, onChange, running, state } from "./store.js";
@@ -10,8 +11,10 @@ const nodes = new Map(); // id -> {item, what, how, thumb}
 let list, title, none, clearAll, more;
 
 function titleWords() {
-  const extra = state.waiting ? `${state.waiting} waiting${state.secondsLeft ? ` · about ${duration(state.secondsLeft)}` : ""}` : "";
-  return extra ? ` (${extra})` : "";
+  const line = state.waiting - state.held;
+  const words = line ? [`${line} waiting`, state.secondsLeft ? `about ${duration(state.secondsLeft)}` : ""] : [];
+  if (state.held) words.push(`${state.held} for a download`);
+  return words.length ? ` (${words.filter(Boolean).join(" · ")})` : "";
 }
 
 /** Ask for the end of some pictures: their rows say so at once, and take it back if the program refuses. */
@@ -36,11 +39,13 @@ function makeRow(row) {
 
 function drawRow(node, row, place) {
   node.item.dataset.state = row.state;
-  let how = `${place === 1 ? "next" : `${place}. in line`}${row.of > 1 ? ` · ${row.index} of ${row.of}` : ""}`;
+  const turn = `${place === 1 ? "next" : `${place}. in line`}${row.of > 1 ? ` · ${row.index} of ${row.of}` : ""}`;
+  let how = row.waits_for ? waitingWords(row.waits_for) : turn;
   if (row.state === "running") how = progressWords(row);
   else if (row.cancelling) how = "cancelled";
   if (row.styles.length) how += ` · ${row.styles.join(", ")}`;
   setText(node.how, how);
+  node.how.title = row.waits_for ? how : "";
   const preview = row.state === "running" && state.preview?.id === row.id ? state.preview.url : "";
   if (preview) {
     if (node.thumb.tagName !== "IMG") {
@@ -49,7 +54,7 @@ function drawRow(node, row, place) {
       node.thumb = img;
     }
     node.thumb.src = preview;
-  } else if (node.thumb.tagName !== "IMG") setText(node.thumb, row.state === "running" ? "▶" : String(place));
+  } else if (node.thumb.tagName !== "IMG") setText(node.thumb, row.state === "running" ? "▶" : row.waits_for ? "↓" : String(place));
 }
 
 function draw() {
@@ -61,7 +66,7 @@ function draw() {
   let place = 0;
   let before = null;
   for (const row of state.rows) {
-    if (row.state === "waiting") place += 1;
+    if (row.state === "waiting" && !row.waits_for) place += 1;
     if (!nodes.has(row.id)) nodes.set(row.id, makeRow(row));
     const node = nodes.get(row.id);
     drawRow(node, row, place);
@@ -69,7 +74,7 @@ function draw() {
     if (node.item !== wanted) list.insertBefore(node.item, wanted);
     before = node.item;
   }
-  const hidden = state.waiting - place;
+  const hidden = state.waiting - state.rows.filter((row) => row.state === "waiting").length;
   more.hidden = hidden <= 0;
   setText(more, hidden > 0 ? `and ${hidden} more` : "");
 }

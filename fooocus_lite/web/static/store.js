@@ -6,6 +6,8 @@ export const state = {
   connected: false,
   rows: [], // waiting and running, in the order they will be drawn
   waiting: 0, // all that wait, also those beyond `rows`
+  held: 0, // those of them that wait for files
+  downloads: [], // as /v1/downloads gives them
   progress: new Map(), // id -> {step, steps, seconds_left}
   preview: null, // {id, url, width, height}: the running picture so far
   pictures: [], // newest first, as far as loaded

@@ -1,4 +1,4 @@
-"""Which weights draw the picture, and which its last steps."""
+"""Which weights draw the picture, and which its last steps; and the models that can be had."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ LABEL = "Models"
 
 
 def applies(menu: dict[str, Any]) -> bool:
-    """Only when there is a choice."""
-    return len(_available(menu)) > 1
+    """Always: with one model, it says which others there are."""
+    return True
 
 
 def build(menu: dict[str, Any]) -> dict[str, Any]:
-    """Widgets by field name."""
+    """Widgets by field name. ``static/models.js`` fills the place, and a field that nobody sees holds the choice."""
     defaults = menu["defaults"]
-    choices = [(row["label"], row["name"]) for row in _available(menu)]
-    model = gr.Radio(choices, value=defaults.get("model"), label="Model", elem_id="fl-model", elem_classes="fl-field")
+    gr.HTML('<div id="fl-models"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
+    model = gr.Textbox(defaults.get("model"), label="Model", visible="hidden", elem_id="fl-model")
     refiner = gr.Dropdown(
-        [("None", "none"), *choices],
+        [("None", "none"), *((row["label"], row["name"]) for row in menu["models"] if row["available"])],
         value=defaults.get("refiner"),
         label="Refiner",
         info="A second model that draws the last steps.",
@@ -37,7 +37,3 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         info="Share of the steps before the refiner takes over; 1 is never.",
     )
     return {"model": model, "refiner": refiner, "refiner_switch": switch}
-
-
-def _available(menu: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in menu["models"] if row["available"]]

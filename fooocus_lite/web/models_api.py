@@ -1,0 +1,134 @@
+"""Routes for models and what is fetched: what is here, what can be had, and how far it has come."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Body
+
+from fooocus_lite.download_state import Download
+from fooocus_lite.errors import NotFound
+from fooocus_lite.library import CatalogEntry, Library
+from fooocus_lite.missing_files import is_offline
+from fooocus_lite.offers import Offer
+from fooocus_lite.supply import Supply
+from fooocus_lite.web.model_schemas import DownloadIn, DownloadList, DownloadOut, ModelList, ModelOut, download_out
+from fooocus_lite.web.openai_schemas import openai_models
+from fooocus_lite.web.schemas import problems
+
+
+def add_model_routes(router: APIRouter, library: Callable[[], Library], supply: Supply, folder: Path) -> None:
+    """Add them to the router of ``/v1``.
+
+    Args:
+        folder: Takes what is fetched.
+    """
+    downloads = supply.downloads
+
+    @router.get("/models", tags=["models"], summary="Models here and to be had")
+    def models() -> ModelList:
+        """With licence, size and memory. A model that is not here is fetched when a picture needs it, or when asked."""
+        now = library()
+        rows = list(model_rows(now, supply))
+        return ModelList(
+            data=openai_models(now),
+            models=rows,
+            folder=str(folder),
+            free_bytes=free_bytes(folder),
+            offline=is_offline(now),
+        )
+
+    @router.get("/downloads", tags=["models"], summary="Downloads")
+    def all_downloads() -> DownloadList:
+        """Also those that have ended, until somebody takes them out of the list."""
+        return DownloadList(downloads=download_rows(supply), free_bytes=free_bytes(folder))
+
+    @router.post(
+        "/downloads", tags=["models"], status_code=202, summary="Fetch a model", responses=problems(400, 403, 409, 422)
+    )
+    def request(wanted: Annotated[DownloadIn, Body()]) -> DownloadOut:
+        """Its files come one after the other behind what is being fetched already, and over every restart. Asked for
+        again, one that failed is tried again, and one that is here is checked against its hashes."""
+        return download_out(downloads.request(wanted.name))
+
+    @router.post(
+        "/downloads/{name:path}/pause", tags=["models"], summary="Pause a download", responses=problems(403, 404, 422)
+    )
+    def pause(name: str) -> DownloadOut:
+        """What has come is kept, also over a restart; the next in line follows."""
+        downloads.pause(name)
+        return _found(supply, name)
+
+    @router.post(
+        "/downloads/{name:path}/resume", tags=["models"], summary="Go on", responses=problems(403, 404, 409, 422)
+    )
+    def resume(name: str) -> DownloadOut:
+        """Goes on where it was paused."""
+        downloads.resume(name)
+        return _found(supply, name)
+
+    @router.post(
+        "/downloads/{name:path}/cancel", tags=["models"], summary="Cancel a download", responses=problems(403, 404, 422)
+    )
+    def cancel(name: str) -> DownloadList:
+        """What has come of a file that is not whole is deleted, and tasks that wait for it fail. Answers what is left.
+        One that has ended is taken out of the list; its files stay."""
+        downloads.cancel(name)
+        supply.wake()
+        return all_downloads()
+
+
+def model_rows(library: Library, supply: Supply, names: set[str] | None = None) -> Iterator[ModelOut]:
+    """Everything, or what is called one of ``names``."""
+    found = {download.name: download for download in supply.all()}
+    for name in dict.fromkeys((*library.models, *library.downloadable)):
+        if names is None or name in names:
+            entry, offer = library.models.get(name), library.downloadable.get(name)
+            yield _row(name, entry, offer, found.get(name), may_fetch=not is_offline(library))
+
+
+def _row(
+    name: str, entry: CatalogEntry | None, offer: Offer | None, download: Download | None, *, may_fetch: bool
+) -> ModelOut:
+    said = offer or entry
+    assert said is not None
+    return ModelOut(
+        name=name,
+        label=said.label,
+        kind=offer.kind if offer else "checkpoint",
+        family=entry.family if entry else "",
+        description=said.description,
+        available=entry.available if entry else offer is not None and not offer.missing,
+        can_be_fetched=offer is not None and may_fetch,
+        size_bytes=offer.size_bytes if offer else None,
+        memory_bytes=said.memory_bytes,
+        licence=said.licence,
+        licence_url=said.licence_url,
+        is_gated=said.is_gated,
+        download=download_out(download) if download else None,
+    )
+
+
+def download_rows(supply: Supply) -> list[DownloadOut]:
+    """Every download as programs see it."""
+    return [download_out(download) for download in supply.all()]
+
+
+def free_bytes(folder: Path) -> int | None:
+    """What is left on a folder's disk, also of one that is yet to be made."""
+    for place in (folder, *folder.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def _found(supply: Supply, name: str) -> DownloadOut:
+    download = supply.downloads.find(name)
+    if download is None:
+        raise NotFound(f"There is no download of {name[:60]!r}.", "`GET /v1/downloads` lists them.")
+    return download_out(download)
