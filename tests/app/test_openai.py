@@ -141,7 +141,7 @@ def test_errors_have_its_shape(
         assert isinstance(exc, kind) and exc.type == "invalid_request_error"
         assert (exc.param, exc.code) == (param, code)
         assert exc.response.headers["x-should-retry"] == "false"
-        assert str(exc.body["message"]).endswith(".")  # type: ignore[index]
+        assert len(exc.body["message"].split()) > 5  # type: ignore[index]
     except ValueError:
         assert not code, "its own client refuses to send that"
     else:
