@@ -8,11 +8,12 @@ for picture in client.draw("a red star on a blue background", count=2):
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import secrets
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from fooocus_lite.events import KINDS, TERMINAL, Event, State, event_from_dict
 from fooocus_lite.recipe import Recipe, parse_recipe
 
 HOME = "http://127.0.0.1:7865"
-#: Between two tries to follow a task again whose connection broke.
+#: Between two tries to ask, or to follow a task whose connection broke.
 RETRY_S = 1.0
+TRIES = 3
 _BROKEN = (OSError, http.client.HTTPException)
 
 
@@ -84,13 +86,18 @@ class Client:
         self._timeout_s = timeout_s
 
     def submit(self, prompt: str = "", **fields: Any) -> list[str]:
-        """Ask for pictures and return at once; the tasks' ids, one per picture.
+        """Ask for pictures and return at once; the tasks' ids, one per picture. Never twice, if a connection breaks.
 
         Args:
             prompt: What they show.
             fields: Any other field of `Recipe`, such as ``count=4`` or ``styles=["Watercolor"]``.
         """
-        return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields)["ids"]
+        headers = {"Idempotency-Key": secrets.token_hex(16)}  # so that a lost answer may be asked for again
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(Unreachable):
+                return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
+            time.sleep(RETRY_S)
+        return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
 
     def task(self, task_id: str) -> RemoteTask:
         """Where a task stands."""
@@ -171,11 +178,13 @@ class Client:
                     if said["kind"] in KINDS:  # a newer server may tell more
                         yield event_from_dict(said, base64.b64decode(said.get("jpeg", "")))
 
-    def _json(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        with self._ask(method, path, body=body) as answer:
+    def _json(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Any:
+        with self._ask(method, path, body=body, headers=headers) as answer:
             return json.loads(answer.read())
 
-    @contextmanager
+    @contextlib.contextmanager
     def _ask(
         self,
         method: str,

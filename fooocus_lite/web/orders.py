@@ -83,11 +83,12 @@ class Orders:
         """
         body = await request.body()
         async with self._placing:
-            key = request.headers.get("idempotency-key") or None
-            fingerprint = _fingerprint(request, body, key)
-            order = self._standing(fingerprint, is_again=key is not None or _is_retry(request))
+            key = request.headers.get("idempotency-key")
+            batch_id = batch_of_key(key, request.url.path, body) if key else None  # from wherever it comes again
+            fingerprint = batch_id or _fingerprint(request, body)
+            order = self._standing(fingerprint, is_again=bool(key) or _is_retry(request))
             if order is None:
-                ids = await run_in_threadpool(self._put_in_line, recipes, key and f"key-{fingerprint}")
+                ids = await run_in_threadpool(self._put_in_line, recipes, batch_id)
                 order = Order(ids, fingerprint)
                 self.open.append(order)
             order.readers += 1
@@ -196,14 +197,21 @@ def _is_retry(request: Request) -> bool:
     return count.isdecimal() and int(count) > 0
 
 
-def _fingerprint(request: Request, body: bytes, key: str | None) -> str:
-    """Of a request that has a key only the key and the body count: it may come again from elsewhere."""
-    who = key if key is not None else request.client.host if request.client else ""
-    login = "" if key is not None else request.headers.get("authorization", "")
+def batch_of_key(key: str, path: str, body: bytes) -> str:
+    """Id of the batch that an ``Idempotency-Key`` stands for; another body is another request."""
+    return f"key-{_hashed(path, key, body)}"
+
+
+def _fingerprint(request: Request, body: bytes) -> str:
+    login = request.headers.get("authorization", "")
+    return _hashed(request.url.path, request.client.host if request.client else "", login, body)
+
+
+def _hashed(*parts: str | bytes) -> str:
     whole = hashlib.sha256()
-    for part in (request.url.path, who, login):
-        whole.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    whole.update(body)
+    for part in parts:
+        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
+        whole.update(len(data).to_bytes(8, "big") + data)
     return whole.hexdigest()[:32]
 
 

@@ -63,6 +63,17 @@ def test_a_broken_connection_is_taken_up_again(quiet_server: Server) -> None:
         wire.close()
 
 
+def test_a_lost_answer_asks_for_nothing_twice(quiet_server: Server) -> None:
+    wire = Wire(quiet_server.address, lambda number: number <= 2)
+    try:
+        ids = Client(wire.address).submit("a ring, asked for once", count=2, steps=2)
+    finally:
+        wire.close()
+    rows = quiet_server.get("/v1/tasks?limit=20")[1]["tasks"]
+    assert wire.connections == 3
+    assert sorted(row["id"] for row in rows if row["recipe"]["prompt"] == "a ring, asked for once") == ids
+
+
 def test_cancel_and_retry(client: Client, quiet_server: Server) -> None:
     (task_id,) = client.submit("a red circle", steps=200)
     quiet_server.wait_until_drawing(task_id)
