@@ -22,7 +22,7 @@ from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream
 from fooocus_lite.hub import Known, Source, check_allowed, check_online, find_source
 from fooocus_lite.model_files import ModelFile
-from fooocus_lite.part_file import PartFile, PartNote, part_bytes
+from fooocus_lite.part_file import PartFile, PartNote, lock_path, part_bytes
 from fooocus_lite.settings import Settings
 from fooocus_lite.weight_header import NotWeights, read_header
 
@@ -63,7 +63,7 @@ def fetch_file(file: ModelFile, settings: Settings, tries: Tries, known: Known |
     check_online(settings)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with locks.held(place.with_name(f"{place.name}.part.lock"), _waiting(file, tries)):
+        with locks.held(lock_path(place), _waiting(file, tries)):
             if not file.is_there():
                 _fetch(find_source_patiently(file, settings, tries, known), place, tries)
     except OSError as exc:
@@ -247,6 +247,8 @@ def _receive(part: PartFile, source: Source, tries: Tries) -> None:
     request = httpx.Request("GET", source.address, headers=headers)
     with open_stream(request, tries.halt, tries.patience, allowed=(401, 403, 404, 416)) as response:
         check_allowed(response, source.repo)
+        if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{part.size_bytes}":
+            return  # an earlier try was ended between its last byte and the end
         total = _total_bytes(response, part)
         _check_answer(response, source, total)
         _check_room(part.place, total, part.size_bytes)

@@ -55,8 +55,10 @@ class Download:
 
 def size_text(size_bytes: float) -> str:
     """A size for people, in the units of disks and shops: ``6.9 GB``."""
-    for unit in ("bytes", "kB", "MB"):
-        if size_bytes < 999.5:
-            return f"{size_bytes:.0f} {unit}"
+    if size_bytes < 999.5:
+        return f"{size_bytes:.0f} bytes"
+    for unit in ("kB", "MB"):
         size_bytes /= 1000
-    return f"{size_bytes:,.1f} GB"
+        if size_bytes < 999.5:
+            return f"{size_bytes:.{1 if size_bytes < 9.95 else 0}f} {unit}"
+    return f"{size_bytes / 1000:,.1f} GB"

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fooocus_lite.errors import DownloadFailed, FooocusError, NotFound, UnknownN
 from fooocus_lite.http_streams import Halt, Halted, Patience
 from fooocus_lite.library import Library
 from fooocus_lite.offers import Offer
-from fooocus_lite.part_file import remove_part
+from fooocus_lite.part_file import InUse, remove_part
 from fooocus_lite.settings import Settings
 
 FILE_NAME = "downloads.json"
@@ -70,7 +71,7 @@ class Downloads:
         self._all: dict[str, Download] = {}
         self._running: tuple[str, Halt] | None = None
         self._unwanted: set[str] = set()  # cancelled while it ran: its thread removes what is left of it
-        self._is_closed = False
+        self._is_closed = self._is_read = False
         self._told = 0.0
         self._thread: threading.Thread | None = None
 
@@ -79,7 +80,7 @@ class Downloads:
         with self._changed:
             if self._thread is not None:
                 return
-            self._all |= {row.name: row for row in self._read() if row.name not in self._all}
+            self._read_once()
             self._thread = threading.Thread(target=self._work, name="downloads", daemon=True)
             self._thread.start()
 
@@ -111,6 +112,7 @@ class Downloads:
         """
         offer = self._offer(name)
         with self._changed:
+            self._read_once()
             known = self._all.get(offer.name)
             if known is not None and known.state in ("waiting", "running", "checking"):
                 return known
@@ -256,7 +258,8 @@ class Downloads:
             wanted = {file.path for other in self._all if other in offers for file in offers[other].files}
         for file in offers[name].files if name in offers else ():
             if file.path not in wanted:
-                remove_part(Path(file.path))
+                with suppress(InUse):
+                    remove_part(Path(file.path))
 
     # What survives a restart.
 
@@ -272,6 +275,12 @@ class Downloads:
             write_atomic(self._path, json.dumps(rows, ensure_ascii=False, indent=1).encode(), replace=True)
         except OSError as exc:  # a full disk: the downloads go on, only a restart would not know of them
             logger.warning("%s cannot be written: %s", self._path, exc)
+
+    def _read_once(self) -> None:
+        """Under the lock: what an earlier start left, before anything is written over it."""
+        if not self._is_read:
+            self._is_read = True
+            self._all |= {row.name: row for row in self._read()}
 
     def _read(self) -> list[Download]:
         try:

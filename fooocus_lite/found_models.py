@@ -27,6 +27,8 @@ _NATIVE_SIZES = {"sd15": 512, "sd2": 768}
 _STEPS = {("flux", "schnell"): 4, ("flux", "dev"): 28}
 #: Names that say nothing: what the folder is called says more.
 _NO_NAMES = {"model", "diffusion_pytorch_model", "pytorch_lora_weights", "adapter_model", "lora", "weights"}
+#: Where programs keep what they draw with.
+_FOLDERS_OF_MODELS = {"checkpoints", "stable-diffusion", "unet", "diffusion_models"}
 _MOST_SENTENCES = 8
 _MOST_NAMES = 4
 
@@ -67,6 +69,7 @@ def join_found(catalog: Catalog, index: ModelIndex, settings: Settings, problems
             names.add(normal_name(entry.name))
         else:
             left[reason].append(one.path)
+    left["no known kind of model"] += [one.path for one in found if _is_a_riddle(one)]
     problems += [*index.notes, *_gone(settings), *_damaged(found), *_left_out(left), *_pickles(found)]
     return Finds(models, offers, _by_name(found, "lora"), _by_name(found, "embedding"), found)
 
@@ -85,6 +88,12 @@ def _fit_to_draw(found: Iterable[Found]) -> Iterator[Found]:
     """Whole models first: what a network alone lacks may lie in one of them."""
     whole = [one for one in found if one.facts.kind == "checkpoint" and (one.facts.family or not one.facts.problem)]
     yield from (*whole, *(one for one in found if one.facts.kind == "network"))
+
+
+def _is_a_riddle(one: Found) -> bool:
+    """Whether somebody put it among the models to draw with, and it is none that is known."""
+    among = {part.casefold() for part in Path(one.path).parts[:-1]} & _FOLDERS_OF_MODELS
+    return bool(among) and one.facts.kind == "other" and not (one.facts.problem or one.is_pickle)
 
 
 def _where_it_lies(offer: Offer, found: Iterable[Found]) -> Offer:
@@ -217,7 +226,7 @@ def _damaged(found: Iterable[Found]) -> Iterator[str]:
 
 
 def _left_out(left: Mapping[str, list[str]]) -> Iterator[str]:
-    for reason, paths in left.items():
+    for reason, paths in ((reason, paths) for reason, paths in left.items() if paths):
         files = "1 file is" if len(paths) == 1 else f"{len(paths)} files are"
         yield f"{files} no model to draw with yet ({reason}): {_listed(paths)}."
 

@@ -302,8 +302,9 @@ class LiveLibrary:
     def __call__(self) -> Library:
         """What can be chosen now."""
         self._asked()
-        self._newest = self._newest.refreshed()  # two threads may both read anew; either result is right
-        return self._newest
+        newest = self._newest.refreshed()
+        self._newest = newest  # perhaps of another thread that looked before: then the next call reads again
+        return newest
 
 
 def is_complete(recipe: Recipe) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fooocus_lite.errors import BadValue, CorruptModel, FooocusError, MissingModel
 from fooocus_lite.library_json import readable
 from fooocus_lite.lora_keys import OTHER, MadeFor, made_for
+from fooocus_lite.model_files import PICKLES
 from fooocus_lite.untrusted import parse_json, printable
 from fooocus_lite.weight_header import NotWeights, read_header
 
@@ -27,7 +28,6 @@ MAX_WORDS, MAX_WORD_CHARS, MAX_LINE_CHARS = 12, 60, 200
 MAX_PHRASE_CHARS = 4_000
 MAX_CARDS = 20_000
 PICTURE_ENDINGS = (".preview.png", ".png", ".preview.jpg", ".jpg", ".jpeg", ".preview.webp", ".webp")
-_PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 _ARCHITECTURES = (
     (re.compile(r"flux", re.IGNORECASE), "FLUX"),
     (re.compile(r"sdxl|stable-diffusion-xl|xl-v1", re.IGNORECASE), "SDXL"),
@@ -102,10 +102,10 @@ def refuse_pickle(path: str) -> None:
     Raises:
         BadValue: the file is of a kind that can run a stranger's code when it is opened.
     """
-    if path.lower().endswith(_PICKLES):
+    if path.lower().endswith(PICKLES):
         raise BadValue(
             f"The LoRA {_short(path)} is a pickle, and opening a pickle can run a stranger's code.",
-            "Put a .safetensors file of it in its place, or leave it out.",
+            "Make a safe file of it with fooocus-lite models convert FILE, or leave it out.",
             field="loras",
         )
 

@@ -7,6 +7,7 @@ from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.family_fit import idle_reasons
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
 from fooocus_lite.missing_files import need_can_come
@@ -121,6 +122,7 @@ def _model_row(entry: CatalogEntry, library: Library) -> dict[str, Any]:
         "defaults": _own_fields(entry.defaults),
         "values": entry.values.set_fields(),
         "modes": mode_rows(entry, library),
+        "without": dict(idle_reasons(entry.family)),
     }
 
 

@@ -13,14 +13,14 @@ from typing import Literal
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.download_file import Tries
 from fooocus_lite.download_offer import ask_hub
-from fooocus_lite.errors import DownloadFailed
+from fooocus_lite.errors import DownloadFailed, FooocusError
 from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Halt, Patience
 from fooocus_lite.hub import HubFile, is_offline
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_scan import hash_file
 from fooocus_lite.offers import Offer
-from fooocus_lite.part_file import part_path, remove_part
+from fooocus_lite.part_file import InUse, part_path, remove_part
 from fooocus_lite.settings import Settings
 from fooocus_lite.weight_header import NotWeights, read_header
 
@@ -132,13 +132,17 @@ def remove(removal: Removal, settings: Settings) -> None:
 
     Raises:
         DiskProblem: the folder cannot be written to.
+        FooocusError: a program is downloading one of them.
     """
     for path in removal.paths:
         try:
+            remove_part(path)
             path.unlink(missing_ok=True)
+        except InUse as exc:
+            problem = f"{path.name} is being downloaded by another program."
+            raise FooocusError(problem, "Cancel the download there first.", code="conflict") from exc
         except OSError as exc:
             raise disk_problem(exc, path.parent, "FOOOCUS_MODELS_DIR") from exc
-        remove_part(path)
         for folder in path.parents:
             if folder == settings.models_dir or settings.models_dir not in folder.parents:
                 break

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: Endings of files that can run a stranger's code when they are opened.
+PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+
 
 @dataclass(frozen=True)
 class ModelRef:

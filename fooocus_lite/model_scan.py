@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fooocus_lite.disk import write_atomic
 from fooocus_lite.library_json import readable
+from fooocus_lite.model_files import PICKLES
 from fooocus_lite.model_headers import FileFacts, identify
 from fooocus_lite.model_index import (
     Found,
@@ -32,7 +33,6 @@ from fooocus_lite.settings import Settings
 
 log = logging.getLogger(__name__)
 WEIGHTS = (".safetensors", ".gguf")
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 #: A pickle that is smaller is no checkpoint, but an upscaler, an embedding or a setting.
 MIN_PICKLE_BYTES = 1_000_000_000
 MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 50_000, 10_000, 12

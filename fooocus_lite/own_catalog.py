@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fooocus_lite.catalog_files import WEIGHT_SUFFIXES
+from pydantic import ValidationError
+
+from fooocus_lite.catalog_files import WEIGHT_SUFFIXES, OfferRow, make_offer
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.download_file import Tries
 from fooocus_lite.download_state import size_text
@@ -33,6 +35,7 @@ from fooocus_lite.hub import (
     source_of_repo,
 )
 from fooocus_lite.library import Library
+from fooocus_lite.library_json import sentence
 from fooocus_lite.model_headers import ARCHITECTURES, FileFacts, identify
 from fooocus_lite.offers import KINDS
 from fooocus_lite.settings import Settings
@@ -81,6 +84,7 @@ def add_entry(
     facts: FileFacts = row.pop("facts")
     row |= _decided(facts, family, kind, row["path"])
     row["name"] = _free_name(name or row["name"], library)
+    _check_row(row, settings)
     _append({"name": row["name"]} | row, settings.data_dir / "catalog.json")
     return row
 
@@ -257,6 +261,14 @@ def _free_name(name: str, library: Library) -> str:
             f"There is already a model called {name[:80]!r}.", "Give it another name with --name.", field="name"
         )
     return name
+
+
+def _check_row(row: Mapping[str, Any], settings: Settings) -> None:
+    """Raises `BadValue` for an entry that would not be read again, such as one with a file that lies elsewhere."""
+    try:
+        make_offer(OfferRow.model_validate({key: row[key] for key in row if key in OfferRow.model_fields}), settings)
+    except ValidationError as exc:
+        raise BadValue(f"It cannot be added: {sentence(exc)}.", "Choose another name or file.", field="what") from exc
 
 
 def _append(row: Mapping[str, Any], path: Path) -> None:

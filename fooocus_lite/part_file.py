@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from fooocus_lite import locks
 from fooocus_lite.disk import write_atomic
 
 BLOCK_BYTES = 1 << 20
@@ -133,11 +134,30 @@ def part_bytes(place: Path) -> int:
         return 0
 
 
+def lock_path(place: Path) -> Path:
+    """Held by the program that fetches the file at ``place``; see `fooocus_lite.locks.held`."""
+    return place.with_name(f"{place.name}.part.lock")
+
+
+class InUse(Exception):
+    """Another program is fetching the file."""
+
+
 def remove_part(place: Path) -> None:
-    """Forget what has arrived of the file at ``place``, while nobody has it open."""
-    for path in (part_path(place), note_path(place)):
-        with suppress(OSError):
+    """Forget what has arrived of the file at ``place``; what cannot be removed stays.
+
+    Raises:
+        InUse: a program is fetching it, which goes on.
+    """
+    if not place.parent.is_dir():
+        return
+    with suppress(OSError), locks.held(lock_path(place), _give_up):
+        for path in (part_path(place), note_path(place)):
             path.unlink(missing_ok=True)
+
+
+def _give_up(_seconds: float) -> None:
+    raise InUse
 
 
 def _read_note(path: Path) -> PartNote | None:

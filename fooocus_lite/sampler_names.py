@@ -130,7 +130,8 @@ def find_pair(sampler: str, scheduler: str | None = None, *, noise: Noise = "tab
 
 def _usual(sampler: str, noise: Noise) -> str:
     usual = SAMPLERS[sampler].scheduler
-    return usual if noise in SCHEDULERS[usual].noise else USUAL_SCHEDULERS[noise]
+    # Straight lines have one usual place for steps, which their shift was chosen for, whatever the sampler.
+    return usual if noise in SCHEDULERS[usual].noise and noise != "flow" else USUAL_SCHEDULERS[noise]
 
 
 def _find_sampler(name: str, *, guesses: bool) -> tuple[str | None, str, bool]:

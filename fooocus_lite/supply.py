@@ -45,6 +45,8 @@ class Supply:
         self._queue, self._log = store.queue, store.log
         self._library = library
         self.downloads = Downloads(settings, library, on_change=self.wake)
+        #: Every download as it was told last: for those who look often and must not wait for a disk.
+        self.newest: tuple[Download, ...] = ()
         self._known: set[str] = set()  # offers that tasks wait for and that had a download
         self._news = threading.Event()
         self._closing = threading.Event()
@@ -103,6 +105,21 @@ class Supply:
             self.wake()
         return ids
 
+    def retry(self, task_id: str) -> str:
+        """A new task from the same recipe, as `TaskQueue.retry`; what it lacks is being fetched when this returns.
+
+        Raises:
+            NotFound: no such task.
+        """
+        recipe = self._queue.get(task_id).recipe
+        try:
+            (offer,) = self._fetch_for_all([recipe], self._library())
+        except FooocusError:  # the new task ends with that sentence
+            offer = None
+        again = self._queue.retry(task_id, waits_for=offer)
+        self.wake()
+        return again
+
     def _fetch_for_all(self, recipes: Sequence[Recipe], library: Library) -> list[str | None]:
         """What each must wait for. Recipes of one model, refiner and mode lack the same."""
         found: dict[tuple[object, ...], str | None] = {}
@@ -141,6 +158,7 @@ class Supply:
         library = self._library()
         for name in self._queue.held():
             self._settle(name, library.downloadable.get(name))
+        self.newest = tuple(self.downloads.all())
         self._log.nudge()
         held = set(self._queue.held())
         self._known &= held

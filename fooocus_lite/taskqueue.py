@@ -75,21 +75,22 @@ class TaskQueue(TaskRecords):
         self.wake()
         return ids
 
-    def retry(self, task_id: str) -> str:
+    def retry(self, task_id: str, *, waits_for: str | None = None) -> str:
         """A new task from the same recipe, in its old one's place on a contact sheet; returns its id.
 
         A cell of a sheet that is being tried again already is not drawn twice.
         """
         old = self.get(task_id)
         if old.label is None:
-            return self.submit([old.recipe])[0]
+            return self.submit([old.recipe], waits_for=[waits_for])[0]
         again = self._database.read(
             "SELECT id FROM tasks WHERE batch_id = ? AND label = ? AND state IN ('waiting', 'running')",
             (old.batch_id, old.label),
         )
         if again:
             return str(again[0]["id"])
-        return self.submit([old.recipe], batch_id=old.batch_id, labels=[old.label], varies=old.varies)[0]
+        labels, waits = [old.label], [waits_for]
+        return self.submit([old.recipe], batch_id=old.batch_id, labels=labels, varies=old.varies, waits_for=waits)[0]
 
     def cancel(self, task_id: str) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.

@@ -6,6 +6,7 @@ lies on a disk under that name may be here: lengths are bounded before anything 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -99,10 +100,15 @@ def read_header(path: str | os.PathLike[str]) -> WeightsHeader:
 def _parsed(text: bytes) -> dict[str, Any]:
     if sum(map(text.count, (b"[", b"{", b","))) > MAX_HEADER_PARTS:  # counted before they are made
         raise NotWeights(_NO_HEADER)
+    collects = gc.isenabled()
+    gc.disable()  # thousands of small objects, all of which live on: looking through them takes as long as making them
     try:
         header = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as exc:
         raise NotWeights(_NO_HEADER) from exc
+    finally:
+        if collects:
+            gc.enable()
     if not isinstance(header, dict):
         raise NotWeights(_NO_HEADER)
     return cast("dict[str, Any]", header)

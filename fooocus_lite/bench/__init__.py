@@ -24,8 +24,8 @@ STEPS = 20
 
 __all__ = ["PARTS", "Report", "Row", "measure"]
 PARTS = (
-    *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading", "scan"),
-    *("guidance", "samplers", "loras", "downloads"),
+    *("pictures", "words", "queue", "start", "counts", "bytes", "library", "reading"),
+    *("guidance", "samplers", "loras", "downloads", "loading", "scan"),
 )
 
 

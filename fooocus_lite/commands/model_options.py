@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from fooocus_lite.offers import KINDS
 
@@ -12,6 +13,7 @@ ACTIONS = {
     "download": "download by name; stop with Ctrl+C and go on later",
     "remove": "remove downloaded files",
     "verify": "read downloaded files through, and compare them with what was published",
+    "convert": "make a safe .safetensors file of a .ckpt, .pt, .pth or .bin file, beside it",
     "add": "add a model of the hub, or an address, to your own list",
 }
 
@@ -29,6 +31,7 @@ def add_models(command: argparse.ArgumentParser, add_shared: Callable[[argparse.
     made["remove"].add_argument("--yes", action="store_true", help="do not ask")
     made["verify"].add_argument("names", metavar="NAME", nargs="*", help="all that are here when left out")
     made["verify"].add_argument("--mend", action="store_true", help="download again what is damaged or missing")
+    made["convert"].add_argument("files", metavar="FILE", nargs="+", type=Path, help="stays as it is")
     made["add"].add_argument(
         "what", metavar="WHAT", help="owner/name or owner/name/file of the hub, its page, or https://…/file.safetensors"
     )

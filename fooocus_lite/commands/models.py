@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.commands.convert import convert_command
 from fooocus_lite.commands.library import table
 from fooocus_lite.download_offer import arrived_bytes, fetch_offer
 from fooocus_lite.download_state import Download, size_text
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
         "download": _download,
         "remove": _remove,
         "verify": _verify,
+        "convert": _convert,
         "add": _add,
     }
     return actions[options.action or "list"](options, settings)
@@ -167,7 +169,7 @@ def _is_sure(offer: Offer, size_bytes: int, files: int) -> bool:
     """
     if not sys.stdin.isatty():
         raise BadValue(f"Nobody is there to say whether {offer.name} may be removed.", "Say it with --yes.")
-    return input(f"Remove {offer.label} ({files} files, {size_text(size_bytes)})? [y/N] ").strip().lower() in (
+    return input(f"Remove {offer.label} ({_files(files)}, {size_text(size_bytes)})? [y/N] ").strip().lower() in (
         "y",
         "yes",
     )
@@ -182,6 +184,8 @@ def _verify(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
     teller, mend = DownloadTeller(as_json=options.json), getattr(options, "mend", False)
     rows: list[dict[str, Any]] = []
     for offer in offers:
+        if not options.json:
+            teller.note(f"Reading {offer.label} …")
         checks = check_offer(offer, settings)
         wrong = [check for check in checks if check.state in ("damaged", "missing")]
         is_mended = bool(wrong) and mend and _mend(offer, wrong, settings, teller)
@@ -204,10 +208,18 @@ def _mend(offer: Offer, wrong: Sequence[FileCheck], settings: Settings, teller: 
 def _verified_lines(row: dict[str, Any]) -> list[str]:
     noted = [file for file in row["files"] if file["state"] != "whole"]
     if row["whole"]:
-        lines = [f"✓ {row['name']}: {len(row['files'])} files, whole"]
+        lines = [f"✓ {row['name']}: {_files(len(row['files']))}, whole"]
         return lines + [f"    {file['path']} {file['why']}" for file in noted if file["state"] == "unknown"]
     lines = [f"✗ {row['name']}:", *(f"    {file['path']} {file['why']}" for file in noted)]
     return [*lines, f"  → fooocus-lite models verify --mend {row['name']}"]
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _convert(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
+    return 0, convert_command(options.files, as_json=options.json)
 
 
 def _add(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:

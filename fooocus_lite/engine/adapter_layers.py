@@ -71,7 +71,9 @@ class Layers:
         for part, module in self.parts.items():
             found = ((path, getattr(child, "weight", None)) for path, child in module.named_modules())
             weights = {path: weight for path, weight in found if isinstance(weight, Tensor)}
-            named = {path.removeprefix("text_model.").replace(".", "_"): (weight,) for path, weight in weights.items()}
+            named: dict[str, tuple[Tensor, ...]] = {
+                path.removeprefix("text_model.").replace(".", "_"): (weight,) for path, weight in weights.items()
+            }
             for theirs, paths in _other_names(module):
                 if all(path in weights for path in paths):
                     named[theirs.replace(".", "_")] = tuple(weights[path] for path in paths)

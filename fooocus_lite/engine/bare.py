@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fooocus_lite.engine.adapters import Adapters
 from fooocus_lite.engine.denoise import denoise
 from fooocus_lite.engine.device import choose_machine
-from fooocus_lite.engine.family import Encoded, load_family
+from fooocus_lite.engine.family import DrawsItself, Encoded, load_family
 from fooocus_lite.engine.guidance import guided, joined
 from fooocus_lite.engine.moment import Moment, NoiseSource, Predict
 from fooocus_lite.engine.preview import OnItsWay, to_pixels
@@ -58,7 +58,10 @@ class Bare:
     def __init__(self, plan: Plan, *, device: str, dtype: str) -> None:
         self.plan = plan
         self.machine = choose_machine(device, dtype)
-        self.family = load_family(plan.model, self.machine)
+        family = load_family(plan.model, self.machine)
+        if isinstance(family, DrawsItself):
+            raise TypeError("diffusers' own loop is the only one that there is for this model")
+        self.family = family
         self._adapters = Adapters()
         self._lora: LoraRef | None = None
 

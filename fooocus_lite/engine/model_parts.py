@@ -21,9 +21,8 @@ from fooocus_lite.engine.weights import (
 )
 from fooocus_lite.errors import CorruptModel, MissingModel
 from fooocus_lite.lora_keys import FLUX, SD3, WIDTHS, find_place
-from fooocus_lite.model_files import ModelRef
+from fooocus_lite.model_files import PICKLES, ModelRef
 
-PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 #: What says most quickly whether a file holds a part, and by which of the ways in which it is named.
 _PROBES = {
     "unet": ("conv_in.weight",),

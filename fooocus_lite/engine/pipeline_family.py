@@ -21,6 +21,7 @@ from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
 from fooocus_lite.engine.device import Machine, is_out_of_memory
 from fooocus_lite.engine.family import OnStep
+from fooocus_lite.engine.gguf_files import ENDING as GGUF
 from fooocus_lite.engine.latent_colours import COLOURS
 from fooocus_lite.engine.preview import LatentColours, load_colours
 from fooocus_lite.engine.tokens import plain_words
@@ -180,7 +181,9 @@ def _folder(ref: ModelRef) -> Path:
 def _load(ref: ModelRef, name: str, machine: Machine) -> Any:
     """The pipeline ``name`` of diffusers with the model's components."""
     import diffusers
+    from transformers.utils import logging as transformers_log
 
+    transformers_log.disable_progress_bar()
     base: Any = getattr(diffusers, name)
     folder = _folder(ref)
     index = read_json(folder / "model_index.json")
@@ -229,18 +232,20 @@ def _component(folder: Path, place: Path, library: str, kind: str, machine: Mach
         raise damaged(folder / "model_index.json", f"it names the unknown class {library}.{kind[:60]}")
     if not issubclass(cls, nn.Module):
         return _tried(place, lambda: cls.from_pretrained(str(place), local_files_only=True))
-    network_class: Any = cls
-    is_diffusers = library == "diffusers"
-    options: dict[str, Any] = {"local_files_only": True, "torch_dtype" if is_diffusers else "dtype": machine.dtype}
+    read: Any = cls
+    options: dict[str, Any] = {
+        "local_files_only": True,
+        "torch_dtype" if library == "diffusers" else "dtype": machine.dtype,
+    }
     if place.is_file():
-        config = {"config": str(folder), "subfolder": TRANSFORMER}
-        return _tried(place, lambda: network_class.from_single_file(str(place), **config, **options)).to(
-            machine.weights_device
-        )
-    network, told = _tried(
-        place,
-        lambda: network_class.from_pretrained(str(place), use_safetensors=True, output_loading_info=True, **options),
-    )
+        options |= {"config": str(folder), "subfolder": TRANSFORMER}
+        if place.suffix.lower() == GGUF:
+            from diffusers.quantizers.quantization_config import GGUFQuantizationConfig
+
+            options["quantization_config"] = GGUFQuantizationConfig(compute_dtype=machine.dtype)
+        return _tried(place, lambda: read.from_single_file(str(place), **options)).to(machine.weights_device)
+    options |= {"use_safetensors": True, "output_loading_info": True}
+    network, told = _tried(place, lambda: read.from_pretrained(str(place), **options))
     lacking = sorted(told["missing_keys"])
     if lacking:
         raise damaged(place, f"{len(lacking)} of its tensors are not there, such as {lacking[0]}")

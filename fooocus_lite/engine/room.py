@@ -11,9 +11,11 @@ from torch import Tensor
 from fooocus_lite.engine.adapters import Use
 from fooocus_lite.engine.device import is_out_of_memory
 from fooocus_lite.engine.family import DrawsItself, Family
+from fooocus_lite.engine.gguf_files import is_packed
 from fooocus_lite.engine.model_cache import Loaded, ModelCache
 from fooocus_lite.engine.refiner import check_latents
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
+from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
 from fooocus_lite.memory import RUNGS, STEPPED_DOWN, Fit, next_rung
 from fooocus_lite.plan import Plan
@@ -36,7 +38,7 @@ class Room:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
         refs = (plan.model,) if plan.refiner is None else (plan.model, plan.refiner)
-        self._needs, self._fit = models.needs(plan), fit
+        self._refs, self._needs, self._fit = refs, models.needs(plan), fit
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=self._needs.denoise)
         self.model: Family | DrawsItself = self._models[0].family
         second = self._models[1].family if plan.refiner else None
@@ -65,6 +67,12 @@ class Room:
                 "Set memory to auto or groups, or draw without LoRAs.",
                 field="loras",
             )
+        if any(is_packed(weight) for module in self.model.parts.values() for weight in module.parameters()):
+            raise BadValue(
+                "LoRAs cannot change weights that are packed in a GGUF file.",
+                "Choose a .safetensors file of the model, or draw without LoRAs.",
+                field="loras",
+            )
         residence = self._models[0].residence
         residence.wake(*filter(is_denoiser, residence.parts))
         residence.is_pinned = True
@@ -91,7 +99,9 @@ class Room:
         family.decoder.in_tiles = self._fit.in_tiles
         needed = self._needs.decode_tiled if self._fit.in_tiles else self._needs.decode
         residence.wake(VAE, room_bytes=needed)
-        pixels = family.decode(latents).contiguous().cpu()
+        networks = [(ref, loaded.family.parts) for ref, loaded in zip(self._refs, self._models, strict=True)]
+        with broken_weights_named(*networks):
+            pixels = family.decode(latents).contiguous().cpu()
         if self._fit.rung != "resident":
             residence.rest(lambda part: part == VAE)
         return pixels

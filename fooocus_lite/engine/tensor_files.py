@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class TensorFile:
 
     def __init__(self, path: Path, header: Mapping[str, Stored], *, device: torch.device, dtype: torch.dtype) -> None:
         self._path, self._header, self._device, self._dtype = path, header, device, dtype
-        self._file: BinaryIO = path.open("rb", buffering=0)
+        self._file = path.open("rb", buffering=0)
         self._buffer = torch.empty(0, dtype=torch.uint8)
 
     def __enter__(self) -> TensorFile:
@@ -112,9 +112,10 @@ class TensorFile:
             start, size = start + first_row * stored.row_bytes, rows * stored.row_bytes
         data = torch.empty(size, dtype=torch.uint8) if is_kept else self._room(size)
         self._file.seek(start)
-        view, done = memoryview(data.numpy()), 0
+        memory: Any = data.numpy()
+        view, done = memoryview(memory), 0
         while done < size:
-            count = self._file.readinto(view[done:])  # type: ignore[attr-defined]
+            count = self._file.readinto(view[done:])
             if not count:
                 raise ValueError("it is cut short")
             done += count

@@ -149,6 +149,7 @@ def _shared_clip(folder: Path) -> Any:
         marks = (str(config["bos_token"]), str(config["eos_token"]))
         words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), *marks]
         vocabulary = {word: number for number, word in enumerate(words)}
-        return CLIPTokenizer(vocabulary, merges, **config)
+        kind: Any = CLIPTokenizer
+        return kind(vocabulary, merges, **config)
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise damaged(path, "it is not a vocabulary") from exc

@@ -7,7 +7,8 @@ costs one read and one cast; nothing is initialised with random numbers first.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from fooocus_lite import weight_header
+from fooocus_lite.engine.gguf_files import ENDING, GgufFile, is_packed, put_packed, read_gguf_header
 from fooocus_lite.engine.ldm_names import Naming, Place, folder_namings
 from fooocus_lite.engine.tensor_files import DTYPES, Stored, TensorFile
 from fooocus_lite.errors import CorruptModel, MissingModel
@@ -82,14 +84,20 @@ def load_module(
     headers = {path: read_header(path) for path in component.files}
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     tensors: dict[str, torch.Tensor] = {}
+    linear = {f"{path}.weight" for path, child in module.named_modules() if type(child) is nn.Linear}
     for path, header in headers.items():
         places = _find_places(path, header, wanted, component.namings)
-        tensors |= _read_tensors(path, header, places, wanted, device=device, dtype=dtype)
+        packable = {place.name for name, place in places.items() if name in linear}
+        with _readable(path), _opened(path, header, packable, device=device, dtype=dtype) as file:
+            for name, place in places.items():
+                tensor = file.read(place, (wanted[name] or (1,))[0])
+                # A 1×1 convolution and a linear layer hold the same numbers.
+                tensors[name] = tensor if is_packed(tensor) else tensor.reshape(wanted[name])
     absent = sorted(set(wanted) - set(tensors))
     if absent:
         problem = f"{len(absent)} of {len(wanted)} tensors are not in it, such as {absent[0]}"
         raise damaged(component.files[0], problem)
-    module.load_state_dict(tensors, strict=True, assign=True)
+    module.load_state_dict(put_packed(module, tensors, dtype), strict=False, assign=True)
     _fill_position_ids(module, device)
     return module.eval().requires_grad_(requires_grad=False)
 
@@ -166,26 +174,30 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape[:2] if len(shape) > 2 and set(shape[2:]) == {1} else shape
 
 
-def _read_tensors(
+def _opened(
     path: Path,
     header: Mapping[str, Stored],
-    places: Mapping[str, Place],
-    wanted: Mapping[str, tuple[int, ...]],
+    packable: Collection[str],
     *,
     device: torch.device,
     dtype: torch.dtype,
-) -> dict[str, torch.Tensor]:
-    """The tensors at their places, in the wanted shapes: a 1×1 convolution and a linear layer hold the same numbers."""
+) -> AbstractContextManager[TensorFile | GgufFile]:
+    if path.suffix.lower() == ENDING:
+        return nullcontext(GgufFile(path, packable, device=device, dtype=dtype))
+    return TensorFile(path, header, device=device, dtype=dtype)
+
+
+@contextmanager
+def _readable(path: Path, what: str = "model") -> Generator[None]:
+    """What goes wrong while a file is read, as our errors."""
     try:
-        with TensorFile(path, header, device=device, dtype=dtype) as file:
-            return {
-                name: file.read(place, (wanted[name] or (1,))[0]).reshape(wanted[name])
-                for name, place in places.items()
-            }
+        yield
+    except FileNotFoundError as exc:
+        raise missing(path, what) from exc
     except OSError as exc:
-        raise damaged(path, f"it cannot be read ({exc.strerror})") from exc
+        raise damaged(path, f"it cannot be read ({exc.strerror})", what) from exc
     except ValueError as exc:
-        raise damaged(path, str(exc)) from exc
+        raise damaged(path, str(exc), what) from exc
 
 
 def check_length(path: Path, what: str = "model") -> None:
@@ -200,8 +212,11 @@ def read_header(path: Path, what: str = "model") -> dict[str, Stored]:
 
     Raises:
         MissingModel: the file is not there.
-        CorruptModel: it is cut short, or not safetensors.
+        CorruptModel: it is cut short, or neither safetensors nor GGUF.
     """
+    if path.suffix.lower() == ENDING:
+        with _readable(path, what):
+            return read_gguf_header(path)
     try:
         header = weight_header.read_header(path)
         rows = sorted(header.rows.items(), key=lambda row: row[1]["data_offsets"][0])

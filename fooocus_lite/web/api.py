@@ -225,7 +225,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
     )
     def retry(task_id: str) -> s.Submitted:
         """A new task with the same recipe at the end of the line."""
-        return s.Submitted(ids=[parts.queue.retry(task_id)])
+        return s.Submitted(ids=[parts.supply.retry(task_id)])
 
 
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:

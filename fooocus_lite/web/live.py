@@ -61,8 +61,8 @@ class Live:
                 yield sse(await asyncio.to_thread(self._line))
             elif not events:
                 yield ": still here\n\n"
-            if self._downloads() != downloads:
-                downloads = self._downloads()
+            if (newest := self._downloads()) != downloads:
+                downloads = newest
                 yield sse({"type": "downloads", "downloads": downloads})
             for event in events:
                 is_told = event.seq in moves and event.seq <= shown
@@ -89,7 +89,7 @@ class Live:
         } | self._now()
 
     def _downloads(self) -> list[dict[str, Any]]:
-        return [download_out(one).model_dump() for one in self._supply.all()] if self._supply else []
+        return [download_out(one).model_dump() for one in self._supply.newest] if self._supply else []
 
     def _last_failure(self) -> dict[str, Any] | None:
         """What a page says of the last picture if that failed, so that a reload does not hide it."""

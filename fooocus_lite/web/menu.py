@@ -105,6 +105,7 @@ class ModelRow(_Row):
     defaults: dict[str, Any] = Field(description="The fields that the model itself sets.")
     values: dict[str, Any] = Field(description="Every field with this model and no preset.")
     modes: list[ModelMode]
+    without: dict[str, str] = Field(description="Fields that do nothing with it, and why.")
 
 
 class SamplerRow(_Row):

@@ -11,7 +11,15 @@ from tests.faults.server import ROOT
 CSS = (ROOT / "fooocus_lite/web/static/base.css").read_text("utf-8")
 GROUNDS = ("bg", "stage", "panel", "input", "hover")
 TEXT = [(name, ground) for name in ("text", "dim") for ground in GROUNDS]
-TEXT += [("accent-text", "panel"), ("accent-text", "hover"), ("bad", "bad-bg"), ("bad", "panel"), ("text", "bad-bg")]
+TEXT += [
+    ("accent-text", "panel"),
+    ("accent-text", "hover"),
+    ("accent-text", "bg"),
+    ("accent-text", "bad-bg"),
+    ("bad", "bad-bg"),
+    ("bad", "panel"),
+    ("text", "bad-bg"),
+]
 TEXT += [("on-accent", "accent"), ("on-accent", "accent-hover")]
 SIGNS = [("ring", ground) for ground in GROUNDS] + [("edge", "panel")]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,43 +10,22 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.big_model import LICENCE, REPO, WEIGHTS, put_big_model, write_offer
 from tests.browser.person import Person
 from tests.fake_hub import FakeHub, Slow, Stall, Status
 from tests.faults.server import Server, assert_red_circle, is_shipped, until
 
-REPO = "somebody/big"
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 CIRCLE, STAR = "a red circle on a white background", "a blue star on a yellow background"
-LICENCE = "https://example.org/licence"
 
 
 @pytest.fixture
 def hub(web_models: Path) -> Iterator[FakeHub]:
     """It offers a copy of the starter's files as the big model."""
     with FakeHub() as running:
-        for path in sorted((web_models / "starter").rglob("*")):
-            if path.is_file() and path.suffix != ".md":
-                running.put(REPO, path.relative_to(web_models / "starter").as_posix(), path.read_bytes())
+        put_big_model(running, web_models / "starter")
         yield running
     for path in sorted((web_models / "big").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-
-
-def write_offer(hub: FakeHub, data: Path) -> None:
-    """A catalog and a preset in the data folder, as a person would add them."""
-    files = hub.files[REPO]
-    paths = sorted(files, key=lambda path: path != WEIGHTS)  # the weights first: most of what there is to wait for
-    rows = [{"repo": REPO, "path": path, "size": len(files[path].data), "sha256": files[path].sha256} for path in paths]
-    entry = {
-        "name": "big", "label": "Big one", "description": "Draws what the starter draws.", "family": "sdxl",
-        "path": "big", "files": rows, "licence": "Open licence", "licence_url": LICENCE, "memory_gb": 0.1,
-        "native_size": 128, "min_size": 64, "max_size": 256, "size_multiple": 32, "styles": ["Starter"],
-        "defaults": {"steps": 8, "sampler": "dpmpp_2m", "guidance_scale": 3.0, "sag_scale": 0.0},
-    }  # fmt: skip
-    (data / "presets").mkdir(parents=True, exist_ok=True)
-    (data / "catalog.json").write_text(json.dumps([entry]))
-    preset = {"label": "The big model", "recipe": {"model": "big"}}
-    (data / "presets" / "big.json").write_text(json.dumps(preset))
 
 
 @pytest.fixture

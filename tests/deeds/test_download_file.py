@@ -222,6 +222,17 @@ def test_a_whole_part_is_only_checked(fetch: Fetch, on_hub: ModelFile, place: Pa
     assert place.read_bytes() == DATA and hub.gets(NAME) == []
 
 
+def test_a_whole_part_of_an_address_is_taken(fetch: Fetch, place: Path, hub: FakeHub) -> None:
+    file = ModelFile(str(place), url=hub.put_url(NAME, HEAD + DATA))
+    hub.next(NAME, Cut(1_000_000), Status(400))
+    with pytest.raises(DownloadFailed):
+        fetch(file)
+    part_path(place).write_bytes(HEAD + DATA)
+    hub.seen.clear()
+    fetch(file)
+    assert place.stat().st_size == len(HEAD + DATA) and [seen.sent for seen in hub.gets(NAME)] == [0]
+
+
 @pytest.mark.parametrize(
     "answer, sentence",
     [

@@ -217,6 +217,19 @@ def test_the_end_of_the_program_does_not_wait_for_a_read(make: Make, hub: FakeHu
     assert sum(seen.sent for seen in hub.gets("one.safetensors")) == SIZE
 
 
+def test_a_request_before_the_start_forgets_nothing(
+    make: Make, hub: FakeHub, settings: Settings, library: Library
+) -> None:
+    hub.next("one.safetensors", Stall(0))
+    first = make()
+    first.request("one")
+    first.pause("one")
+    first.close()
+    early = Downloads(settings, lambda: library)
+    early.request("two")
+    assert [(row.name, row.state) for row in early.all()] == [("one", "paused"), ("two", "waiting")]
+
+
 @pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}', '[{"name": "gone", "state": "running"}]'])
 def test_a_strange_list_does_not_keep_it_from_starting(make: Make, settings: Settings, text: str) -> None:
     settings.data_dir.mkdir(parents=True)

@@ -159,6 +159,26 @@ def test_what_cannot_be_used_is_one_sentence_each(extra: Path, look: Callable[[]
     assert f'fooocus-lite models convert "{extra / "checkpoints" / "old.ckpt"}"' in said and "small.pt" not in said
 
 
+def test_a_network_alone_borrows_from_a_whole_model_of_its_kind(extra: Path, look: Callable[[], Library]) -> None:
+    s.write_gguf(extra / "unet" / "dev-Q4.gguf", "flux", {**s.FLUX, **s.GUIDANCE})
+    s.write_gguf(extra / "unet" / "schnell-Q4.gguf", "flux", s.FLUX)
+    s.write_safetensors(extra / "checkpoints" / "riddle.safetensors", {"layer": (1, 2, 3)})
+    assert set(look().models) == {"starter"}
+    whole = extra / "FLUX.1-dev"
+    for part in ("text_encoder", "text_encoder_2", "transformer", "vae"):
+        s.write_safetensors(whole / part / "model.safetensors", {"x": (1,)})
+    (whole / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    (whole / "transformer" / "config.json").write_text('{"guidance_embeds": true}')
+    library = look()
+    assert set(library.models) == {"starter", "FLUX.1-dev", "dev-Q4"}
+    entry = library.models["dev-Q4"]
+    assert entry.configs == str(whole) and entry.path.endswith("dev-Q4.gguf")
+    assert dict(entry.parts) == {part: str(whole / part) for part in ("text_encoder", "text_encoder_2", "vae")}
+    said = "\n".join(library.problems)
+    assert "(FLUX.1, without text encoders and VAE: fetch a whole model of its kind once" in said
+    assert "(no known kind of model): riddle.safetensors." in said
+
+
 def test_links_in_circles_and_folders_that_are_shut(extra: Path, look: Callable[[], Library]) -> None:
     s.write_safetensors(extra / "a" / "one.safetensors", s.SDXL)
     (extra / "a" / "loop").symlink_to(extra)

@@ -131,7 +131,8 @@ def test_what_does_not_come_fails_its_tasks_with_the_reason(shop: Shop, hub: Fak
     error = shop.store.queue.get(ids[0]).error or {}
     assert (error["problem"], error["hint"], error["code"]) == (download.problem, download.hint, download.code)
     hub.always = None
-    again = shop.store.queue.retry(ids[0])
+    again = shop.supply.retry(ids[0])
+    assert again not in ids
     until(lambda: shop.state(again) == "finished", "the second try")
 
 

@@ -49,17 +49,15 @@ def unet() -> Any:
 
 @pytest.fixture(scope="module")
 def layers(unet: nn.Module, model: Path) -> Layers:
-    return Layers(
-        {UNET: unet, **TextEncoders(ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), ENCODERS).parts}
-    )
+    texts = TextEncoders(ModelParts(model_ref(model)), choose_machine("cpu", "fp32"), ENCODERS)
+    return Layers({UNET: unet, **texts.parts})
 
 
 def weight_of(layers: Layers, path: str, part: str = UNET) -> Tensor:
     found = dict(layers.parts[part].named_modules())
     module = found.get(path) or found[f"text_model.{path}"]
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return weight
+    assert isinstance(module.weight, Tensor)
+    return module.weight
 
 
 def digest(layers: Layers) -> str:

@@ -30,6 +30,7 @@ from fooocus_lite.engine.weights import load_module
 from fooocus_lite.events import Cancelled, Event, Failed, ImageReady, Preview, Progress, PromptReady
 from fooocus_lite.plan import Plan
 from tests.engine.flux_files import makers_tensors, save_with_prefix, whole_file
+from tests.engine.test_gguf import write_gguf
 from tests.engine.tiny_flux import make_plan, model_ref, write_flux
 
 Pixels = Callable[[Plan], bytes]
@@ -222,3 +223,15 @@ def test_a_size_between_two_tokens_is_refused(dev: Path, draw: Callable[[Plan], 
 def test_the_engine_hands_over_a_whole_picture(dev: Path, draw: Callable[[Plan], list[Event]]) -> None:
     pictures = [event for event in draw(make_plan(dev)) if isinstance(event, ImageReady)]
     assert [(one.width, one.height, len(one.rgb)) for one in pictures] == [(128, 96, 128 * 96 * 3)]
+
+
+def test_a_packed_file_of_the_makers_draws_what_its_numbers_say(dev: Path, tmp_path: Path, pixels: Pixels) -> None:
+    exact = write_gguf(tmp_path / "flux1.gguf", makers_tensors(dev), "Q8_0")
+    save_with_prefix(exact, tmp_path / "flux1.safetensors")
+    parts = tuple((name, str(dev / name)) for name in ("text_encoder", "text_encoder_2", "vae"))
+    packed, plain = (
+        pixels(make_plan(dev, model=model_ref(dev, path=str(tmp_path / name), configs=str(dev), parts=parts)))
+        for name in ("flux1.gguf", "flux1.safetensors")
+    )
+    assert_same(packed, plain)
+    assert packed != pixels(make_plan(dev))

@@ -12,6 +12,8 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+from transformers.models.gemma2.configuration_gemma2 import Gemma2Config
+from transformers.models.gemma2.modeling_gemma2 import Gemma2Model
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3ForCausalLM, Qwen3Model
 
@@ -119,13 +121,29 @@ def write_qwen_image(folder: Path) -> None:
     ).save_pretrained(folder / "vae")
 
 
-def clip_named(*names: str) -> dict[str, list[str]]:
-    return {
-        name: ["transformers", "CLIPTextModelWithProjection" if "encoder" in name else "CLIPTokenizer"]
-        for name in names
-    }
+def write_sana(folder: Path) -> None:
+    words = write_t5_tokenizer(folder / "tokenizer")
+    config = Gemma2Config(
+        vocab_size=words, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=4, max_position_embeddings=1024,
+    )  # fmt: skip
+    Gemma2Model(config).save_pretrained(folder / "text_encoder")
+    diffusers.SanaTransformer2DModel(
+        patch_size=1, in_channels=4, out_channels=4, num_layers=1, num_attention_heads=2, attention_head_dim=4,
+        num_cross_attention_heads=2, cross_attention_head_dim=4, cross_attention_dim=8, caption_channels=8,
+        sample_size=32, qk_norm="rms_norm_across_heads", guidance_embeds=True,
+    ).save_pretrained(folder / "transformer")  # fmt: skip
+    diffusers.AutoencoderDC(
+        in_channels=3, latent_channels=4, attention_head_dim=2,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"), decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        encoder_qkv_multiscales=((), (5,)), decoder_qkv_multiscales=((), (5,)),
+        encoder_layers_per_block=(1, 1), decoder_layers_per_block=(1, 1), downsample_block_type="conv",
+        upsample_block_type="interpolate", decoder_norm_types="rms_norm", decoder_act_fns="silu",
+    ).save_pretrained(folder / "vae")  # fmt: skip
 
 
+CLIP = {"text": ["transformers", "CLIPTextModelWithProjection"], "words": ["transformers", "CLIPTokenizer"]}
 T5 = {"text": ["transformers", "T5EncoderModel"], "words": ["transformers", "T5Tokenizer"]}
 QWEN = ["transformers", "Qwen2Tokenizer"]
 
@@ -144,7 +162,9 @@ def _index(pipeline: str, transformer: str, vae: str = "AutoencoderKL", **others
 KINDS: dict[str, tuple[Callable[[Path], None], dict[str, Any], dict[str, Any]]] = {
     "z-image": (
         write_z_image,
-        _index("ZImagePipeline", "ZImageTransformer2DModel", text_encoder=["transformers", "Qwen3Model"], tokenizer=QWEN),
+        _index(
+            "ZImagePipeline", "ZImageTransformer2DModel", text_encoder=["transformers", "Qwen3Model"], tokenizer=QWEN
+        ),
         FLOW,
     ),
     "flux2-klein": (
@@ -159,7 +179,7 @@ KINDS: dict[str, tuple[Callable[[Path], None], dict[str, Any], dict[str, Any]]] 
         write_sd35,
         _index(
             "StableDiffusion3Pipeline", "SD3Transformer2DModel",
-            **clip_named("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"),
+            text_encoder=CLIP["text"], tokenizer=CLIP["words"], text_encoder_2=CLIP["text"], tokenizer_2=CLIP["words"],
             text_encoder_3=T5["text"], tokenizer_3=T5["words"],
         ),
         FLOW,
@@ -178,6 +198,17 @@ KINDS: dict[str, tuple[Callable[[Path], None], dict[str, Any], dict[str, Any]]] 
         DYNAMIC,
     ),
 }  # fmt: skip
+
+
+SANA = _index(
+    "SanaSprintPipeline", "SanaTransformer2DModel", "AutoencoderDC",
+    text_encoder=["transformers", "Gemma2Model"], tokenizer=T5["words"],
+)  # fmt: skip
+KINDS["sana-sprint"] = (
+    write_sana,
+    SANA | {"scheduler": ["diffusers", "SCMScheduler"]},
+    {"_class_name": "SCMScheduler"},
+)
 
 
 def write_pipeline(family: str, folder: Path, *, seed: int = 0) -> Path:

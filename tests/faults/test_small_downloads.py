@@ -33,8 +33,8 @@ def test_what_does_not_fit_is_not_begun(small_disk: SmallDisk, tmp_path: Path) -
         with pytest.raises(DiskProblem) as full:
             fetch_offer(Offer("a", "A", "checkpoint", "", tuple(files)), settings, Halt(), lambda _: None)
         assert hub.seen == [] and list(disk.iterdir()) == []
-    assert full.value.problem == f"6 MB are to come, and the disk that holds {disk} has 2 MB left."
-    assert full.value.hint.startswith("Free 4 MB there, ")
+    assert full.value.problem == f"6.0 MB are to come, and the disk that holds {disk} has 2.1 MB left."
+    assert full.value.hint.startswith("Free 3.9 MB there, ")
 
 
 def test_a_disk_that_becomes_full_keeps_what_arrived(small_disk: SmallDisk, tmp_path: Path) -> None:

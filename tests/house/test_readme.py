@@ -12,7 +12,9 @@ from tests.house.code import ROOT, shown
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "models/README.md", "training/README.md")]
 DOCUMENTS += [ROOT / "docs/prompts.md", ROOT / "docs/expansion.md", ROOT / "docs/samplers.md"]
 DOCUMENTS += [ROOT / "wildcards/README.md", ROOT / "docs/modes.md", ROOT / "docs/models.md"]
-DOCUMENTS += [ROOT / "docs/downloads.md", ROOT / "docs/api.md"]
+DOCUMENTS += [ROOT / "docs/downloads.md"]
+DOCUMENTS += [ROOT / "docs/families.md"]
+DOCUMENTS += [ROOT / "docs/api.md"]
 WHERE_TO_ADD = ("sampler", "style", "word list", "preset", "model", "family", "tab", "setting")
 
 

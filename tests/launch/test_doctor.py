@@ -127,6 +127,6 @@ def test_what_could_be_downloaded_and_was_begun(tmp_path: Path) -> None:
     (settings.data_dir / "catalog.json").write_text(json.dumps([entry]))
     (settings.models_dir / "pen.safetensors.part").write_bytes(bytes(5000))
     (begun,) = doctor._parts(settings)
-    assert begun.text == "pen: 5 kB of a download that has not ended." and "models download pen" in begun.hint
+    assert begun.text == "pen: 5.0 kB of a download that has not ended." and "models download pen" in begun.hint
     (free,) = [finding for finding in doctor._folders(settings) if finding.name == "models_dir"]
     assert "free" in free.text

@@ -96,7 +96,7 @@ def test_a_download_says_what_it_brings(said: Said, place: Path) -> None:
     assert out == "" and place.read_bytes() == DATA
     first, *_, last = err.splitlines()
     assert first.startswith("brush: size not published, licence: MIT; ") and " free in " in first
-    assert last == "✓ brush is here (4 MB)."
+    assert last == "✓ brush is here (4.0 MB)."
     lines = [json.loads(line) for line in said("download", "brush", "--json")[0].splitlines()]
     assert [line["state"] for line in lines] == ["finished"]
 
@@ -162,9 +162,22 @@ def test_what_is_removed_belongs_to_nothing_else(said: Said, place: Path, folder
     _, err = said("remove", "brush", code=2)
     assert "--yes" in err and place.exists()
     out, _ = said("remove", "brush", "--yes")
-    assert out.startswith("brush: 4 MB are free again.\n  kept ") and "pencil needs it too" in out
+    assert out.startswith("brush: 4.0 MB are free again.\n  kept ") and "pencil needs it too" in out
     assert not place.exists() and (place.parent / "config.json").exists()
     assert json.loads(said("remove", "--json", "--yes", "brush")[0])[0]["removed"] == []
+
+
+def test_what_is_being_downloaded_is_not_removed(said: Said, place: Path, hub: FakeHub) -> None:
+    hub.next("big.safetensors", Stall(1_000_000))
+    process = started("download", "brush")
+    until(lambda: part_path(place).exists() and part_path(place).stat().st_size == 1_000_000, "the stall")
+    _, err = said("remove", "brush", "--yes", code=2)
+    assert err == "big.safetensors is being downloaded by another program. Cancel the download there first.\n"
+    assert part_path(place).stat().st_size == 1_000_000
+    process.kill()
+    process.communicate()
+    said("remove", "brush", "--yes")
+    assert [path.name for path in place.parent.iterdir()] == ["config.json"]  # neither part nor lock
 
 
 def test_what_lies_elsewhere_is_not_removed(said: Said, place: Path, folders: Path) -> None:
@@ -288,6 +301,8 @@ def test_a_folder_of_diffusers_is_added_whole(said: Said, hub: FakeHub, folders:
         ("painter/brushes/config.json", "is no file of weights"),
         ("painter/many", "painter/many has 2 files of weights. Name one of them: painter/many/a.safetensors"),
         ("painter/brushes", "cannot be used: it is no safetensors file"),
+        ("URL/a%2F..%2F..%2Fup.safetensors", "is no place below the models folder"),
+        ("URL/con.safetensors", "is no place below the models folder"),
         ("painter/strange", "What strange.safetensors is, does not show in its first bytes."),
     ],
 )
@@ -297,7 +312,9 @@ def test_what_cannot_be_added_is_one_sentence(said: Said, hub: FakeHub, folders:
     hub.put("painter/many", "a.safetensors", b"x")
     hub.put("painter/many", "b.safetensors", b"x")
     hub.put("painter/strange", "strange.safetensors", header({"a.b.c": [2, 2, 2]}))
-    _, err = said("add", what, code=2)
+    for name in ("a/../../up.safetensors", "con.safetensors"):
+        hub.put_url(name, SDXL)
+    _, err = said("add", what.replace("URL", f"{hub.address}/files"), code=2)
     assert words in err and err.count("\n") == 1
     assert (folders / "data" / "catalog.json").read_text() == before
 

@@ -124,7 +124,7 @@ def test_models_say_how_they_were_trained(library: Library) -> None:
     assert plan(flow, sampler="dpmpp_2m").scheduler == "simple", "its usual one, Karras, is for others"
     assert plan(flow, sampler="uni_pc", scheduler="beta").scheduler == "beta"
     for wish, field in (
-        ({"sampler": "euler_a"}, "sampler"),
+        ({"sampler": "tcd"}, "sampler"),
         ({"sampler": "euler", "scheduler": "karras"}, "scheduler"),
     ):
         with pytest.raises(BadValue, match="not made for how the model tiny was trained") as caught:

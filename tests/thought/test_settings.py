@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 
@@ -153,3 +154,19 @@ def test_describe_lists_every_setting_with_its_source(tmp_path: Path) -> None:
 
 def test_the_app_root_holds_the_content() -> None:
     assert all((app_root() / name).is_dir() for name in ("presets", "styles", "models"))
+
+
+def test_several_folders_are_a_list_or_a_text(tmp_path: Path) -> None:
+    def folders(**given: object) -> tuple[Path, ...]:
+        return load_settings(root=tmp_path, **given).extra_model_folders  # type: ignore[arg-type]
+
+    assert folders(env={}) == ()
+    text = os.pathsep.join(("one", "/two", "", "one"))
+    assert folders(env={"FOOOCUS_EXTRA_MODEL_FOLDERS": text}) == (tmp_path / "one", Path("/two"))
+    (tmp_path / "fooocus.toml").write_text('extra_model_folders = ["a b", "~/c"]')
+    assert folders(env={}) == (tmp_path / "a b", Path.home() / "c")
+    assert folders(env={}, cli={"extra_model_folders": "here"}) == (Path.cwd() / "here",)
+    for wrong in ("[3]", "7", "true", '"a\\u0000b"'):
+        (tmp_path / "fooocus.toml").write_text(f"extra_model_folders = {wrong}")
+        with pytest.raises(BadValue, match="extra_model_folders cannot be"):
+            folders(env={})

@@ -6,7 +6,7 @@ import { hideChanged } from "./changes.js";
 import { onEnd } from "./live.js";
 import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
-import { keptFields, keptIn, keptWidget, modeFor, refuseMode, takeMode } from "./modes.js";
+import { keptIn, keptWidget, modeFor, refuseMode, takeMode, takenFields } from "./modes.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
@@ -182,7 +182,7 @@ export function toRecipe(draft) {
     const value = draft[name];
     if (value !== undefined && value !== null && value !== "") recipe[name] = value;
   }
-  for (const name of keptFields(draft)) delete recipe[name]; // the mode's own affair
+  for (const name of takenFields(draft)) delete recipe[name]; // the mode's own affair, or nobody's
   recipe.negative_prompt = draft.negative_prompt || "";
   recipe.styles = draft.styles || [];
   recipe.loras = lorasOf(draft.loras);

@@ -16,13 +16,16 @@ let parts = null;
 let rows = []; // {model, item, pick, note, bar, words, actions}
 let about = { free_bytes: null, folder: "", offline: false };
 let drawn = "";
+let asked = 0; // how often the list was asked for
 let seen = null; // state of each download when it was last told
 let chosen = null; // what the last estimate was for
 let failure = ""; // what the last picture that failed said
 
 const downloadOf = (name) => state.downloads.find((one) => one.name === name);
 const share = ({ done_bytes: done, total_bytes: total }) => (total ? Math.min(1, done / total) : 0);
-const told = () => new Set(JSON.parse(recall(TOLD) || "[]"));
+const told = () => {
+  try { return new Set(JSON.parse(recall(TOLD))); } catch { return new Set(); }
+};
 
 /** Ask the program; what goes wrong is said. */
 function ask(path, body) {
@@ -166,8 +169,9 @@ function arrange() {
 
 /** What is here and what can be had: asked whenever the tab is opened, and when something has come. */
 async function load() {
+  const mine = ++asked;
   const answer = await call("GET", "/v1/models").catch((error) => { showProblem(error, { key: "download" }); return null; });
-  if (!answer) return;
+  if (!answer || mine !== asked) return; // an older answer may come later, and would bring back what was
   about = answer;
   if (!parts) return;
   const key = JSON.stringify(answer.models.map(({ download, ...rest }) => rest));

@@ -44,13 +44,22 @@ export function modeFor(draft) {
   return { __type__: "update", value: draft.mode, ...(rows.length ? { choices: rows.map((row) => [modeWords(row), row.id]) } : {}) };
 }
 
-/** What goes into a widget: a field that the mode keeps is greyed out and says why. */
+/** Names of the fields that do nothing with the draft's model → why. */
+const idleIn = (draft) => modelOf(draft)?.without ?? {};
+
+/** Names of the fields that are not the person's: the mode keeps them, or the model has no place for them. */
+export const takenFields = (draft) => [...keptFields(draft), ...Object.keys(idleIn(draft))];
+
+/** Whether any mode keeps the field, or any model has no place for it. */
+const isEverTaken = (name) => everKept().has(name) || Boolean(state.menu?.models.some((model) => name in model.without));
+
+/** What goes into a widget: a field that the mode keeps, or that does nothing, is greyed out and says why. */
 export function keptWidget(name, value, draft, info = "") {
-  if (!everKept().has(name)) return value;
+  if (!isEverTaken(name)) return value;
   const update = value?.__type__ ? value : { __type__: "update", value };
   const row = rowOf(draft);
-  const isKept = Boolean(row?.keeps.includes(name));
-  return { ...update, interactive: !isKept, info: isKept ? row.why : update.info ?? info };
+  const why = idleIn(draft)[name] ?? (row?.keeps.includes(name) ? row.why : "");
+  return { ...update, interactive: !why, info: why || (update.info ?? info) };
 }
 
 /** Say what the chosen mode lacks, if it does. */
