@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import io
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -230,3 +233,27 @@ def test_what_nobody_waits_for_is_cancelled(quiet_server: Server, stream: bool) 
         until(lambda: tasks_saying(quiet_server, prompt), "the tasks")
     quiet_server.wait(*(task["id"] for task in tasks_saying(quiet_server, prompt)))
     assert "cancelled" in {task["state"] for task in tasks_saying(quiet_server, prompt)}
+
+
+def test_a_key_counts_over_a_kill(web_models: Path, tmp_path: Path) -> None:
+    server, path = Server(tmp_path, web_models).start(), "/v1/images/generations"
+    try:
+        body = {"prompt": "a black ring", "n": 2, "steps": 200, "size": "128x128", "response_format": "url"}
+        key: dict[str, str] = {"Idempotency_Key": "over-a-kill"}
+        keyed = threading.Thread(target=_ask_and_lose, args=(server.address, path, body, key), daemon=True)
+        keyed.start()
+        first = until(lambda: tasks_saying(server, "a black ring"), "the tasks")
+        server.wait_until_drawing(first[-1]["id"])
+        server.kill()
+        keyed.join()
+        server.start()
+        status, answer = ask_json(server.address, "POST", path, body, **key)
+        assert status == 200 and len(answer["data"]) == 2
+        assert [task["id"] for task in tasks_saying(server, "a black ring")] == [task["id"] for task in first]
+    finally:
+        server.kill()
+
+
+def _ask_and_lose(address: str, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        ask_json(address, "POST", path, body, **headers)
