@@ -24,6 +24,8 @@ HTTP_STATUS: dict[str, int] = {
     "worker_died": 500,
     "device_error": 500,
     "internal": 500,
+    "unsupported": 501,
+    "unreachable": 503,
 }
 
 
@@ -84,6 +86,12 @@ class BadFile(FooocusError):
     """A preset, style or settings file that cannot be read; names file and line."""
 
     code = "bad_json"
+
+
+class Unsupported(FooocusError):
+    """Something that other programs of this field can do, and this one cannot."""
+
+    code = "unsupported"
 
 
 class CorruptModel(FooocusError):

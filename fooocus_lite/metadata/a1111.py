@@ -62,12 +62,18 @@ def read(text: str) -> Found:
         found.prompt, found.negative_prompt = raw, settings.get("raw negative prompt", "")
     _read_numbers(found, settings)
     _read_names(found, settings)
-    if re.search(r"\bAND\b", found.prompt) or _SCHEDULING.search(found.prompt):
-        found.warnings.append("AND and [a:b:0.5] in the prompt mean nothing here and are read as words.")
+    found.warnings += prompt_warnings(found.prompt)
     for name, value in settings.items():
         if name not in HANDLED:
             found.leave_out(name, value, silent=SILENT.get(name, ()))
     return found
+
+
+def prompt_warnings(prompt: str) -> list[str]:
+    """A sentence if the prompt says what only A1111 understands."""
+    if re.search(r"\bAND\b", prompt) or _SCHEDULING.search(prompt):
+        return ["AND and [a:b:0.5] in the prompt mean nothing here and are read as words."]
+    return []
 
 
 def _read_numbers(found: Found, settings: Mapping[str, str]) -> None:

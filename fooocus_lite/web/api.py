@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -32,6 +33,7 @@ from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.loras_api import add_lora_routes
 from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.models_api import add_model_routes, model_rows
+from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
@@ -154,6 +156,8 @@ def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _add_tasks(router: APIRouter, parts: Parts) -> None:
+    asking = threading.Lock()  # two with the same key may come at once
+
     @router.post(
         "/tasks",
         tags=["tasks"],
@@ -161,14 +165,23 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         summary="Ask for pictures",
         responses=s.problems(400, 403, 409, 413, 422, 507),
     )
-    def submit(recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)]) -> s.Submitted:
+    def submit(
+        recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
+        idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
+    ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
 
         A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
+        The same recipe under the same `Idempotency-Key` is asked for once, however often it is sent.
         """
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        return s.Submitted(ids=parts.supply.submit(recipes, library))
+        if not idempotency_key:
+            return s.Submitted(ids=parts.supply.submit(recipes, library))
+        batch_id = batch_of_key(idempotency_key, "/v1/tasks", recipe.model_dump_json().encode())
+        with asking:
+            there = parts.queue.batch(batch_id)
+            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id))
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
     def tasks(limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:

@@ -12,9 +12,9 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -26,24 +26,30 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadFile, BadValue, FooocusError, NotFound, UnknownName
+from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
-from fooocus_lite.plan import parse_wish
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
+from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.guard import Guard
+from fooocus_lite.web.invalid import as_our_error
+from fooocus_lite.web.openai_api import make_openai_router
+from fooocus_lite.web.orders import submitter
 from fooocus_lite.web.reference import make_reference
 from fooocus_lite.web.schemas import Health, problem_response
+from fooocus_lite.web.shapes import problem_at
 
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
-#: Routes whose body is a Recipe.
-RECIPE_BODIES = ("/v1/tasks", "/v1/plan", "/v1/expand")
+#: What is no part of the page, and so is not found by it.
+API_PATHS = ("/v1", "/sdapi", "/healthz", "/docs", "/ui")
 ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
 
-`POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`."""
+`POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`.
+
+Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/sdapi/v1`; errors there are theirs."""
 
 
 def create_app(
@@ -74,6 +80,8 @@ def create_app(
         return HTMLResponse(make_reference(app.openapi()))
 
     app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
+    for make_door in (make_openai_router, make_a1111_router):
+        app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app
@@ -126,9 +134,9 @@ class LatePage:
             self._app = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].startswith(("/v1", "/healthz", "/docs", "/ui")):
+        if scope["type"] == "http" and scope["path"].startswith(API_PATHS):
             there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /docs.")
-            await problem_response(there)(scope, receive, send)
+            await problem_at(scope["path"])(there)(scope, receive, send)
         elif self._app is not None:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
@@ -196,7 +204,7 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, exc: RequestValidationError) -> Response:
-        return problem_response(_as_our_error(exc, request.url.path, library))
+        return problem_response(as_our_error(exc, request.url.path, library))
 
     @app.exception_handler(HTTPException)
     async def refused(request: Request, exc: HTTPException) -> Response:
@@ -211,33 +219,3 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
         return problem_response(
             FooocusError("Something went wrong in the program.", "The log has the details; please report them.")
         )
-
-
-def _recipes_in(body: Any, place: Sequence[Any], path: str) -> Iterator[Any]:
-    """What in a refused body was meant to be a Recipe."""
-    if tuple(place[:2]) == ("body", "recipe") and isinstance(body, dict) and "recipe" in body:
-        yield cast("dict[str, Any]", body)["recipe"]
-    elif place and place[0] == "body" and path in RECIPE_BODIES:
-        yield body
-
-
-def _as_our_error(exc: RequestValidationError, path: str, library: Callable[[], Library]) -> FooocusError:
-    """FastAPI's complaint in our words; a Recipe's through `parse_wish`, which knows the ranges."""
-    first = exc.errors()[0]
-    place = first["loc"]
-    if first["type"] == "json_invalid":
-        where = f" at character {place[-1]}" if isinstance(place[-1], int) else ""
-        why = first.get("ctx", {}).get("error", "")
-        return BadFile(f"The body is not JSON{where}.", f"{why}.".lstrip(".") or "Send a JSON object.")
-    for recipe in _recipes_in(exc.body, place, path):
-        try:
-            parse_wish(recipe, library())
-        except FooocusError as ours:
-            return ours
-    names = [part for part in place if isinstance(part, str)]  # of a list's entry, the list
-    field = names[-1][:60].encode("utf-8", "replace").decode() if names else "value"
-    if first["type"] == "extra_forbidden":
-        return UnknownName(f"There is no field {field!r}.", "See /openapi.json for those there are.", field=field)
-    if first["type"] == "missing" and field != "body":
-        return BadValue(f"{field} is missing.", "See /openapi.json for what is needed.", field=field)
-    return BadValue(f"{field} cannot be {str(first.get('input'))[:40]!r}.", f"{first['msg']}.", field=field)

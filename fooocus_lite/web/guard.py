@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.recipe import MAX_PROMPT_CHARS
-from fooocus_lite.web.schemas import problem_response
+from fooocus_lite.web.shapes import problem_at
 
 MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too long hears of its field and range
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
@@ -57,7 +57,7 @@ class Guard:
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))
         else:
-            await problem_response(refusal)(scope, receive, _with_headers(send))
+            await problem_at(scope["path"])(refusal)(scope, receive, _with_headers(send))
 
     def _refusal(self, scope: Scope) -> FooocusError | None:
         headers = Headers(scope=scope)
@@ -103,7 +103,7 @@ def _is_visit(scope: Scope, headers: Headers) -> bool:
 
 
 def _is_bounded_here(path: str) -> bool:
-    return path.startswith("/v1/") and path not in STREAMED
+    return path.startswith(("/v1/", "/sdapi/")) and path not in STREAMED
 
 
 def too_large(max_bytes: int) -> FooocusError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from fooocus_lite.download_state import Download, DownloadState
 from fooocus_lite.download_words import progress_words
+from fooocus_lite.web.openai_schemas import OpenAIModel
 
 
 class DownloadOut(BaseModel):
@@ -61,6 +62,8 @@ class ModelOut(BaseModel):
 class ModelList(BaseModel):
     """Models first, as the catalogs list them, then what belongs to them."""
 
+    object: Literal["list"] = Field(default="list", description="For OpenAI's clients.")
+    data: list[OpenAIModel] = Field(description="For OpenAI's clients: the models that are here.")
     models: list[ModelOut]
     folder: str = Field(description="Where downloads go.")
     free_bytes: int | None = Field(description="Left on the disk of that folder.")

@@ -16,6 +16,7 @@ from fooocus_lite.missing_files import is_offline
 from fooocus_lite.offers import Offer
 from fooocus_lite.supply import Supply
 from fooocus_lite.web.model_schemas import DownloadIn, DownloadList, DownloadOut, ModelList, ModelOut, download_out
+from fooocus_lite.web.openai_schemas import openai_models
 from fooocus_lite.web.schemas import problems
 
 
@@ -32,7 +33,13 @@ def add_model_routes(router: APIRouter, library: Callable[[], Library], supply: 
         """With licence, size and memory. A model that is not here is fetched when a picture needs it, or when asked."""
         now = library()
         rows = list(model_rows(now, supply))
-        return ModelList(models=rows, folder=str(folder), free_bytes=free_bytes(folder), offline=is_offline(now))
+        return ModelList(
+            data=openai_models(now),
+            models=rows,
+            folder=str(folder),
+            free_bytes=free_bytes(folder),
+            offline=is_offline(now),
+        )
 
     @router.get("/downloads", tags=["models"], summary="Downloads")
     def all_downloads() -> DownloadList:
