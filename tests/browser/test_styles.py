@@ -261,8 +261,11 @@ def test_a_sheet_is_called_off_and_tried_again(come: Callable[..., Person], quie
     expect(cells).to_have_count(len(made["cells"]))
     person.button("Cancel the rest").click()
 
+    def states_now() -> list[str]:
+        return [cell["state"] for cell in quiet_server.get(f"/v1/sheets/{made['id']}")[1]["cells"]]
+
     def called_off() -> int:
-        states = [cell["state"] for cell in quiet_server.get(f"/v1/sheets/{made['id']}")[1]["cells"]]
+        states = states_now()
         return 0 if {"waiting", "running"} & set(states) else states.count("cancelled")
 
     count = until(called_off, "the end of the sheet")  # a fast machine has finished some by then
@@ -270,6 +273,7 @@ def test_a_sheet_is_called_off_and_tried_again(come: Callable[..., Person], quie
     expect(again).to_have_count(count)
     again.last.click()
     expect(again).to_have_count(count - 1)
+    until(lambda: states_now().count("cancelled") < count, "the retry")  # the page shows it before it is in line
     person.button("Cancel the rest").click()
     expect(again).to_have_count(until(called_off, "the end of what was tried again"))
     person.page.route("**/retry", lambda route: route.fulfill(status=409, json=REFUSAL))

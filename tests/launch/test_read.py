@@ -34,7 +34,7 @@ def read(tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, *optio
 
 def test_json_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(read(tmp_path, capsys, f.png(parameters=f.A1111), "--json"))
-    assert set(found) == {"scheme", "recipe", "loras", "warnings", "raw"}
+    assert set(found) == {"scheme", "recipe", "warnings", "raw"}
     assert (found["scheme"], found["recipe"]["seed"]) == ("a1111", 1234567890)
     assert any("'sd_xl_base_1.0' is not here" in warning for warning in found["warnings"])
 
