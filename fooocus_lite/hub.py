@@ -226,7 +226,7 @@ def _ask(request: httpx.Request, repo: str, halt: Halt, patience: Patience) -> A
 def _parsed(data: bytes, host: str) -> Any:
     try:
         return json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise _no_hub(host) from exc
 
 
@@ -246,7 +246,7 @@ def _rows(said: Any, host: str) -> list[HubFile]:
             for row in said
             if row["type"] == "file"
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:  # Overflow: 1e999
         raise _no_hub(host) from exc
 
 

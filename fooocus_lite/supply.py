@@ -150,14 +150,19 @@ class Supply:
             except FooocusError as exc:  # a full disk, say; the queue says so to a person
                 logger.warning("%s", exc)
                 is_held = True
+            except Exception:  # the thread's border: without it nothing that waits would ever go on
+                logger.exception("supply: something that should not happen")
+                is_held = True
+                self._closing.wait(LOOK_S)
             self._news.wait(LOOK_S if is_held else None)
             self._news.clear()
 
     def _look(self) -> bool:
         """Deal with everything that tasks wait for; whether any still do."""
-        library = self._library()
-        for name in self._queue.held():
-            self._settle(name, library.downloadable.get(name))
+        waited_for = self._queue.held()
+        offers = self._library().downloadable if waited_for else {}  # no look at the disk where nothing waits
+        for name in waited_for:
+            self._settle(name, offers.get(name))
         self.newest = tuple(self.downloads.all())
         self._log.nudge()
         held = set(self._queue.held())
