@@ -78,11 +78,15 @@ def check_place(place: Path, settings: Settings) -> Path:
     Raises:
         BadValue: it does not.
     """
-    folders = [Path(os.path.abspath(folder)) for folder in (settings.models_dir, settings.root / "models")]
-    wanted = Path(os.path.abspath(place))
-    if not any(folder in wanted.parents for folder in folders) or not place.name.isprintable():
+    if not is_below_models(place, settings) or not place.name.isprintable():
         raise BadValue(f"The file {place.name[:80]!r} would lie outside the models folder.", _PLACE_HINT, field="path")
-    return wanted
+    return Path(os.path.abspath(place))
+
+
+def is_below_models(place: Path, settings: Settings) -> bool:
+    """Whether it lies below a folder of models that is ours, links not followed."""
+    folders = [Path(os.path.abspath(folder)) for folder in (settings.models_dir, settings.root / "models")]
+    return any(folder in Path(os.path.abspath(place)).parents for folder in folders)
 
 
 def _waiting(file: ModelFile, tries: Tries) -> Callable[[float], None]:
