@@ -22,6 +22,7 @@ from fooocus_lite.download_state import size_text
 from fooocus_lite.library import CatalogEntry, load_library
 from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.model_headers import identify
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.part_file import part_bytes
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
@@ -187,6 +188,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
+    scan_models(settings)
     library = load_library(settings)
     gone = set(gone_folders(read_model_folders(settings, [])))  # no file is broken
     for problem in library.problems:

@@ -18,13 +18,13 @@ from fooocus_lite import locks
 from fooocus_lite.disk import disk_problem, is_disk_full
 from fooocus_lite.download_state import size_text
 from fooocus_lite.errors import BadValue, CorruptModel, DiskProblem, DownloadFailed
-from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream
 from fooocus_lite.hub import Known, Source, check_allowed, check_online, find_source
 from fooocus_lite.model_files import ModelFile
+from fooocus_lite.model_headers import check_head
 from fooocus_lite.part_file import PartFile, PartNote, lock_path, part_bytes
 from fooocus_lite.settings import Settings
-from fooocus_lite.weight_header import NotWeights, read_header
+from fooocus_lite.weight_header import NotWeights
 
 _TELL_S = 0.1
 _CHANGES = 3  # so often may a file change while it is fetched
@@ -332,11 +332,8 @@ def _check_kind(part: PartFile, source: Source) -> None:
     """Where nobody has published a hash: whether the file is what its name says, as far as its head tells."""
     if source.sha256 or source.git_sha1:
         return
-    readers = {".safetensors": read_header, ".gguf": read_gguf_header}
-    reader = readers.get(part.place.suffix.lower())
     try:
-        if reader is not None:
-            reader(part.path)
+        check_head(part.path, part.place.name)
     except NotWeights as exc:
         part.start_over()
         problem = f"What {source.host} sends as {part.place.name} cannot be used: {exc}."

@@ -25,6 +25,7 @@ from fooocus_lite.settings import Settings
 HUB = "https://huggingface.co"
 LOGIN = "run `hf auth login`, or put it into the environment as HF_TOKEN"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _REFUSALS = (401, 403, 404)
 _TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its own variables
 
@@ -154,7 +155,7 @@ def read_head(source: Source, size_bytes: int, halt: Halt, patience: Patience) -
             head += chunk
             if len(head) >= size_bytes:
                 break
-    return head[:size_bytes], int(said) if said.isdecimal() else None
+    return head[:size_bytes], int(said) if _LENGTH.fullmatch(said) else None
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 50_000, 10_000, 12
 #: New heads after which the list is written, so that a first look shows something soon.
 BATCH = 100
 PAUSE_S = 2.0
+_FAREWELL_S = 5.0
 _SAMPLE = 65_536
 _SKIPPED = {
     "__pycache__",
@@ -81,7 +82,7 @@ class ModelScan:
         """End, also in the middle of a look."""
         self._closed.set()
         self._woken.set()
-        self._thread.join()
+        self._thread.join(_FAREWELL_S)  # a disk of a network that answers no more must not keep the program
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -107,7 +108,11 @@ def scan_models(settings: Settings, *, should_stop: Stop = lambda: False, sample
     """
     known = read_index(settings)
     notes: list[str] = []
-    stamps = dict(_walk(scanned_folders(settings), set(map(_real, listed_elsewhere(settings))), notes))
+    stamps: dict[str, tuple[int, int]] = {}
+    for path, stamp in _walk(scanned_folders(settings), set(map(_real, listed_elsewhere(settings))), notes):
+        if should_stop():
+            return
+        stamps[path] = stamp
     found: dict[str, Found] = {}
     new = 0
     for path, stamp in stamps.items():

@@ -20,6 +20,7 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.http_streams import Halt
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.model_care import FileCheck, check_offer, plan_removal, remove, set_aside
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.offers import Offer
 from fooocus_lite.own_catalog import add_entry
 from fooocus_lite.settings import Settings
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
         "convert": _convert,
         "add": _add,
     }
+    scan_models(settings)  # what came since the last time need not be fetched
     return actions[options.action or "list"](options, settings)
 
 

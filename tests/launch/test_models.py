@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from fooocus_lite.cli import main
-from fooocus_lite.model_scan import scan_models
 from fooocus_lite.part_file import part_path
-from fooocus_lite.settings import SETTINGS, load_settings
+from fooocus_lite.settings import SETTINGS
 from tests import stand_ins
 from tests.deeds.conftest import until
 from tests.fake_hub import FakeHub, Other, Stall, Status, random_bytes
@@ -220,7 +219,6 @@ def test_a_file_of_another_program_is_not_touched(
     write_catalog(
         folders / "data", [{"name": "ours", "kind": "lora", "path": "loras/ours.safetensors", "files": [file]}]
     )
-    scan_models(load_settings())
     out, err = said("verify", "ours", "--mend", code=1)
     assert f"{theirs} is not what was published" in out and "belongs to another program" in err
     assert theirs.read_bytes() == data and [path.name for path in theirs.parent.iterdir()] == [theirs.name]
