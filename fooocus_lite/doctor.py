@@ -220,7 +220,7 @@ def _model(entry: CatalogEntry) -> Finding:
 def _hub(settings: Settings) -> Finding:
     """Whether models could be downloaded now."""
     address = hub.endpoint(settings)
-    if hub.is_offline(settings):
+    if settings.offline:
         return Finding("hub", "note", "Offline: the network is not used, nothing is downloaded.")
     problem = hub.why_unreachable(settings)
     if problem:

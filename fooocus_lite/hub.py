@@ -20,14 +20,13 @@ from fooocus_lite import __version__
 from fooocus_lite.errors import BadValue, DownloadFailed
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream, read_answer, refused
 from fooocus_lite.model_files import ModelFile
-from fooocus_lite.settings import Settings
+from fooocus_lite.settings import HUB_OFFLINE, Settings
 
 HUB = "https://huggingface.co"
 LOGIN = "run `hf auth login`, or put it into the environment as HF_TOKEN"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _REFUSALS = (401, 403, 404)
-_TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its own variables
 
 
 @dataclass(frozen=True)
@@ -70,15 +69,10 @@ class HubFile:
 Known = Mapping[tuple[str, str, str], HubFile]
 
 
-def is_offline(settings: Settings) -> bool:
-    """May the network not be used? Our own setting, or the hub library's variable, says so."""
-    return settings.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
-
-
 def check_online(settings: Settings) -> None:
     """Raises `DownloadFailed` where the network may not be used."""
-    if is_offline(settings):
-        why = "the setting offline" if settings.offline else "HF_HUB_OFFLINE"
+    if settings.offline:
+        why = HUB_OFFLINE if settings.sources.get("offline") == HUB_OFFLINE else "the setting offline"
         problem = f"Nothing is downloaded, because {why} is on."
         raise DownloadFailed(problem, "Turn it off, or put the files into the models folder yourself.", code="offline")
 

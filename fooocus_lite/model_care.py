@@ -15,7 +15,7 @@ from fooocus_lite.download_file import Tries
 from fooocus_lite.download_offer import ask_hub
 from fooocus_lite.errors import DownloadFailed, FooocusError
 from fooocus_lite.http_streams import Halt, Patience
-from fooocus_lite.hub import HubFile, is_offline
+from fooocus_lite.hub import HubFile
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.model_headers import check_head
 from fooocus_lite.model_scan import hash_file
@@ -39,7 +39,7 @@ class FileCheck:
 def check_offer(offer: Offer, settings: Settings) -> list[FileCheck]:
     """Every file of ``offer``, read through; the hub is asked for hashes that the catalog does not say."""
     known: Mapping[tuple[str, str, str], HubFile] = {}
-    if not is_offline(settings):
+    if not settings.offline:
         with suppress(DownloadFailed):  # then those files are unknown
             tries = Tries(Halt(), Patience(tries=2), lambda _: None)
             known = ask_hub([file for file in offer.files if Path(file.path).exists()], settings, tries)

@@ -232,9 +232,12 @@ def test_a_mend_that_fails_keeps_the_damaged_file_aside(said: Said, place: Path,
     assert not place.exists() and place.with_name("big.safetensors.damaged").exists()
 
 
-def test_offline_is_one_sentence(said: Said, hub: FakeHub) -> None:
+def test_offline_is_one_sentence(said: Said, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     _, err = said("download", "brush", "--offline", code=1)
     assert "✗ brush: Nothing is downloaded, because the setting offline is on." in err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _, err = said("download", "brush", code=1)
+    assert "✗ brush: Nothing is downloaded, because HF_HUB_OFFLINE is on." in err
     assert hub.seen == []
 
 
