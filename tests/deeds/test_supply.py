@@ -49,6 +49,7 @@ def settings(hub: FakeHub, tmp_path: Path) -> Settings:
         {
             "name": "big", "label": "Big one", "family": "sdxl", "path": "checkpoints/big.safetensors",
             "native_size": 64, "files": [{"repo": REPO, "path": FILE, "size": SIZE}],
+            "modes": {"lightning": {"lora": "fast"}},
         },
         {
             "name": "fast", "kind": "lora", "path": "loras/fast.safetensors",
@@ -121,6 +122,20 @@ def test_the_lora_of_a_mode_is_fetched_too(shop: Shop, hub: FakeHub) -> None:
     hub.always = Slow(1.0)
     task_id = shop.submit(mode="lightning", steps=None)
     assert shop.store.queue.get(task_id).waits_for == "fast"
+
+
+def test_a_pause_ends_when_a_person_says_so_not_when_a_worker_looks(shop: Shop, hub: FakeHub) -> None:
+    hub.next(FILE, Stall(100_000))
+    task_id = shop.submit(model="big", mode="lightning")
+    until(lambda: bool(shop.store.log.latest(task_id)), "the first news")
+    downloads = shop.supply.downloads
+    downloads.pause("fast")
+    downloads.pause("big")
+    downloads.resume("big")
+    until(lambda: shop.store.queue.get(task_id).waits_for == "fast", "the model")
+    assert (at := downloads.find("fast")) and at.state == "paused"
+    shop.submit(model="small", mode="lightning")
+    until(lambda: (at := downloads.find("fast")) is not None and at.state == "finished", "the LoRA")
 
 
 def test_what_does_not_come_fails_its_tasks_with_the_reason(shop: Shop, hub: FakeHub) -> None:
