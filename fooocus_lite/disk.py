@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from fooocus_lite.errors import DiskProblem
@@ -14,6 +15,20 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def is_disk_full(exc: OSError) -> bool:
     """Whether the system says that there is no room, or no more for us."""
     return exc.errno in _FULL
+
+
+def nearest_folder(folder: Path) -> Path | None:
+    """``folder``, or the nearest one around it that is there; ``None`` where not even its drive is."""
+    return next((place for place in (folder, *folder.parents) if os.path.isdir(place)), None)
+
+
+def free_bytes(folder: Path) -> int | None:
+    """What is left on a folder's disk, also of one that is yet to be made; ``None`` where nobody can say."""
+    place = nearest_folder(folder)
+    try:
+        return None if place is None else shutil.disk_usage(place).free
+    except OSError:
+        return None
 
 
 def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fooocus_lite import __version__, hub, torch_build
+from fooocus_lite.disk import free_bytes, nearest_folder
 from fooocus_lite.download_state import size_text
 from fooocus_lite.library import CatalogEntry, load_library
 from fooocus_lite.model_folders import gone_folders, read_model_folders
 from fooocus_lite.model_headers import identify
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.part_file import part_bytes
 from fooocus_lite.pip_runner import Problem
 from fooocus_lite.settings import Settings
@@ -163,8 +164,8 @@ def _read_pins(path: Path) -> dict[str, set[str]]:
 def _folders(settings: Settings) -> Iterator[Finding]:
     places = {"data_dir": settings.data_dir, "output_dir": settings.output_dir, "models_dir": settings.models_dir}
     for name, path in places.items():
-        there = next(folder for folder in (path, *path.parents) if folder.exists())
-        free = shutil.disk_usage(there).free / 1e9
+        there = nearest_folder(path) or path
+        free = (free_bytes(path) or 0) / 1e9
         if name == "models_dir" and (free < LOW_DISK_GB or not _is_writable(there)):  # one may do without downloads
             text = f"{path}: {free:.1f} GB are free, and it can{'' if _is_writable(there) else 'not'} be written."
             hint = "To download models, set models_dir (FOOOCUS_MODELS_DIR) to a folder with more room."
@@ -187,6 +188,7 @@ def _is_writable(folder: Path) -> bool:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
+    scan_models(settings)
     library = load_library(settings)
     gone = set(gone_folders(read_model_folders(settings, [])))  # no file is broken
     for problem in library.problems:
@@ -218,7 +220,7 @@ def _model(entry: CatalogEntry) -> Finding:
 def _hub(settings: Settings) -> Finding:
     """Whether models could be downloaded now."""
     address = hub.endpoint(settings)
-    if hub.is_offline(settings):
+    if settings.offline:
         return Finding("hub", "note", "Offline: the network is not used, nothing is downloaded.")
     problem = hub.why_unreachable(settings)
     if problem:

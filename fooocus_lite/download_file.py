@@ -18,13 +18,13 @@ from fooocus_lite import locks
 from fooocus_lite.disk import disk_problem, is_disk_full
 from fooocus_lite.download_state import size_text
 from fooocus_lite.errors import BadValue, CorruptModel, DiskProblem, DownloadFailed
-from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream
 from fooocus_lite.hub import Known, Source, check_allowed, check_online, find_source
 from fooocus_lite.model_files import ModelFile
+from fooocus_lite.model_headers import check_head
 from fooocus_lite.part_file import PartFile, PartNote, lock_path, part_bytes
 from fooocus_lite.settings import Settings
-from fooocus_lite.weight_header import NotWeights, read_header
+from fooocus_lite.weight_header import NotWeights
 
 _TELL_S = 0.1
 _CHANGES = 3  # so often may a file change while it is fetched
@@ -78,11 +78,15 @@ def check_place(place: Path, settings: Settings) -> Path:
     Raises:
         BadValue: it does not.
     """
-    folders = [Path(os.path.abspath(folder)) for folder in (settings.models_dir, settings.root / "models")]
-    wanted = Path(os.path.abspath(place))
-    if not any(folder in wanted.parents for folder in folders) or not place.name.isprintable():
+    if not is_below_models(place, settings) or not place.name.isprintable():
         raise BadValue(f"The file {place.name[:80]!r} would lie outside the models folder.", _PLACE_HINT, field="path")
-    return wanted
+    return Path(os.path.abspath(place))
+
+
+def is_below_models(place: Path, settings: Settings) -> bool:
+    """Whether it lies below a folder of models that is ours, links not followed."""
+    folders = [Path(os.path.abspath(folder)) for folder in (settings.models_dir, settings.root / "models")]
+    return any(folder in Path(os.path.abspath(place)).parents for folder in folders)
 
 
 def _waiting(file: ModelFile, tries: Tries) -> Callable[[float], None]:
@@ -328,11 +332,8 @@ def _check_kind(part: PartFile, source: Source) -> None:
     """Where nobody has published a hash: whether the file is what its name says, as far as its head tells."""
     if source.sha256 or source.git_sha1:
         return
-    readers = {".safetensors": read_header, ".gguf": read_gguf_header}
-    reader = readers.get(part.place.suffix.lower())
     try:
-        if reader is not None:
-            reader(part.path)
+        check_head(part.path, part.place.name)
     except NotWeights as exc:
         part.start_over()
         problem = f"What {source.host} sends as {part.place.name} cannot be used: {exc}."

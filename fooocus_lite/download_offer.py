@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from fooocus_lite.disk import nearest_folder
 from fooocus_lite.download_file import FileProgress, Tries, check_place, fetch_file, no_room
 from fooocus_lite.download_state import Download, DownloadState
 from fooocus_lite.http_streams import Broken, Halt, Patience
@@ -75,7 +76,9 @@ def _check_room(tally: Tally, settings: Settings) -> None:
         if size is None or file.is_there():
             continue
         place = check_place(Path(file.path), settings)
-        folder = next(folder for folder in place.parents if folder.exists())
+        folder = nearest_folder(place.parent)
+        if folder is None:  # not even its drive is there, which is told when it is to be made
+            continue
         first, so_far = needed.get(folder.stat().st_dev, (folder, 0))
         needed[folder.stat().st_dev] = first, so_far + max(size - part_bytes(place), 0)
     for folder, size in needed.values():

@@ -197,14 +197,22 @@ class Downloads:
         while (taken := self._take()) is not None:
             name, halt = taken
             try:
-                ended = self._fetch(name, halt)
-            except Halted:
-                ended = None
-            except FooocusError as exc:
-                ended = self._failed(name, exc)
-            except (OSError, ValueError) as exc:  # whatever it is, the others must go on
-                ended = self._failed(name, DownloadFailed(f"{type(exc).__name__}: {exc}.", "Try again later."))
-            self._end(name, halt, ended)
+                self._end(name, halt, self._ended(name, halt))
+            except Exception:  # the thread's border: whatever it is, the others must go on
+                logger.exception("download %s: something that should not happen", name)
+
+    def _ended(self, name: str, halt: Halt) -> Download | None:
+        """How the download ended; ``None`` if somebody stopped it."""
+        try:
+            return self._fetch(name, halt)
+        except Halted:
+            return None
+        except FooocusError as exc:
+            return self._failed(name, exc)
+        except Exception as exc:  # as above; a source may answer what nobody has thought of
+            logger.exception("download %s: something that should not happen", name)
+            problem = f"The download ended with something unexpected ({type(exc).__name__})."
+            return self._failed(name, DownloadFailed(problem, "Try again; if it happens again, please report it."))
 
     def _take(self) -> tuple[str, Halt] | None:
         """The next one in line, as soon as there is one; ``None`` at the end."""
@@ -288,7 +296,7 @@ class Downloads:
             return [self._read_row(row) for row in rows]
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as exc:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as exc:
             logger.warning("%s cannot be read (%s); what it asked for is forgotten", self._path, exc)
             return []
 

@@ -21,6 +21,7 @@ MODEL_FOLDERS = {
     "path_controlnet": "models/controlnet",
     "path_inpaint": "models/inpaint",
 }
+_LOOKED_INTO = ("path_loras", "path_embeddings", "path_checkpoints", "path_vae")
 #: Folders of one kind that are looked at; a list in ``config.txt`` may name any number.
 MAX_FOLDERS = 20
 _MAX_SHOWN = 80
@@ -78,7 +79,7 @@ class FooocusFolder:
     def moved(self) -> Iterator[str]:
         """A sentence for each list of folders in ``config.txt`` of which not every one is looked into."""
         used = {"path_wildcards": (self.wildcards,), "path_outputs": (self.outputs,)}
-        for key, folders in (used | {key: self.models[key] for key in ("path_loras", "path_embeddings")}).items():
+        for key, folders in (used | {key: self.models[key] for key in _LOOKED_INTO}).items():
             said = self._said(key)
             if len(said) > MAX_FOLDERS:
                 yield f"config.txt names {len(said):,} folders as {key}; only the first {MAX_FOLDERS} are looked at."

@@ -1,6 +1,6 @@
 """Taking over a Fooocus folder: what a person made there, copied once into the data folder.
 
-LoRAs and embeddings are large: they stay where they are, and a list in the data folder says where that is.
+Models, LoRAs and embeddings are large: they stay where they are, and a list in the data folder says where that is.
 Nothing in the Fooocus folder is changed, nothing of the person's own is overwritten, and running it
 again adds only what is missing. A further kind of thing to take over is one more function in `STEPS`.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fooocus_lite import fooocus_presets
+from fooocus_lite.catalog_files import WEIGHT_SUFFIXES
 from fooocus_lite.choices import MAX_FAVOURITES, read_choices
 from fooocus_lite.disk import disk_problem, write_atomic
 from fooocus_lite.errors import DiskProblem, FooocusError, NotFound
@@ -24,7 +25,8 @@ from fooocus_lite.language_files import read_words
 from fooocus_lite.library import load_library
 from fooocus_lite.library_json import json_files, read_json, read_object, read_rows, readable
 from fooocus_lite.metadata.outputs import import_outputs
-from fooocus_lite.model_folders import KINDS, ModelFolders, model_folders_path
+from fooocus_lite.model_files import PICKLES
+from fooocus_lite.model_folders import KINDS, Kind, ModelFolders, model_folders_path
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.preset_files import INITIAL
 from fooocus_lite.prompt_files import MAX_LISTS_BYTES, files_of_fooocus, read_list
@@ -35,7 +37,13 @@ from fooocus_lite.style_files import parse_style
 #: Keys that a preset takes from the configuration at start; older models of another preset are none of its own.
 _INHERITED = fooocus_presets.KEYS.keys() - {"previous_default_models"}
 
-_CHECKPOINTS = "Name it in the setting extra_model_folders, and its models are used where they lie."
+_GET = "get .safetensors files instead"
+_CONVERT = "`fooocus-lite models convert` makes a .safetensors file of it"
+#: (what a file of the kind is called, what to do with a pickle).
+_TOLD: Mapping[Kind, tuple[str, str]] = {
+    "loras": ("LoRA", _GET), "embeddings": ("embedding", _GET), "checkpoints": ("checkpoint", _CONVERT),
+    "vae": ("VAE", _GET),
+}  # fmt: skip
 
 
 @dataclass
@@ -159,14 +167,22 @@ def _take_model_folders(fooocus: FooocusFolder, settings: Settings, report: Repo
             raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc
     for kind in KINDS:
         for folder in there[kind]:
-            files = [path for _, path in files_of_fooocus(Path(folder), kind)]
-            usable = sum(path.suffix.lower() == ".safetensors" for path in files)
-            if usable:
-                what = _counted(usable, "LoRA" if kind == "loras" else "embedding")
-                report.done.append(f"{what} in {folder}, used from there: leave the folder where it is.")
-            if len(files) > usable:
-                what = f"{_counted(len(files) - usable, 'pickle')} in {folder}"
-                report.left.append(f"{what}: opening one can run a stranger's code; get .safetensors files instead.")
+            _tell_weights(kind, Path(folder), report)
+
+
+def _tell_weights(kind: Kind, folder: Path, report: Report) -> None:
+    """How many files of a folder are used from now on, and how many cannot be."""
+    named, advice = _TOLD[kind]
+    if kind == "loras" or kind == "embeddings":
+        files = [path for _, path in files_of_fooocus(folder, kind)]
+    else:
+        files = [path for path in folder.rglob("*") if path.suffix.lower() in (*WEIGHT_SUFFIXES, *PICKLES)]
+    usable = sum(path.suffix.lower() in WEIGHT_SUFFIXES for path in files)
+    if usable:
+        report.done.append(f"{_counted(usable, named)} in {folder}, used from there: leave the folder where it is.")
+    if len(files) > usable:
+        what = f"{_counted(len(files) - usable, 'pickle')} in {folder}"
+        report.left.append(f"{what}: opening one can run a stranger's code; {advice}.")
 
 
 def _take_favourites(fooocus: FooocusFolder, settings: Settings, report: Report) -> None:
@@ -234,8 +250,7 @@ def _note_folders(fooocus: FooocusFolder, settings: Settings, report: Report) ->
         there = [str(folder) for folder in folders if kind not in used and _holds_something(folder, report)]
         if there:
             name, where = kind.removeprefix("path_").replace("_", " "), ", ".join(there)
-            hint = _CHECKPOINTS if kind == "path_checkpoints" else "Nothing here uses it yet."
-            report.left.append(f"The folder of {name} stays where it is: {where}. {hint}")
+            report.left.append(f"The folder of {name} stays where it is: {where}. Nothing here uses it yet.")
 
 
 #: Each is given the Fooocus folder, our settings, and the report to which it adds.

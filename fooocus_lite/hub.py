@@ -20,13 +20,13 @@ from fooocus_lite import __version__
 from fooocus_lite.errors import BadValue, DownloadFailed
 from fooocus_lite.http_streams import Broken, Halt, Patience, open_stream, read_answer, refused
 from fooocus_lite.model_files import ModelFile
-from fooocus_lite.settings import Settings
+from fooocus_lite.settings import HUB_OFFLINE, Settings
 
 HUB = "https://huggingface.co"
 LOGIN = "run `hf auth login`, or put it into the environment as HF_TOKEN"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _REFUSALS = (401, 403, 404)
-_TRUE = {"1", "ON", "YES", "TRUE"}  # as huggingface_hub reads its own variables
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,10 @@ class HubFile:
 Known = Mapping[tuple[str, str, str], HubFile]
 
 
-def is_offline(settings: Settings) -> bool:
-    """May the network not be used? Our own setting, or the hub library's variable, says so."""
-    return settings.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _TRUE
-
-
 def check_online(settings: Settings) -> None:
     """Raises `DownloadFailed` where the network may not be used."""
-    if is_offline(settings):
-        why = "the setting offline" if settings.offline else "HF_HUB_OFFLINE"
+    if settings.offline:
+        why = HUB_OFFLINE if settings.sources.get("offline") == HUB_OFFLINE else "the setting offline"
         problem = f"Nothing is downloaded, because {why} is on."
         raise DownloadFailed(problem, "Turn it off, or put the files into the models folder yourself.", code="offline")
 
@@ -154,7 +149,7 @@ def read_head(source: Source, size_bytes: int, halt: Halt, patience: Patience) -
             head += chunk
             if len(head) >= size_bytes:
                 break
-    return head[:size_bytes], int(said) if said.isdecimal() else None
+    return head[:size_bytes], int(said) if _LENGTH.fullmatch(said) else None
 
 
 @dataclass(frozen=True)
@@ -226,7 +221,7 @@ def _ask(request: httpx.Request, repo: str, halt: Halt, patience: Patience) -> A
 def _parsed(data: bytes, host: str) -> Any:
     try:
         return json.loads(data)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise _no_hub(host) from exc
 
 
@@ -246,7 +241,7 @@ def _rows(said: Any, host: str) -> list[HubFile]:
             for row in said
             if row["type"] == "file"
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as exc:  # Overflow: 1e999
         raise _no_hub(host) from exc
 
 

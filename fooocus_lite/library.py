@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -298,13 +299,14 @@ class LiveLibrary:
     def __init__(self, settings: Settings, *, asked: Callable[[], object] = lambda: None) -> None:
         self._newest = load_library(settings)
         self._asked = asked  # told each time: who looks for new files need not look while nobody asks
+        self._looking = threading.Lock()  # after a change, one of those who ask reads, and the others get the same
 
     def __call__(self) -> Library:
         """What can be chosen now."""
         self._asked()
-        newest = self._newest.refreshed()
-        self._newest = newest  # perhaps of another thread that looked before: then the next call reads again
-        return newest
+        with self._looking:
+            self._newest = self._newest.refreshed()
+            return self._newest
 
 
 def is_complete(recipe: Recipe) -> bool:

@@ -257,7 +257,12 @@ def is_model(path: Path) -> bool:
 def _context_width(path: Path) -> int:
     """What the configuration of a model's UNet says; a broken one is the engine's to tell."""
     config = path / "unet" / "config.json"
-    said = read_object(config, path, []) if config.is_file() else {}
+    return _said_width(config, stamp(config))
+
+
+@lru_cache(maxsize=64)  # thousands of single files share one
+def _said_width(config: Path, seen: tuple[int, int, int]) -> int:
+    said = read_object(config, config.parent, []) if seen[1] >= 0 and config.is_file() else {}
     width = said.get("cross_attention_dim")
     return width if isinstance(width, int) and not isinstance(width, bool) else 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Generator
@@ -10,10 +11,14 @@ from pathlib import Path
 
 _LOCKED_BYTE = 1 << 30  # far behind the text: Windows also keeps others from reading a locked byte
 _LOOK_S = 0.2
+_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK, 36)  # 36: EDEADLOCK, which Windows says
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; ``False`` while another process has it."""
+    """Lock an open file until it is closed; ``False`` while another process has it.
+
+    On a disk that knows no locks, as some of a network, there is none, and nobody waits for ever.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -24,8 +29,8 @@ def try_lock(descriptor: int) -> bool:
             import fcntl
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as exc:
+        return exc.errno not in _TAKEN
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import asdict
 from math import gcd
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from fooocus_lite.errors import FooocusError
 from fooocus_lite.family_fit import idle_reasons
 from fooocus_lite.guidances import GUIDANCES, KNOBS, OFF, Guidance
 from fooocus_lite.library_files import CatalogEntry
-from fooocus_lite.missing_files import need_can_come
+from fooocus_lite.missing_files import need_can_come, offers_of
 from fooocus_lite.mode_choice import mode_rows
 from fooocus_lite.modes import MODES, Mode
 from fooocus_lite.preset_fit import mode_problem
@@ -29,11 +30,12 @@ _USUAL = Scheduler("Auto", "the one that the sampler is usually taken with", sch
 
 def make_menu(library: Library) -> dict[str, Any]:
     """The whole menu."""
+    to_come = {offer.name for offer in offers_of(library)}
     return {
         "styles": [style_row(style, library) for style in library.styles.values()],
         "favourites": list(library.favourites),
         "presets": [preset_row(preset, library) for preset in library.presets.values()],
-        "models": [_model_row(entry, library) for entry in library.models.values()],
+        "models": [_model_row(entry, library, to_come) for entry in library.models.values()],
         "modes": [_mode_row(key, mode) for key, mode in MODES.items()],
         "wildcards": list(library.word_lists),
         "samplers": [
@@ -112,7 +114,7 @@ def preset_row(preset: Preset, library: Library) -> dict[str, Any]:
     }
 
 
-def _model_row(entry: CatalogEntry, library: Library) -> dict[str, Any]:
+def _model_row(entry: CatalogEntry, library: Library, to_come: Container[str]) -> dict[str, Any]:
     keys = ("name", "label", "description", "family", "available", "native_size", "min_size", "max_size")
     sizes = [{"width": w, "height": h, "label": size_label(w, h)} for w, h in entry.aspect_sizes]
     return {key: getattr(entry, key) for key in keys} | {
@@ -123,7 +125,15 @@ def _model_row(entry: CatalogEntry, library: Library) -> dict[str, Any]:
         "values": entry.values.set_fields(),
         "modes": mode_rows(entry, library),
         "without": dict(idle_reasons(entry.family)),
+        "as_refiner": _words_as_refiner(entry, to_come),
     }
+
+
+def _words_as_refiner(entry: CatalogEntry, to_come: Container[str]) -> str:
+    """What a model is called in the list of refiners; empty if it cannot be one."""
+    if "refiner" in idle_reasons(entry.family):
+        return ""
+    return entry.label if entry.available else f"{entry.label} (is downloaded)" if entry.name in to_come else ""
 
 
 def _own_fields(recipe: Recipe) -> dict[str, Any]:

@@ -14,15 +14,15 @@ from fooocus_lite.disk import disk_problem
 from fooocus_lite.download_file import Tries
 from fooocus_lite.download_offer import ask_hub
 from fooocus_lite.errors import DownloadFailed, FooocusError
-from fooocus_lite.gguf_header import read_gguf_header
 from fooocus_lite.http_streams import Halt, Patience
-from fooocus_lite.hub import HubFile, is_offline
+from fooocus_lite.hub import HubFile
 from fooocus_lite.model_files import ModelFile
+from fooocus_lite.model_headers import check_head
 from fooocus_lite.model_scan import hash_file
 from fooocus_lite.offers import Offer
 from fooocus_lite.part_file import InUse, part_path, remove_part
 from fooocus_lite.settings import Settings
-from fooocus_lite.weight_header import NotWeights, read_header
+from fooocus_lite.weight_header import NotWeights
 
 DAMAGED = ".damaged"
 
@@ -39,7 +39,7 @@ class FileCheck:
 def check_offer(offer: Offer, settings: Settings) -> list[FileCheck]:
     """Every file of ``offer``, read through; the hub is asked for hashes that the catalog does not say."""
     known: Mapping[tuple[str, str, str], HubFile] = {}
-    if not is_offline(settings):
+    if not settings.offline:
         with suppress(DownloadFailed):  # then those files are unknown
             tries = Tries(Halt(), Patience(tries=2), lambda _: None)
             known = ask_hub([file for file in offer.files if Path(file.path).exists()], settings, tries)
@@ -65,11 +65,8 @@ def _check(file: ModelFile, said: HubFile | None) -> FileCheck:
 
 
 def _check_head(file: ModelFile) -> FileCheck:
-    readers = {".safetensors": read_header, ".gguf": read_gguf_header}
-    reader = readers.get(Path(file.path).suffix.lower())
     try:
-        if reader is not None:
-            reader(file.path)
+        check_head(file.path, file.path)
     except NotWeights as exc:
         return FileCheck(file, "damaged", f"cannot be used: {exc}")
     return FileCheck(file, "unknown", "has no published hash to compare it with")

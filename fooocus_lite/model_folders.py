@@ -1,4 +1,4 @@
-"""The folders of a person's Fooocus in which LoRAs and embeddings are found without being copied.
+"""The folders of a person's Fooocus in which models, LoRAs and embeddings are found without being copied.
 
 One used in place is asked each time; one that was imported left a list in the data folder, which
 `fooocus_lite.fooocus_import` writes. A broken list is a problem, and counts as empty.
@@ -17,8 +17,11 @@ from fooocus_lite.fooocus_folder import MAX_FOLDERS, fooocus_in_place
 from fooocus_lite.library_json import read_json, readable, sentence, shown_path
 from fooocus_lite.settings import Settings
 
-Kind = Literal["loras", "embeddings"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+NamedKind = Literal["loras", "embeddings"]  # known by the names of their files
+ScannedKind = Literal["checkpoints", "vae"]  # known by what is in them
+Kind = NamedKind | ScannedKind
+SCANNED: tuple[ScannedKind, ...] = get_args(ScannedKind)
+KINDS: tuple[Kind, ...] = (*get_args(NamedKind), *SCANNED)
 
 
 class ModelFolders(BaseModel):
@@ -28,10 +31,15 @@ class ModelFolders(BaseModel):
 
     loras: list[str] = Field(default=[], max_length=MAX_FOLDERS)
     embeddings: list[str] = Field(default=[], max_length=MAX_FOLDERS)
+    checkpoints: list[str] = Field(default=[], max_length=MAX_FOLDERS)
+    vae: list[str] = Field(default=[], max_length=MAX_FOLDERS)
 
     def of(self, kind: Kind) -> Iterator[tuple[Path, bool]]:
         """(folder, whether it is there now) of that kind."""
-        for text in self.loras if kind == "loras" else self.embeddings:
+        folders: dict[Kind, list[str]] = {
+            "loras": self.loras, "embeddings": self.embeddings, "checkpoints": self.checkpoints, "vae": self.vae,
+        }  # fmt: skip
+        for text in folders[kind]:
             yield Path(text), os.path.isabs(text) and os.path.isdir(text)
 
 

@@ -155,6 +155,19 @@ def identify(path: str) -> FileFacts:
         return FileFacts("other", problem=f"it cannot be read ({exc.strerror})")
 
 
+def check_head(path: str | os.PathLike[str], name: str) -> None:
+    """Read the head of the file at ``path`` if the ending of ``name`` says that it holds weights.
+
+    Raises:
+        NotWeights: it is something else, or damaged.
+        OSError: it cannot be read.
+    """
+    if name.lower().endswith(".gguf"):
+        read_gguf_header(path)
+    elif name.lower().endswith(".safetensors"):
+        read_header(path)
+
+
 def _of_safetensors(header: WeightsHeader) -> FileFacts:
     names = header.rows
     joined = "\n".join(names)

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from fooocus_lite.fooocus_folder import fooocus_in_place
+from fooocus_lite.model_folders import SCANNED, fooocus_models
 from fooocus_lite.model_headers import FileFacts
 from fooocus_lite.settings import Settings
 
 #: Another number is written when facts change their meaning; a list with an older one counts as empty.
 VERSION = 1
 MAX_INDEX_BYTES = 64_000_000
-#: Kinds of Fooocus's folders that are looked through; those of LoRAs and embeddings are listed by their names.
-_OF_FOOOCUS = ("path_checkpoints", "path_vae", "path_controlnet", "path_upscale_models")
+#: Further kinds of folders that are looked through in a Fooocus in use. Those of LoRAs and embeddings are listed by
+#: their names.
+_OF_FOOOCUS_IN_PLACE = ("path_controlnet", "path_upscale_models")
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def dump_index(found: Iterable[Found], notes: Iterable[str]) -> bytes:
 
 
 def scanned_folders(settings: Settings) -> tuple[Path, ...]:
-    """The folders that are looked through: the person's models, those of a Fooocus in use, and the extra ones."""
+    """The folders that are looked through: the person's models, those of a Fooocus, the extra ones."""
     fooocus = fooocus_in_place(settings)
-    of_fooocus = [folder for kind in _OF_FOOOCUS for folder in fooocus.models[kind]] if fooocus else []
+    of_fooocus = [folder for kind in SCANNED for folder in fooocus_models(settings, kind)]
+    of_fooocus += [folder for kind in _OF_FOOOCUS_IN_PLACE for folder in fooocus.models[kind]] if fooocus else []
     return tuple(dict.fromkeys((settings.models_dir, *of_fooocus, *settings.extra_model_folders)))
 
 

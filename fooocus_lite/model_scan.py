@@ -39,6 +39,7 @@ MAX_FILES, MAX_FOLDERS, MAX_DEPTH = 50_000, 10_000, 12
 #: New heads after which the list is written, so that a first look shows something soon.
 BATCH = 100
 PAUSE_S = 2.0
+_FAREWELL_S = 5.0
 _SAMPLE = 65_536
 _SKIPPED = {
     "__pycache__",
@@ -54,6 +55,8 @@ _SKIPPED = {
 }
 _SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
 Stop = Callable[[], bool]
+#: (path, stamp) → `_sample` of the file as it was then.
+Samples = dict[tuple[str, tuple[int, int]], bytes]
 
 
 class ModelScan:
@@ -63,6 +66,7 @@ class ModelScan:
         self._settings = settings
         self._woken = threading.Event()
         self._closed = threading.Event()
+        self._samples: Samples = {}
         self._thread = threading.Thread(target=self._run, name="model-scan", daemon=True)
 
     def start(self) -> None:
@@ -78,26 +82,37 @@ class ModelScan:
         """End, also in the middle of a look."""
         self._closed.set()
         self._woken.set()
-        self._thread.join()
+        self._thread.join(_FAREWELL_S)  # a disk of a network that answers no more must not keep the program
 
     def _run(self) -> None:
         while not self._closed.is_set():
             self._woken.wait()
             self._woken.clear()
             if not self._closed.is_set():
-                scan_models(self._settings, should_stop=self._closed.is_set, find_doubles=True)
+                self._look()
             self._closed.wait(PAUSE_S)
 
+    def _look(self) -> None:
+        try:
+            scan_models(self._settings, should_stop=self._closed.is_set, samples=self._samples)
+        except Exception:  # the thread's border: one strange file must not hide all that come later
+            log.exception("The folders of models could not be looked through")
 
-def scan_models(settings: Settings, *, should_stop: Stop = lambda: False, find_doubles: bool = False) -> None:
+
+def scan_models(settings: Settings, *, should_stop: Stop = lambda: False, samples: Samples | None = None) -> None:
     """Bring the list up to date; what it knows, and is as it was, is not opened.
 
     Args:
-        find_doubles: Also hash the files that look the same, which reads them whole.
+        samples: Also hash the files that look the same, which reads them whole. What was looked into is kept here for
+            the next time.
     """
     known = read_index(settings)
     notes: list[str] = []
-    stamps = dict(_walk(scanned_folders(settings), set(map(_real, listed_elsewhere(settings))), notes))
+    stamps: dict[str, tuple[int, int]] = {}
+    for path, stamp in _walk(scanned_folders(settings), set(map(_real, listed_elsewhere(settings))), notes):
+        if should_stop():
+            return
+        stamps[path] = stamp
     found: dict[str, Found] = {}
     new = 0
     for path, stamp in stamps.items():
@@ -111,7 +126,7 @@ def scan_models(settings: Settings, *, should_stop: Stop = lambda: False, find_d
     latest = ModelIndex(found, tuple(notes))
     if latest != known:
         _write(settings, latest, known)
-    for one in _doubles(found.values(), should_stop) if find_doubles else ():
+    for one in _doubles(found.values(), samples, should_stop) if samples is not None else ():
         found[one.path] = one
         _write(settings, ModelIndex(found, tuple(notes)), known)
 
@@ -200,7 +215,7 @@ def _real(path: str | Path) -> str:
     return os.path.realpath(path)
 
 
-def _doubles(found: Iterable[Found], should_stop: Stop) -> Iterator[Found]:
+def _doubles(found: Iterable[Found], samples: Samples, should_stop: Stop) -> Iterator[Found]:
     """Those of one size that begin, go on and end alike, with their hash: whole files are read for these alone."""
     by_size: Mapping[int, list[Found]] = defaultdict(list)
     for one in found:
@@ -209,7 +224,11 @@ def _doubles(found: Iterable[Found], should_stop: Stop) -> Iterator[Found]:
     for size, same in by_size.items():
         by_sample: Mapping[bytes, list[Found]] = defaultdict(list)
         for one in same if len(same) > 1 else ():
-            by_sample[_sample(one.path, size)].append(one)
+            if should_stop():
+                return
+            if (one.path, one.stamp) not in samples:
+                samples[one.path, one.stamp] = _sample(one.path, size)
+            by_sample[samples[one.path, one.stamp]].append(one)
         for alike in by_sample.values():
             for one in (one for one in alike if len(alike) > 1 and not one.sha256):
                 sha256 = hash_file(one.path, should_stop)

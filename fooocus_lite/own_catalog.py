@@ -49,6 +49,7 @@ FOLDERS = {
 _HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 _PAGES = ("blob", "resolve", "tree", "raw")
 _GGUF_HEAD_BYTES = 8_000_000
+_MOST_BYTES = 2**43  # as long as a file can be on every disk; what claims more is cut short
 #: What diffusers reads of a folder, apart from weights.
 _SMALL = re.compile(r"(.+/)?[\w.-]+\.(json|txt|model|jinja)")
 _PARTS = re.compile(r"(unet|transformer|vae|text_encoder(_\d)?|tokenizer(_\d)?|scheduler)/[^/]+")
@@ -210,7 +211,7 @@ def _facts(source: Source, file: str, tries: Tries) -> tuple[int | None, FileFac
     with tempfile.TemporaryDirectory() as folder:
         stand_in = Path(folder) / Path(file).name
         stand_in.write_bytes(head)
-        if size is not None:
+        if size is not None and size < _MOST_BYTES:
             os.truncate(stand_in, size)  # as long as the file, without taking its room: readers check the length
         return size, identify(str(stand_in))
 

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from fooocus_lite.fooocus_folder import fooocus_wildcards, in_reading_order
 from fooocus_lite.library_json import Source, readable, shown_path
-from fooocus_lite.model_folders import Kind, fooocus_models
+from fooocus_lite.model_folders import NamedKind, fooocus_models
 from fooocus_lite.prompts import normal_name
 from fooocus_lite.settings import Settings
 
@@ -20,7 +20,7 @@ File = TypeVar("File", covariant=True)
 EMBEDDING_SUFFIXES = (".safetensors", ".pt", ".bin")
 #: Of LoRAs, likewise.
 LORA_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
-_SUFFIXES: Mapping[Kind, tuple[str, ...]] = {"loras": LORA_SUFFIXES, "embeddings": EMBEDDING_SUFFIXES}
+_SUFFIXES: Mapping[NamedKind, tuple[str, ...]] = {"loras": LORA_SUFFIXES, "embeddings": EMBEDDING_SUFFIXES}
 MAX_LIST_BYTES = 8_000_000
 MAX_LISTS_BYTES = 64_000_000
 
@@ -138,12 +138,12 @@ def _embedding_files(settings: Settings) -> list[tuple[str, Path]]:
     return own + _files_of_fooocus(settings, "embeddings", (settings.embeddings_dir,))
 
 
-def _files_of_fooocus(settings: Settings, kind: Kind, ours: Container[Path]) -> list[tuple[str, Path]]:
+def _files_of_fooocus(settings: Settings, kind: NamedKind, ours: Container[Path]) -> list[tuple[str, Path]]:
     folders = [folder for folder in fooocus_models(settings, kind) if folder not in ours]
     return [file for folder in folders for file in files_of_fooocus(folder, kind)]
 
 
-def files_of_fooocus(folder: Path, kind: Kind) -> list[tuple[str, Path]]:
+def files_of_fooocus(folder: Path, kind: NamedKind) -> list[tuple[str, Path]]:
     """(name, path) of every LoRA or textual inversion in a folder of Fooocus, but no link that leads out of it."""
     home = os.path.realpath(folder)
     files = _files(folder, *_SUFFIXES[kind])

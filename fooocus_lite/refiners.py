@@ -36,7 +36,8 @@ def decided_refiner(filled: Recipe, entry: CatalogEntry, library: Library) -> st
         if theirs != ours:
             problem = f"{refiner.label} cannot refine pictures of {entry.label}: its {what} is {theirs}, not {ours}."
             fitting = (one for one in library.models.values() if (one.family, one.noise) == (entry.family, entry.noise))
-            names = ["none", *(one.name for one in fitting if one.available and one.name != entry.name)]
+            here = (one for one in fitting if one.available or can_come(library, one.name))
+            names = ["none", *(one.name for one in here if one.name != entry.name)]
             raise BadValue(problem, f"Choose one of: {', '.join(names)}.", field="refiner")
     return refiner.name
 

@@ -20,6 +20,7 @@ from fooocus_lite.errors import BadFile, BadValue, UnknownName
 from fooocus_lite.memory import RUNGS
 
 TOML_NAME = "fooocus.toml"
+HUB_OFFLINE = "HF_HUB_OFFLINE"
 _DEVICE = r"(auto|cpu|mps|(cuda|xpu)(:\d{1,2})?)"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -269,7 +270,11 @@ def _given(
 ) -> dict[str, tuple[Any, str]]:
     """Setting name → (value, source), the strongest source last."""
     path = toml_path or root / TOML_NAME
-    given = {name: (value, path.name) for name, value in _read_toml(path, needed=toml_path is not None).items()}
+    # The hub's own variable, as its library reads it, is the word of whoever has said nothing of ours.
+    given: dict[str, tuple[Any, str]] = {}
+    if env.get(HUB_OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE"):
+        given["offline"] = (True, HUB_OFFLINE)
+    given |= {name: (value, path.name) for name, value in _read_toml(path, needed=toml_path is not None).items()}
     # An empty variable means "not set": that is how container files clear one.
     given |= {name: (env[row.env], row.env) for name, row in SETTINGS.items() if env.get(row.env)}
     for name, value in cli.items():

@@ -69,8 +69,11 @@ class Supply:
         """Something may have changed."""
         self._news.set()
 
-    def fetch_for(self, plan: Plan, library: Library) -> str | None:
+    def fetch_for(self, plan: Plan, library: Library, *, is_asked: bool = False) -> str | None:
         """Ask for everything that a plan lacks; the name of the first offer that it must wait for, ``None`` if none.
+
+        Args:
+            is_asked: A person wants it just now, so what was paused goes on.
 
         Raises:
             MissingModel: its model is neither here nor on offer, or offline mode is on.
@@ -80,7 +83,9 @@ class Supply:
         if all(offer.name != plan.model.name for offer in offers):
             library.check_available(plan.model.name)
         for offer in offers:
-            self.downloads.request(offer.name)
+            known = self.downloads.find(offer.name)
+            if is_asked or known is None or known.state != "paused":
+                self.downloads.request(offer.name)
         return offers[0].name if offers else None
 
     def submit(
@@ -127,7 +132,7 @@ class Supply:
         for recipe in recipes:
             key = (recipe.model, recipe.refiner, recipe.refiner_switch, recipe.steps, recipe.mode_lora)
             if key not in found:
-                found[key] = self.fetch_for(make_plan(recipe, library, 0), library)
+                found[key] = self.fetch_for(make_plan(recipe, library, 0), library, is_asked=True)
             waits.append(found[key])
         return waits
 
@@ -150,14 +155,19 @@ class Supply:
             except FooocusError as exc:  # a full disk, say; the queue says so to a person
                 logger.warning("%s", exc)
                 is_held = True
+            except Exception:  # the thread's border: without it nothing that waits would ever go on
+                logger.exception("supply: something that should not happen")
+                is_held = True
+                self._closing.wait(LOOK_S)
             self._news.wait(LOOK_S if is_held else None)
             self._news.clear()
 
     def _look(self) -> bool:
         """Deal with everything that tasks wait for; whether any still do."""
-        library = self._library()
-        for name in self._queue.held():
-            self._settle(name, library.downloadable.get(name))
+        waited_for = self._queue.held()
+        offers = self._library().downloadable if waited_for else {}  # no look at the disk where nothing waits
+        for name in waited_for:
+            self._settle(name, offers.get(name))
         self.newest = tuple(self.downloads.all())
         self._log.nudge()
         held = set(self._queue.held())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from fooocus_lite.commands.convert import convert_command
 from fooocus_lite.commands.library import table
+from fooocus_lite.disk import free_bytes
+from fooocus_lite.download_file import is_below_models
 from fooocus_lite.download_offer import arrived_bytes, fetch_offer
 from fooocus_lite.download_state import Download, size_text
 from fooocus_lite.downloads import find_offer
@@ -19,6 +20,7 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.http_streams import Halt
 from fooocus_lite.library import Library, load_library
 from fooocus_lite.model_care import FileCheck, check_offer, plan_removal, remove, set_aside
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.offers import Offer
 from fooocus_lite.own_catalog import add_entry
 from fooocus_lite.settings import Settings
@@ -35,6 +37,7 @@ def run(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
         "convert": _convert,
         "add": _add,
     }
+    scan_models(settings)  # what came since the last time need not be fetched
     return actions[options.action or "list"](options, settings)
 
 
@@ -131,12 +134,12 @@ def fetch(offer: Offer, settings: Settings, teller: DownloadTeller) -> bool:
 
 def announcement(offer: Offer, settings: Settings) -> str:
     """What a person should know before the first byte."""
-    there = next(folder for folder in (settings.models_dir, *settings.models_dir.parents) if folder.exists())
     size = "size not published" if offer.size_bytes is None else size_text(offer.size_bytes)
     licence = f"licence: {offer.licence or 'not known'}" + (f" ({offer.licence_url})" if offer.licence_url else "")
-    free = f"{size_text(shutil.disk_usage(there).free)} free in {settings.models_dir}"
+    room = free_bytes(settings.models_dir)
+    free = "" if room is None else f"; {size_text(room)} free in {settings.models_dir}"
     gated = "; its makers ask for an account" if offer.is_gated else ""
-    return f"{offer.label}: {size}, {licence}{gated}; {free}"
+    return f"{offer.label}: {size}, {licence}{gated}{free}"
 
 
 def _remove(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
@@ -198,6 +201,9 @@ def _verify(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
 
 
 def _mend(offer: Offer, wrong: Sequence[FileCheck], settings: Settings, teller: DownloadTeller) -> bool:
+    if others := [check.file.path for check in wrong if not is_below_models(Path(check.file.path), settings)]:
+        teller.note(f"{others[0]} belongs to another program, and was left alone: download it again with that one.")
+        return False
     aside = [set_aside(check.file) for check in wrong if check.state == "damaged"]
     is_mended = fetch(offer, settings, teller)
     for path in aside if is_mended else ():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Body
 
+from fooocus_lite.disk import free_bytes
 from fooocus_lite.download_state import Download
 from fooocus_lite.errors import NotFound
 from fooocus_lite.library import CatalogEntry, Library
@@ -115,16 +115,6 @@ def _row(
 def download_rows(supply: Supply) -> list[DownloadOut]:
     """Every download as programs see it."""
     return [download_out(download) for download in supply.all()]
-
-
-def free_bytes(folder: Path) -> int | None:
-    """What is left on a folder's disk, also of one that is yet to be made."""
-    for place in (folder, *folder.parents):
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            continue
-    return None
 
 
 def _found(supply: Supply, name: str) -> DownloadOut:

@@ -230,7 +230,44 @@ def test_a_request_before_the_start_forgets_nothing(
     assert [(row.name, row.state) for row in early.all()] == [("one", "paused"), ("two", "waiting")]
 
 
-@pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}', '[{"name": "gone", "state": "running"}]'])
+ENDLESS = "[" * 100_000  # brackets as deep as nobody's stack
+ROW = '{"type": "file", "path": "one.safetensors", "oid": "", "size": %s}'
+
+
+@pytest.mark.parametrize("said", ["", "<html>", "[1]", ENDLESS, f"[{ROW % '1e999'}]", f"[{ROW % '[]'}]"])
+def test_a_hub_that_answers_nonsense_fails_one_download_only(make: Make, hub: FakeHub, said: str) -> None:
+    hub.next(f"{REPO} paths-info", Status(200, {"Content-Type": "application/json"}, said.encode()))
+    downloads = make()
+    downloads.request("one")
+    downloads.request("two")
+    assert ended(downloads, "two").state == "finished"
+    failed = ended(downloads, "one")
+    assert failed.state == "failed" and failed.problem == "127.0.0.1 does not answer as a model hub does."
+
+
+def test_what_nobody_thought_of_fails_one_download_only(settings: Settings, library: Library, hub: FakeHub) -> None:
+    strange = iter([RuntimeError("no such thing")])
+
+    def read() -> Library:
+        if threading.current_thread().name == "downloads" and (exc := next(strange, None)):
+            raise exc
+        return library
+
+    downloads = Downloads(settings, read, patience=FOR_EVER)
+    downloads.start()
+    try:
+        downloads.request("one")
+        downloads.request("two")
+        assert ended(downloads, "two").state == "finished"
+        failed = ended(downloads, "one")
+        assert (failed.state, failed.code) == ("failed", "download_failed") and "RuntimeError" in failed.problem
+        downloads.resume("one")
+        until(lambda: state(downloads, "one") == "finished", "the second try")
+    finally:
+        downloads.close()
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", ENDLESS, "[1]", '{"a": 1}', '[{"name": "gone", "state": "running"}]'])
 def test_a_strange_list_does_not_keep_it_from_starting(make: Make, settings: Settings, text: str) -> None:
     settings.data_dir.mkdir(parents=True)
     (settings.data_dir / "downloads.json").write_text(text)

@@ -22,6 +22,11 @@ def fooocus(tmp_path: Path) -> Path:
     return fooocus_like.write_fooocus(tmp_path / "outer" / "Fooocus")
 
 
+def in_their_place(fooocus: Path) -> list[str]:
+    """What is said each time of the models, which are not copied."""
+    return [f"1 checkpoint in {fooocus / 'models/checkpoints'}, used from there: leave the folder where it is."]
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     root = tmp_path / "app"
@@ -51,10 +56,11 @@ def test_everything_is_found_afterwards_and_nothing_there_has_changed(fooocus: P
         "3 presets.",
         "2 lists of words for wildcards.",
         "1 language: xx. The setting language chooses one.",
+        *in_their_place(fooocus),
         "3 favourites.",
     ]
     left = "\n".join(report.left)
-    assert "models/checkpoints" in left and "language" not in left
+    assert "models/checkpoints" not in left and "language" not in left
     assert "'Fooocus V2'" not in left, "it was moved to the top too, and has another name here"
 
 
@@ -63,7 +69,8 @@ def test_pictures_are_in_the_history_once_and_stay_where_they_lie(fooocus: Path,
     picture.parent.mkdir()
     picture.write_bytes(png(parameters='a fox\nSteps: 5, Sampler: Euler, Seed: 7, Size: 48x32, Styles: ["SAI Anime"]'))
     assert "1 picture in the history." in import_fooocus(fooocus, settings).done
-    assert import_fooocus(fooocus / ".." / fooocus.name, settings).done == [], "the same folder, written otherwise"
+    again = import_fooocus(fooocus / ".." / fooocus.name, settings)
+    assert again.done == in_their_place(fooocus), "the same folder, written otherwise"
     store = open_store(settings.data_dir)
     (task,) = store.queue.pictures()
     assert (task.image_path, task.recipe.seed, task.recipe.styles) == (str(picture), 7, ("SAI Anime",))
@@ -99,7 +106,7 @@ def test_again_adds_nothing_and_overwrites_nothing(fooocus: Path, settings: Sett
     before = everything(settings.data_dir)
     report = import_fooocus(fooocus, settings)
     assert everything(settings.data_dir) == before
-    assert report.done == []
+    assert report.done == in_their_place(fooocus)
     assert f"{mine} is there already and differs; it was left as it is." in report.left
 
 
@@ -188,7 +195,7 @@ def test_favourites_too_many_are_no_reason_to_stop(fooocus: Path, settings: Sett
     (fooocus / "sdxl_styles" / "many.json").write_text(json.dumps(rows))
     (fooocus / "sorted_styles.json").write_text(json.dumps([*names[::-1], "SAI Anime"]))
     report = import_fooocus(fooocus, settings)
-    assert len(load_library(settings).favourites) == MAX_FAVOURITES and len(report.done) == 5
+    assert len(load_library(settings).favourites) == MAX_FAVOURITES and len(report.done) == 6
 
 
 def test_languages_come_along_but_replace_nothing(fooocus: Path, settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from fooocus_lite.fooocus_folder import MAX_FOLDERS, read_fooocus
 from fooocus_lite.fooocus_import import import_fooocus
 from fooocus_lite.library import load_library
 from fooocus_lite.lora_files import preview_path
+from fooocus_lite.model_scan import scan_models
 from fooocus_lite.settings import Settings, load_settings
-from tests import fooocus_like
+from tests import fooocus_like, stand_ins
 from tests.lora_header import lora_bytes
 
 
@@ -68,13 +70,37 @@ def test_an_import_finds_what_a_folder_used_in_place_finds(fooocus: Path, settin
     assert imported.find_embedding("soft") == str(fooocus / "models/embeddings/soft.safetensors")
     assert dict(imported.loras) == dict(used.loras) and dict(imported.embeddings) == dict(used.embeddings)
     loras = str(fooocus / "models/loras")
-    assert list_of(settings) == {"loras": [loras, shared], "embeddings": [str(fooocus / "models/embeddings")]}
+    named = {"loras": [loras, shared], "embeddings": [str(fooocus / "models/embeddings")]}
+    assert list_of(settings) == named | {"checkpoints": [str(fooocus / "models/checkpoints")], "vae": []}
     assert f"1 LoRA in {loras}, used from there: leave the folder where it is." in report.done
     assert f"1 LoRA in {shared}, used from there: leave the folder where it is." in report.done
     assert sum("1 embedding in " in sentence for sentence in report.done) == 1
     (pickles,) = (sentence for sentence in report.left if "stranger" in sentence)
     assert pickles.startswith(f"1 pickle in {loras}: ")
-    assert any("checkpoints" in one and "extra_model_folders" in one for one in report.left)
+    assert not any("checkpoints" in one for one in report.left)
+
+
+def test_an_import_finds_checkpoints_where_they_lie(fooocus: Path, settings: Settings) -> None:
+    shutil.rmtree(fooocus / "models/checkpoints")
+    configure(fooocus, path_checkpoints=["models/checkpoints", "../big"])
+    path = stand_ins.write_safetensors(fooocus / "models/checkpoints/sub/real.safetensors", stand_ins.SDXL)
+    other = stand_ins.write_safetensors(fooocus.parent / "big/old.safetensors", stand_ins.SD15)
+    (fooocus.parent / "big/older.ckpt").write_bytes(b"\x80")
+    for family in ("sdxl", "sd15"):
+        (settings.root / "models/families" / family).mkdir(parents=True)
+    report = import_fooocus(fooocus, settings)
+    assert f"1 checkpoint in {path.parents[1]}, used from there: leave the folder where it is." in report.done
+    assert f"1 checkpoint in {other.parent}, used from there: leave the folder where it is." in report.done
+    (pickle,) = (sentence for sentence in report.left if sentence.startswith(f"1 pickle in {other.parent}: "))
+    assert "fooocus-lite models convert" in pickle
+    scan_models(settings)
+    models = load_library(settings).models
+    assert {name: (models[name].path, models[name].family) for name in ("real", "old")} == {
+        "real": (str(path), "sdxl"), "old": (str(other), "sd15"),
+    }  # fmt: skip
+    shutil.rmtree(other.parent)
+    (said,) = (problem for problem in load_library(settings).problems if "imported" in problem)
+    assert str(other.parent) in said
 
 
 def test_own_files_come_before_imported_ones(fooocus: Path, settings: Settings) -> None:
@@ -104,7 +130,7 @@ def test_a_folder_that_is_gone_is_one_sentence_and_no_end(fooocus: Path, setting
     assert list(library.loras) == ["lines"] and not library.embeddings
     (said,) = [finding for finding in doctor._models(settings) if "imported" in finding.text]
     assert (said.state, said.hint) == ("problem", "") and said.text == (
-        f"What was imported from Fooocus is not there any more: the folder {fooocus / 'models/loras'} and 1 more. "
+        f"What was imported from Fooocus is not there any more: the folder {fooocus / 'models/loras'} and 2 more. "
         "Bring it back, or run import-fooocus again."
     )
 

@@ -246,11 +246,15 @@ def test_doubles_are_offered_once_and_only_what_looks_alike_is_read(
     monkeypatch.setattr(model_scan, "hash_file", lambda path, stop: (hashed.append(path), real(path, stop))[1])
     scan_models(settings)
     assert hashed == [] and len(load_library(settings).models) == 5, "not before somebody has time"
-    scan_models(settings, find_doubles=True)
+    samples: model_scan.Samples = {}
+    looked_into: list[str] = []
+    sample = model_scan._sample
+    monkeypatch.setattr(model_scan, "_sample", lambda path, size: (looked_into.append(path), sample(path, size))[1])
+    scan_models(settings, samples=samples)
     assert sorted(map(os.path.basename, hashed)) == ["b.safetensors", "model_a.safetensors"]
     assert set(load_library(settings).models) == {"starter", "b", "c", "d"}
-    scan_models(settings, find_doubles=True)
-    assert len(hashed) == 2
+    scan_models(settings, samples=samples)
+    assert len(hashed) == 2 and len(looked_into) == 3, "and a second look opens nothing"
 
 
 def until(what: Callable[[], bool], seconds: float = 60) -> None:
@@ -275,6 +279,28 @@ def test_a_file_dropped_in_while_the_program_runs_appears(settings: Settings, ex
     finally:
         scan.close()
     assert not any(thread.name == "model-scan" for thread in threading.enumerate())
+
+
+def test_a_file_that_nobody_thought_of_does_not_end_the_thread(
+    settings: Settings, extra: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = iter([RuntimeError("no such thing")])
+    real = model_scan.identify
+
+    def identify(path: str) -> FileFacts:
+        if exc := next(strange, None):
+            raise exc
+        return real(path)
+
+    monkeypatch.setattr(model_scan, "identify", identify)
+    s.write_safetensors(extra / "x.safetensors", s.SDXL)
+    scan = ModelScan(settings)
+    library = LiveLibrary(settings, asked=scan.wake)
+    scan.start()
+    try:
+        until(lambda: "x" in library().models)
+    finally:
+        scan.close()
 
 
 def test_a_fooocus_in_use_lends_its_checkpoints(root: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import MissingModel
 from fooocus_lite.events import Downloading, fold
-from fooocus_lite.library import LiveLibrary
+from fooocus_lite.library import Library, LiveLibrary
 from fooocus_lite.plan import resolve
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner
@@ -48,6 +49,7 @@ def settings(hub: FakeHub, tmp_path: Path) -> Settings:
         {
             "name": "big", "label": "Big one", "family": "sdxl", "path": "checkpoints/big.safetensors",
             "native_size": 64, "files": [{"repo": REPO, "path": FILE, "size": SIZE}],
+            "modes": {"lightning": {"lora": "fast"}},
         },
         {
             "name": "fast", "kind": "lora", "path": "loras/fast.safetensors",
@@ -122,6 +124,20 @@ def test_the_lora_of_a_mode_is_fetched_too(shop: Shop, hub: FakeHub) -> None:
     assert shop.store.queue.get(task_id).waits_for == "fast"
 
 
+def test_a_pause_ends_when_a_person_says_so_not_when_a_worker_looks(shop: Shop, hub: FakeHub) -> None:
+    hub.next(FILE, Stall(100_000))
+    task_id = shop.submit(model="big", mode="lightning")
+    until(lambda: bool(shop.store.log.latest(task_id)), "the first news")
+    downloads = shop.supply.downloads
+    downloads.pause("fast")
+    downloads.pause("big")
+    downloads.resume("big")
+    until(lambda: shop.store.queue.get(task_id).waits_for == "fast", "the model")
+    assert (at := downloads.find("fast")) and at.state == "paused"
+    shop.submit(model="small", mode="lightning")
+    until(lambda: (at := downloads.find("fast")) is not None and at.state == "finished", "the LoRA")
+
+
 def test_what_does_not_come_fails_its_tasks_with_the_reason(shop: Shop, hub: FakeHub) -> None:
     hub.always = Status(404)
     ids = [shop.submit(model="big"), shop.submit(model="big", seed=2)]
@@ -172,6 +188,23 @@ def test_after_a_restart_the_download_goes_on_and_the_task_finishes(
     until(lambda: shop.state(task_id) == "finished", "its end")
     assert hub.gets(FILE)[-1].headers["range"].startswith("bytes=")
     shop.close()
+
+
+def test_what_nobody_thought_of_does_not_end_the_thread(store: Store, settings: Settings) -> None:
+    library, strange = LiveLibrary(settings), iter([RuntimeError("no such thing")])
+
+    def read() -> Library:
+        if threading.current_thread().name == "supply" and (exc := next(strange, None)):
+            raise exc
+        return library()
+
+    supply = Supply(store, settings, read)
+    supply.start()
+    recipe = resolve(Recipe(prompt="a star", model="big", steps=2, seed=1), library(), 0)
+    (task_id,) = supply.submit([recipe], library())
+    until(lambda: store.queue.get(task_id).waits_for is None, "the files")
+    assert next(strange, None) is None, "it came to that"
+    supply.close()
 
 
 def test_offline_a_model_that_is_not_here_is_missing(store: Store, settings: Settings) -> None:

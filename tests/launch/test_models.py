@@ -15,6 +15,7 @@ import pytest
 from fooocus_lite.cli import main
 from fooocus_lite.part_file import part_path
 from fooocus_lite.settings import SETTINGS
+from tests import stand_ins
 from tests.deeds.conftest import until
 from tests.fake_hub import FakeHub, Other, Stall, Status, random_bytes
 
@@ -207,6 +208,22 @@ def test_what_is_damaged_is_named_and_mended(said: Said, place: Path, hub: FakeH
     }  # fmt: skip
 
 
+def test_a_file_of_another_program_is_not_touched(
+    said: Said, hub: FakeHub, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOOOCUS_EXTRA_MODEL_FOLDERS", str(folders / "ComfyUI"))
+    theirs = stand_ins.write_safetensors(folders / "ComfyUI" / "ours.safetensors", stand_ins.SDXL)
+    data = theirs.read_bytes()
+    hub.put(REPO, "ours.safetensors", data[:-1] + b"?")
+    file = {"repo": REPO, "path": "ours.safetensors", "size": len(data)}
+    write_catalog(
+        folders / "data", [{"name": "ours", "kind": "lora", "path": "loras/ours.safetensors", "files": [file]}]
+    )
+    out, err = said("verify", "ours", "--mend", code=1)
+    assert f"{theirs} is not what was published" in out and "belongs to another program" in err
+    assert theirs.read_bytes() == data and [path.name for path in theirs.parent.iterdir()] == [theirs.name]
+
+
 def test_a_mend_that_fails_keeps_the_damaged_file_aside(said: Said, place: Path, hub: FakeHub) -> None:
     said("download", "brush")
     place.write_bytes(DATA[:-1] + b"?")
@@ -215,9 +232,12 @@ def test_a_mend_that_fails_keeps_the_damaged_file_aside(said: Said, place: Path,
     assert not place.exists() and place.with_name("big.safetensors.damaged").exists()
 
 
-def test_offline_is_one_sentence(said: Said, hub: FakeHub) -> None:
+def test_offline_is_one_sentence(said: Said, hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     _, err = said("download", "brush", "--offline", code=1)
     assert "✗ brush: Nothing is downloaded, because the setting offline is on." in err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    _, err = said("download", "brush", code=1)
+    assert "✗ brush: Nothing is downloaded, because HF_HUB_OFFLINE is on." in err
     assert hub.seen == []
 
 

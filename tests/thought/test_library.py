@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from fooocus_lite import library as library_module
 from fooocus_lite.commands.library import presets_text, styles_text
 from fooocus_lite.errors import MissingModel, UnknownName
 from fooocus_lite.library import Library, LiveLibrary, load_library
@@ -203,6 +206,23 @@ def test_a_live_library_is_always_the_newest(root: Path, settings: Settings) -> 
     assert live() is live()
     (root / "styles" / "new.json").write_text('[{"name": "New"}]')
     assert "New" in live().styles
+
+
+def test_a_change_is_read_once_whoever_asks(root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    live, real, read = LiveLibrary(settings), library_module.load_library, list[Library]()
+    before = live()
+
+    def reads(settings: Settings) -> Library:
+        time.sleep(0.05)  # as slow as a large folder: all the others ask meanwhile
+        read.append(real(settings))
+        return read[-1]
+
+    monkeypatch.setattr(library_module, "load_library", reads)
+    (root / "styles" / "new.json").write_text('[{"name": "New", "prompt": "{prompt}, new"}]')
+    with ThreadPoolExecutor(8) as askers:
+        got = list(askers.map(lambda _: live(), range(8)))
+    assert len(read) == 1 and "New" not in before.styles
+    assert all("New" in library.styles for library in got)
 
 
 def test_models_are_looked_for_in_the_own_folder_first(root: Path) -> None:

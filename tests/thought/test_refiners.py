@@ -12,6 +12,10 @@ import pytest
 
 from fooocus_lite.errors import BadValue, MissingModel, UnknownName
 from fooocus_lite.library import Library
+from fooocus_lite.menu import make_menu
+from fooocus_lite.missing_files import missing_offers
+from fooocus_lite.model_files import ModelFile
+from fooocus_lite.offers import Offer
 from fooocus_lite.plan import Plan, make_plan, plan_from_dict, resolve
 from fooocus_lite.recipe import parse_recipe
 
@@ -48,6 +52,25 @@ def test_a_refiner_is_checked_before_anything_is_loaded(library: Library) -> Non
         with pytest.raises(BadValue, match="refiner_switch cannot be") as out:
             plan(both, refiner_switch=switch)
         assert out.value.hint == "Allowed is a number from 0 to 1."
+
+
+def test_a_refiner_that_can_be_had_is_offered(library: Library) -> None:
+    tiny = library.models["tiny"]
+    file = ModelFile("/away/fine.safetensors", url="https://example.org/fine.safetensors", size_bytes=1)
+    models = {**library.models, "fine": dataclasses.replace(tiny, name="fine", label="Fine", available=False)}
+    models["gone"] = dataclasses.replace(models["fine"], name="gone", label="Gone")
+    models["flux"] = dataclasses.replace(tiny, name="flux", label="Flux", family="flux")
+    offers = {"fine": Offer("fine", "Fine", "checkpoint", "", (file,))}
+    both = dataclasses.replace(library, models=models, downloadable=offers)
+    words = {row["name"]: row["as_refiner"] for row in make_menu(both)["models"]}
+    assert {name: words[name] for name in ("tiny", "fine", "gone", "flux")} == {
+        "tiny": tiny.label, "fine": "Fine (is downloaded)", "gone": "", "flux": "",
+    }  # fmt: skip
+    made = plan(both, refiner="fine")
+    assert [offer.name for offer in missing_offers(made, both)] == ["fine"]
+    with pytest.raises(BadValue) as wrong:
+        plan(both, refiner="flux")
+    assert wrong.value.hint == "Choose one of: none, fine."
 
 
 @pytest.mark.parametrize(

@@ -170,3 +170,15 @@ def test_several_folders_are_a_list_or_a_text(tmp_path: Path) -> None:
         (tmp_path / "fooocus.toml").write_text(f"extra_model_folders = {wrong}")
         with pytest.raises(BadValue, match="extra_model_folders cannot be"):
             folders(env={})
+
+
+def test_the_variable_of_the_hub_is_heard_where_nobody_says_otherwise(tmp_path: Path) -> None:
+    def offline(**env: str) -> tuple[bool, str]:
+        settings = load_settings(env=env, root=tmp_path)
+        return settings.offline, settings.sources["offline"]
+
+    for said in ("1", "on", "YES", "True"):
+        assert offline(HF_HUB_OFFLINE=said) == (True, "HF_HUB_OFFLINE")
+    for said in ("", "0", "no", "nonsense"):
+        assert offline(HF_HUB_OFFLINE=said) == (False, "default")
+    assert offline(HF_HUB_OFFLINE="1", FOOOCUS_OFFLINE="no") == (False, "FOOOCUS_OFFLINE")

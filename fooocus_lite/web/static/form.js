@@ -58,11 +58,11 @@ function defaultsOf({ defaults, default_preset: preset }) {
 
 /** Styles and presets may have come since the page was built: Gradio takes a field's new choices with its value. */
 function withChoices(name, value, menu) {
-  const here = () => menu?.models.filter((row) => row.available).map((row) => [row.label, row.name]);
+  const refiners = menu?.models.filter((row) => row.as_refiner).map((row) => [row.as_refiner, row.name]);
   const rows = {
     styles: menu?.styles.map((row) => [row.name, row.name]),
     preset: menu?.presets.map((row) => [row.label, row.name]),
-    refiner: here() && [["None", "none"], ...here()],
+    refiner: refiners && [["None", "none"], ...refiners],
   }[name];
   if (!rows) return value;
   return value?.__type__ ? { ...value, choices: rows } : { __type__: "update", choices: rows, value };

@@ -22,7 +22,7 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
     gr.HTML('<div id="fl-models"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
     model = gr.Textbox(defaults.get("model"), label="Model", visible="hidden", elem_id="fl-model")
     refiner = gr.Dropdown(
-        [("None", "none"), *((row["label"], row["name"]) for row in menu["models"] if row["available"])],
+        [("None", "none"), *((row["as_refiner"], row["name"]) for row in menu["models"] if row["as_refiner"])],
         value=defaults.get("refiner"),
         label="Refiner",
         info="A second model that draws the last steps.",
