@@ -121,7 +121,11 @@ class ModelCache:
                 loaded = self._read(ref, rung, room_bytes)
             self._loaded[ref] = loaded
             self._loaded.move_to_end(ref)
-            self._step_down(loaded, form)
+            try:
+                self._step_down(loaded, form)
+            except BaseException:
+                del self._loaded[ref]  # stored half in one way and half in the other
+                raise
             loaded.residence.room_bytes = room_bytes
             if rung == "resident":
                 loaded.residence.wake()

@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fooocus_lite.engine.groups import comes_in_groups
+
 #: Texts at a time: a guided step may ask with all of them and then with one (SAG), as may one outside the interval.
 _KEPT = 2
 
@@ -36,9 +38,15 @@ class _Remembering:
 
 @contextmanager
 def remembered(layers: Iterable[nn.Module]) -> Generator[None]:
-    """Let ``layers`` remember their latest answers inside the ``with`` block; their weights must not change in it."""
+    """Let ``layers`` remember their latest answers inside the ``with`` block; their weights must not change in it.
+
+    Those that come to the device one after another are left alone: each brings the next, in the order of the first
+    pass, and one that is not asked breaks the chain.
+    """
     with ExitStack() as stack:
         for layer in layers:
+            if comes_in_groups(layer):
+                continue
             any_layer: Any = layer
             stack.callback(_put_back, any_layer, vars(any_layer).get("forward"))
             any_layer.forward = _Remembering(any_layer.forward)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from fooocus_lite.engine import groups
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.model_cache import RAM_RESERVE_BYTES, ModelCache
+from fooocus_lite.engine.remembered import remembered
 from fooocus_lite.engine.residence import Part
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.events import Event, Failed, ImageReady, PromptReady
@@ -144,6 +148,7 @@ def test_a_part_that_was_loaded_far_away_is_copied_home_once() -> None:
         place = module.weight.data_ptr()
         part.wake()
         part.rest()
+    assert not part._home, "nothing is held twice"
     assert module.weight.data_ptr() == place
     assert torch.equal(module.weight, wanted)
 
@@ -226,6 +231,75 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> LoraRef:
             stored |= {f"lora_unet_{path.replace('.', '_')}.{name}": factor for name, factor in factors.items()}
     path = files.write(tmp_path_factory.mktemp("loras") / "both.safetensors", stored)
     return LoraRef(name="ink", path=str(path), weight=0.8)
+
+
+class Streamed:
+    """What a card with streams adds to group offloading, on a processor: copies that stay at home, and on the card."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.groups = list(groups._groups(module.modules()))
+        stream = SimpleNamespace(synchronize=lambda: None)
+        for group in self.groups:
+            group.stream = stream
+            group._torch_accelerator_module = SimpleNamespace(
+                stream=lambda _: nullcontext(), current_stream=lambda: stream
+            )
+            inside = [tensor for child in group.modules for tensor in (*child.parameters(), *child.buffers())]
+            kept = {weight: weight.data.clone() for weight in (*inside, *group.parameters, *group.buffers)}
+            group.cpu_param_dict = kept
+            group._pinned_memory_tensors = partial(nullcontext, kept)
+            group._transfer_tensor_to_device = self._bring
+            group.offload_()
+
+    @staticmethod
+    def _bring(weight: torch.Tensor, source: torch.Tensor, _stream: object) -> None:
+        weight.data = source.clone()
+
+    def at_home(self) -> list[torch.Tensor]:
+        return [kept for group in self.groups for kept in group.cpu_param_dict.values()]
+
+
+def test_loras_leave_no_trace_in_layers_that_were_still_on_the_card(kl_model: Path, lora: LoraRef) -> None:
+    engine, plan = new("groups"), make_plan(kl_model, steps=1, loras=(lora,))
+    with torch.inference_mode():
+        (loaded,) = engine.models.get([plan.model], "groups")
+        unet: Any = loaded.family.parts["unet"]
+        streamed = Streamed(unet)
+        before = [kept.clone() for kept in streamed.at_home()]
+        uses = engine.adapters.uses(plan.loras)
+        for _ in range(2):  # fetched in vain: by the picture before, and by this one
+            with loaded.family.adapted(uses):
+                assert not all(map(torch.equal, streamed.at_home(), before)), "changed at home, from where they come"
+                for group in streamed.groups:
+                    group.onload_()
+            assert all(map(torch.equal, streamed.at_home(), before))
+            for group in streamed.groups:
+                group.onload_()
+
+
+def test_layers_that_come_one_after_another_are_asked_at_every_step(kl_model: Path) -> None:
+    (loaded,) = new("groups").models.get([make_plan(kl_model).model], "groups")
+    places: Any = loaded.family
+    former = [layer.forward for layer in places.layers.of_texts]
+    assert former
+    with remembered(places.layers.of_texts):
+        assert [layer.forward for layer in places.layers.of_texts] == former
+    (plain,) = new("resident").models.get([make_plan(kl_model).model], "resident")
+    places = plain.family
+    former = [layer.forward for layer in places.layers.of_texts]
+    with remembered(places.layers.of_texts):
+        assert not set(former) & {layer.forward for layer in places.layers.of_texts}
+
+
+def test_a_model_that_was_stored_anew_by_half_is_read_again(kl_model: Path) -> None:
+    engine, plan = new("groups"), make_plan(kl_model)
+    (loaded,) = engine.models.get([plan.model], "resident")
+    hooked: Any = list(loaded.residence.parts["unet"].module.modules())[-1]
+    hooked._diffusers_hook = None  # the last layer cannot be wired
+    failure = list(engine.run(plan, go_on))[-1]
+    assert isinstance(failure, Failed)
+    assert picture(engine, plan).rgb == picture(new("resident"), plan).rgb
+    assert engine.models.reads == 2
 
 
 @pytest.mark.parametrize("rung", ["offload", "groups"])
