@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fooocus_lite.engine.device import free_memory, is_out_of_memory
+from fooocus_lite.engine.device import free_memory, has_bf16, is_out_of_memory
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.memory import TILE_SIDE
 
@@ -118,7 +118,7 @@ _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def _wider(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
-    """The next format with room for larger numbers: bf16 has the range of fp32, and cards since Ampere have it."""
-    if dtype == torch.float16 and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8:
+    """The next format with room for larger numbers: bf16 has the range of fp32."""
+    if dtype == torch.float16 and has_bf16(device):
         return torch.bfloat16
     return None if dtype == torch.float32 else torch.float32

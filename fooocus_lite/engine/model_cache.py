@@ -19,6 +19,7 @@ from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import DrawsItself, Family, load_family
 from fooocus_lite.engine.residence import VAE, Residence, is_denoiser, is_encoder
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.memory import (
     AUTO,
     GIB,
@@ -146,6 +147,7 @@ class ModelCache:
         machine = self._machine()
         if rung == "cpu" and not machine.is_cpu:
             machine = devices.choose_machine("cpu")
+        machine = machine.with_range() if FAMILIES[ref.family].wants_range else machine
         machine = dataclasses.replace(machine, loads_at_home=rung not in ("resident", "cpu"))
         size = self._size(ref).total
         self._make_room(size + room_bytes, machine.weights_device)

@@ -144,6 +144,7 @@ class Engine:
             "device": str(machine.device),
             "device_name": devices.device_name(machine.device),
             "dtype": machine.dtype_name,
+            "dtype_with_range": machine.with_range().dtype_name,
             "total_memory_bytes": devices.total_memory_bytes(machine.device),
             "free_memory_bytes": self.models.free_bytes(),
             "memory": self.memory,

@@ -15,13 +15,15 @@ import pytest
 import torch
 from torch import nn
 
+from fooocus_lite.engine import device as devices
 from fooocus_lite.engine import groups
-from fooocus_lite.engine.device import Machine
+from fooocus_lite.engine.device import Machine, choose_machine
 from fooocus_lite.engine.model_cache import RAM_RESERVE_BYTES, ModelCache
 from fooocus_lite.engine.remembered import remembered
 from fooocus_lite.engine.residence import Part
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.events import Event, Failed, ImageReady, PromptReady
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.memory import RUNGS, STEPPED_DOWN
 from fooocus_lite.plan import LoraRef, Plan
 from tests.engine import lora_files as files
@@ -374,3 +376,38 @@ def test_a_machine_knows_where_weights_are_loaded_to() -> None:
     card = Machine(torch.device("cuda:1"), torch.float16)
     assert card.weights_device == card.device
     assert dataclasses.replace(card, loads_at_home=True).weights_device == CPU
+
+
+@pytest.mark.parametrize(
+    "capability, chosen, wanted",
+    [((8, 6), False, torch.bfloat16), ((7, 5), False, torch.float16), ((8, 6), True, torch.float16)],
+)
+def test_models_of_a_wide_range_are_drawn_in_bf16_where_the_card_has_it(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: bool, wanted: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)  # there is no card to ask
+    card = Machine(torch.device("cuda:0"), torch.float16, is_dtype_chosen=chosen)
+    assert card.with_range().dtype == wanted
+    assert card.with_range().device == card.device
+
+
+def test_a_format_that_a_person_chose_stays() -> None:
+    assert choose_machine("cpu", "fp16").with_range().dtype == torch.float16
+    assert choose_machine("cpu").with_range().dtype == torch.float32
+
+
+@pytest.mark.parametrize("wants_range", [True, False])
+def test_the_family_says_whether_it_wants_the_range(
+    kl_model: Path, monkeypatch: pytest.MonkeyPatch, wants_range: bool
+) -> None:
+    row = dataclasses.replace(FAMILIES["sdxl"], wants_range=wants_range)
+    monkeypatch.setitem(FAMILIES, "sdxl", row)
+    monkeypatch.setattr(devices, "has_bf16", lambda _: True)  # as a card would be, that fp16 was found best for
+    models = ModelCache(lambda: Machine(CPU, torch.float16), free_bytes=lambda _: None)
+    (loaded,) = models.get([make_plan(kl_model).model], "resident")
+    assert loaded.machine.dtype == (torch.bfloat16 if wants_range else torch.float16)
+    assert {weight.dtype for weight in loaded.residence.parts["unet"].module.parameters()} == {loaded.machine.dtype}
+
+
+def test_families_that_were_trained_in_bf16_say_so() -> None:
+    assert {key for key, row in FAMILIES.items() if not row.wants_range} == {"sdxl", "sd15"}
