@@ -47,6 +47,7 @@ def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outloo
         device=str(about["device"]).partition(":")[0],
         forced=str(about.get("memory", AUTO)),
         start=plan.memory,
+        home_free_bytes=about.get("home_free_bytes"),
     )
     is_tight = fit.rung != "resident" or fit.in_tiles or (free is not None and fit.needs_bytes > free / 2)
     return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight)

@@ -41,6 +41,7 @@ RAM_RESERVE_BYTES = 2 * GIB
 #: How weights are stored on a rung. Down from "plain" is one step; back, the files are read again.
 _FORMS = {"fp8": "fp8", "groups": "groups", "cpu": "cpu"}
 _PLAIN = "plain"
+_HOME = torch.device("cpu")
 
 
 @dataclass
@@ -94,6 +95,13 @@ class ModelCache:
             return None
         return free + sum(self._held_bytes(loaded) for loaded in self._loaded.values())
 
+    def home_free_bytes(self) -> int | None:
+        """Likewise of this computer's memory; ``None`` where it is the device's as well."""
+        if self._machine().device.type in ("cpu", "mps"):
+            return None
+        free = self._free_bytes(_HOME)
+        return None if free is None else free + sum(loaded.residence.home_bytes for loaded in self._loaded.values())
+
     def needs(self, picture: Picture) -> Needs:
         """What a picture asks of the device."""
         refs = [picture.model, *([picture.refiner] if picture.refiner else [])]
@@ -102,7 +110,13 @@ class ModelCache:
     def fit(self, picture: Picture, *, forced: str = AUTO, start: str = "") -> Fit:
         """How a picture will be kept in memory; see `fooocus_lite.memory.choose_rung`."""
         device = self._machine().device.type
-        return choose_rung(self.needs(picture), self.free_bytes(), device=device, forced=forced, start=start)
+        home_free = self.home_free_bytes()
+        fit = choose_rung(
+            self.needs(picture), self.free_bytes(), device=device, forced=forced, start=start, home_free_bytes=home_free
+        )
+        if fit.is_short_at_home:
+            log.warning("model %s: %s", picture.model.name, fit.words(self._machine().dtype_name))
+        return fit
 
     def get(self, refs: Sequence[ModelRef], rung: str, *, room_bytes: int = 0) -> list[Loaded]:
         """The models that ``refs`` name, as the rung wants them; on ``resident`` they are on the device.
@@ -209,9 +223,8 @@ class ModelCache:
 
     def _make_room_in_ram(self, wanted_bytes: int) -> None:
         """Drop the models used longest ago until so much of this computer's memory is free, besides the reserve."""
-        home = torch.device("cpu")
         for ref in [ref for ref in self._loaded if ref not in self._in_use]:
-            if self._has(wanted_bytes + RAM_RESERVE_BYTES, home):
+            if self._has(wanted_bytes + RAM_RESERVE_BYTES, _HOME):
                 return
             log.info("model %s leaves the memory", ref.name)
             del self._loaded[ref]

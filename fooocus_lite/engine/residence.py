@@ -52,6 +52,11 @@ class Part:
         """Of its weights, in the format they are stored in."""
         return sum(tensor.nbytes for tensor in (*self.module.parameters(), *self.module.buffers()))
 
+    @property
+    def home_bytes(self) -> int:
+        """What it holds of this computer's memory."""
+        return sum(kept.nbytes for kept in self._home.values()) if self.is_awake else self.size_bytes
+
     def wake(self) -> None:
         """Bring it to the device."""
         try:
@@ -130,6 +135,11 @@ class Residence:
     def awake_bytes(self) -> int:
         """What the model holds of the device's memory."""
         return sum(part.size_bytes for part in self.parts.values() if part.is_awake)
+
+    @property
+    def home_bytes(self) -> int:
+        """What the model holds of this computer's memory, where the device has its own."""
+        return self.size_bytes if self.machine.is_cpu else sum(part.home_bytes for part in self.parts.values())
 
     @property
     def size_bytes(self) -> int:

@@ -17,7 +17,7 @@ from fooocus_lite.engine.refiner import check_latents, for_refiner
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
 from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
-from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, next_rung
+from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, Needs, next_rung
 from fooocus_lite.plan import Plan
 
 
@@ -151,11 +151,11 @@ def _adapted(loaded: Loaded, uses: Sequence[Use]) -> Generator[None]:
         residence.is_pinned = False
 
 
-def step_down(exc: Exception, fit: Fit, device: str, plan: Plan) -> str | None:
+def step_down(exc: Exception, fit: Fit, device: str, needs: Needs) -> str | None:
     """The rung on which a picture is tried again; ``None`` if memory was not what it lacked, or nothing is below."""
     if not is_out_of_memory(exc):
         return None
-    return next_rung(fit.rung, device=device, has_loras=any(lora.weight for lora in plan.loras))
+    return next_rung(fit.rung, device=device, gains_by_fp8=needs.gains_by_fp8)
 
 
 def stepped_down_words(rung: str) -> str:

@@ -147,6 +147,7 @@ class Engine:
             "dtype_with_range": machine.with_range().dtype_name,
             "total_memory_bytes": devices.total_memory_bytes(machine.device),
             "free_memory_bytes": self.models.free_bytes(),
+            "home_free_bytes": self.models.home_free_bytes(),
             "memory": self.memory,
             "models": self.models.names,
             "torch": str(torch.__version__),
@@ -250,7 +251,7 @@ class _Drawing:
             self._draw(fit, started)
             return
         except Exception as exc:
-            below = step_down(exc, fit, engine.machine().device.type, plan)
+            below = step_down(exc, fit, engine.machine().device.type, engine.models.needs(plan))
             if below is None:
                 raise
             log.warning("memory ran out on the rung %s: once more on %s", fit.rung, below)
