@@ -17,6 +17,11 @@ from fooocus_lite.errors import BadValue
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _LONG_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _BACKENDS = ("cuda", "xpu", "mps", "cpu")
+#: How libraries say that there was no room: CUDA and MPS, a processor under Linux and Windows, cuBLAS, Intel's.
+_NO_ROOM = (
+    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+    *("out_of_device_memory", "out_of_host_memory"),
+)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,15 @@ def _best_dtype(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def make_current(device: torch.device) -> None:
+    """Let what names no device, such as a stream or pinned memory, belong to this one; for the calling thread.
+
+    It would belong to the first card, take some hundred MB of it, and of a stream of another card nobody waits.
+    """
+    if device.index is not None and device.type in ("cuda", "xpu"):
+        getattr(torch, device.type).set_device(device)
+
+
 def device_name(device: torch.device) -> str:
     """What a person calls it."""
     if device.type in ("cuda", "xpu"):
@@ -210,4 +224,4 @@ def is_out_of_memory(exc: BaseException) -> bool:
     if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(exc).lower()
-    return isinstance(exc, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    return isinstance(exc, RuntimeError) and any(said in words for said in _NO_ROOM)

@@ -243,6 +243,7 @@ class _Drawing:
     def _draw_with_room(self, started: float) -> None:
         """Draw; if memory runs out, once more from the same noise on the next rung down."""
         engine, plan = self._engine, self._plan
+        devices.make_current(engine.machine().device)
         self._emit(Started(device=devices.device_name(engine.machine().device)))
         self._uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
         devices.reset_peak_memory(engine.machine().device)

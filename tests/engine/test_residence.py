@@ -201,3 +201,31 @@ def test_what_a_part_holds_at_home() -> None:
         assert part.home_bytes == 64
         part.wake()
         assert part.home_bytes == 64, "left there, so that going home copies nothing"
+
+
+# What a device says and is told.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "MPS backend out of memory (MPS allocated: 9 GB)",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes.",
+        "[enforce fail at alloc_cpu.cpp:113] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8",
+        "level_zero backend failed with error: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+    ],
+)
+def test_every_way_of_saying_that_there_was_no_room(words: str) -> None:
+    assert devices.is_out_of_memory(RuntimeError(words))
+    assert not devices.is_out_of_memory(ValueError(words))
+    assert not devices.is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+
+
+@pytest.mark.parametrize("name, told", [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", [])])
+def test_a_card_with_a_number_is_the_current_one(name: str, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: seen.append(str(device)))  # there is no card
+    devices.make_current(torch.device(name))
+    assert seen == told
