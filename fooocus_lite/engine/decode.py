@@ -7,6 +7,8 @@ happened travels in the same copy as the pixels, so that looking for it never ma
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -96,22 +98,32 @@ class Decoder:
 
     def _decoded(self, scaled: Tensor) -> tuple[Tensor, bool]:
         """(pixels, whether they can be believed), both of one copy."""
-        vae, in_tiles = self._vae, self.in_tiles and self._has_tiles(scaled)
-        if in_tiles:
-            vae.tile_sample_min_size = self._tile_side
-            vae.tile_latent_min_size = self._tile_side // self.pixels_per_latent
-            vae.enable_tiling()
-        try:
-            image: Tensor = vae.decode(scaled.to(self.dtype), return_dict=False)[0][0]
-        finally:
-            if in_tiles:
-                vae.disable_tiling()
+        tiles = tiled(self._vae, self._tile_side) if self.in_tiles and self._has_tiles(scaled) else nullcontext()
+        with tiles:
+            image: Tensor = self._vae.decode(scaled.to(self.dtype), return_dict=False)[0][0]
         is_sound = image.isfinite().all()
         pixels = image.float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
         told = torch.cat([pixels.flatten(), is_sound.to(torch.uint8).view(1)]).cpu()
         pixels = told[:-1].view(pixels.shape)
         # Some devices turn overflow into black without a sign.
         return pixels, bool(told[-1]) and (self.dtype != torch.float16 or bool(pixels.any()))
+
+
+@contextmanager
+def tiled(vae: Any, side: int = TILE_SIDE) -> Generator[None]:
+    """An autoencoder of diffusers that works in tiles inside the block; where it knows other sizes, in those.
+
+    Args:
+        side: Of a tile, in pixels.
+    """
+    if hasattr(vae, "tile_latent_min_size"):
+        vae.tile_sample_min_size = side
+        vae.tile_latent_min_size = side // 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
 
 
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}

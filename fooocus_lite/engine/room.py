@@ -44,6 +44,8 @@ class Room:
         room = max(needs.denoise, self._decoding) + RESERVE_BYTES
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=room)
         self.model: Family | DrawsItself = self._models[0].family
+        if isinstance(self.model, DrawsItself):
+            self.model.in_tiles = fit.in_tiles
         second = self._models[1].family if plan.refiner else None
         self.refiner: Family | None = None if isinstance(second, DrawsItself) else second
         self.machine = self._models[0].machine
@@ -131,8 +133,12 @@ class Room:
             tried: The attempt before, which ran out of it.
         """
         facts: dict[str, Any] = {"memory": self._fit.rung}
-        if not isinstance(self.model, DrawsItself) and self.model.decoder.notes:
-            facts["decoding"] = ", ".join(self.model.decoder.notes)
+        if isinstance(self.model, DrawsItself):
+            notes = ("in tiles",) if self.model.in_tiles else ()
+        else:
+            notes = self.model.decoder.notes
+        if notes:
+            facts["decoding"] = ", ".join(notes)
         if tried is not None:
             facts |= {"too_much": tried.rung, "free_memory_bytes": tried.free_bytes or 0}
         return facts
