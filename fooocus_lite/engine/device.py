@@ -147,7 +147,7 @@ def make_current(device: torch.device) -> None:
 
     It would belong to the first card, take some hundred MB of it, and of a stream of another card nobody waits.
     """
-    if device.index is not None and device.type in ("cuda", "xpu"):
+    if str(device).startswith(("cuda:", "xpu:")):
         getattr(torch, device.type).set_device(device)
 
 

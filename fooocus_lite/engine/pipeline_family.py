@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -39,6 +40,8 @@ _VAE = "vae"
 _SIDE = 2  # latents a side of a token, where a pipeline hands over tokens
 #: Whose classes a model's folder may name: no code of its own.
 _LIBRARIES = ("diffusers", "transformers")
+#: Classes that load whichever network a folder names, in whichever way it is saved: pickles, too.
+_CHOOSES_A_NETWORK = re.compile(r"Auto(Model|Backbone|Pipeline)|\w*Pipeline$|pipeline$")
 
 
 class PipelineFamily:
@@ -234,10 +237,12 @@ def _component(folder: Path, place: Path, library: str, kind: str, machine: Mach
     for path in [place] if place.is_file() else sorted(place.glob("*.safetensors")):
         check_length(path)
     cls: Any = getattr(importlib.import_module(library), kind, None)
-    if cls is None:
+    if not isinstance(cls, type) or _CHOOSES_A_NETWORK.match(kind):
         raise damaged(folder / "model_index.json", f"it names the unknown class {library}.{kind[:60]}")
     if not issubclass(cls, nn.Module):
-        return _tried(place, lambda: cls.from_pretrained(str(place), local_files_only=True))
+        own: Any = cls
+        safe = {"trust_remote_code": False} if kind.startswith("Auto") else {}  # of these, some look for code
+        return _tried(place, lambda: own.from_pretrained(str(place), local_files_only=True, **safe))
     read: Any = cls
     options: dict[str, Any] = {
         "local_files_only": True,

@@ -183,6 +183,15 @@ def damaged_model(folder: Path, to: Path, damage: str) -> Path:
         index["transformer"] = ["evil_module", "Model"]
     elif damage == "no such class":
         index["transformer"] = ["diffusers", "NoSuchModel"]
+    elif damage == "any network":
+        index["text_encoder"] = ["transformers", "AutoModel"]
+    elif damage == "no class at all":
+        index["text_encoder"] = ["transformers", "logging"]
+    elif damage == "code of its own":
+        index["tokenizer"] = ["transformers", "AutoTokenizer"]
+        settings = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+        (copy / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings))
+        (copy / "tokenizer" / "evil.py").write_text(f"open({str(copy / 'ran')!r}, 'w')\nclass Evil: pass\n")
     elif damage == "not its parts":
         del index["tokenizer"]
     (copy / "model_index.json").write_text(json.dumps(index))
@@ -199,6 +208,9 @@ def damaged_model(folder: Path, to: Path, damage: str) -> Path:
         ("no weights", "transformer is damaged: it cannot be loaded"),
         ("foreign code", "it names the class evil_module.Model, which is not known"),
         ("no such class", "it names the unknown class diffusers.NoSuchModel"),
+        ("any network", "it names the unknown class transformers.AutoModel"),
+        ("no class at all", "it names the unknown class transformers.logging"),
+        ("code of its own", "it cannot be loaded"),
         ("not its parts", "it does not describe a ZImagePipeline"),
     ],
 )
@@ -207,6 +219,7 @@ def test_damage_is_one_sentence(folders: dict[str, Path], tmp_path: Path, draw: 
     last = draw(make_plan("z-image", folder))[-1]
     assert isinstance(last, Failed) and re.search(words, last.problem), last
     assert last.code in ("corrupt_model", "missing_model") and last.hint and "\n" not in last.problem
+    assert not (folder / "ran").exists()
 
 
 def test_a_part_may_lie_elsewhere(folders: dict[str, Path], tmp_path: Path, pixels: Pixels) -> None:
