@@ -212,17 +212,21 @@ def make_needs(picture: Picture, models: Sequence[ModelSize], *, dtype: str) -> 
     )
 
 
+def models_of(picture: Picture) -> list[ModelRef]:
+    """The models that a picture has loaded: one that refines itself is one."""
+    return list(dict.fromkeys(ref for ref in (picture.model, picture.refiner) if ref is not None))
+
+
 def sizes_of(picture: Picture, *, dtype: str, memory_bytes: int | None = None) -> list[ModelSize]:
     """Sizes of the models of a picture, from their files, or typical ones.
 
     Args:
         memory_bytes: Of the model in 16 bits, if somebody said so; for one that is not on this disk.
     """
-    refs = [picture.model, *([picture.refiner] if picture.refiner else [])]
     return [
         size_of(ref, number_bytes=NUMBER_BYTES[dtype])
         or typical_size(ref.family, dtype=dtype, memory_bytes=memory_bytes if ref is picture.model else None)
-        for ref in refs
+        for ref in models_of(picture)
     ]
 
 

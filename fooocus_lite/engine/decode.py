@@ -52,7 +52,7 @@ class Decoder:
         pixels, is_sound = self._with_room(scaled)
         while not is_sound:
             wider = _wider(self.dtype, self._device)
-            if wider is None:
+            if wider is None or not bool(scaled.isfinite().all()):  # then no format of the VAE's would help
                 raise FooocusError(
                     "The picture's numbers left their range, so there is nothing to see.",
                     "Start with --dtype fp32, or choose another model.",

@@ -30,6 +30,7 @@ from fooocus_lite.memory import (
     Picture,
     choose_rung,
     make_needs,
+    models_of,
     typical_size,
 )
 from fooocus_lite.model_files import ModelRef
@@ -104,8 +105,7 @@ class ModelCache:
 
     def needs(self, picture: Picture) -> Needs:
         """What a picture asks of the device."""
-        refs = [picture.model, *([picture.refiner] if picture.refiner else [])]
-        return make_needs(picture, [self._size(ref) for ref in refs], dtype=self._machine().dtype_name)
+        return make_needs(picture, [self._size(ref) for ref in models_of(picture)], dtype=self._machine().dtype_name)
 
     def fit(self, picture: Picture, *, forced: str = AUTO, start: str = "") -> Fit:
         """How a picture will be kept in memory; see `fooocus_lite.memory.choose_rung`."""

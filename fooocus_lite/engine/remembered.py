@@ -17,6 +17,8 @@ from fooocus_lite.engine.groups import comes_in_groups
 
 #: Texts at a time: a guided step may ask with all of them and then with one (SAG), as may one outside the interval.
 _KEPT = 2
+#: Of a text: keys and values of SDXL take 55 MB for 77 of them and two pictures in 16 bits, which no ladder counts.
+_MOST_TOKENS = 4 * 77
 
 
 class _Remembering:
@@ -28,6 +30,8 @@ class _Remembering:
 
     def __call__(self, states: Tensor) -> Tensor:
         """(B, tokens, channels) -> (B, tokens, inner channels), the same tensor for the same tensor."""
+        if states.shape[-2] > _MOST_TOKENS:
+            return self._forward(states)
         # The question is kept with its answer, so that no other tensor can come by its id.
         known = self._known.pop(id(states), None) or (states, self._forward(states))
         if len(self._known) >= _KEPT:

@@ -19,6 +19,7 @@ from fooocus_lite.memory import (
     Needs,
     choose_rung,
     make_needs,
+    models_of,
     next_rung,
     passes_at_once,
     sizes_of,
@@ -203,6 +204,12 @@ def test_a_refiner_is_not_on_the_card_beside_its_model_below_the_first_rung() ->
     alone, both = needs(), needs(models=(SDXL, SDXL))
     assert both.peak("resident", in_tiles=False) == alone.peak("resident", in_tiles=False) + SDXL.total
     assert both.peak("offload", in_tiles=False) == alone.peak("offload", in_tiles=False)
+
+
+def test_a_model_that_refines_itself_is_there_once() -> None:
+    asked = Asked(ref(), refiner=ref())
+    assert models_of(asked) == [ref()] and sizes_of(asked, dtype="fp16") == [SDXL]
+    assert len(models_of(Asked(ref(), refiner=ref(name="other")))) == 2
 
 
 @pytest.mark.parametrize("device", LADDERS)
