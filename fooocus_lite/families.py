@@ -47,6 +47,7 @@ class Family:
             were made for a UNet, which their widths tell apart.
         without: Fields of a recipe that do nothing here → why, as the end of "… does nothing: ".
         modes: Speed modes → the fields that they have otherwise here.
+        wants_range: Its models were trained in bf16, and their numbers leave the range of fp16: all black, or noise.
         pipeline: Where diffusers draws by itself.
     """
 
@@ -58,6 +59,7 @@ class Family:
     loras: str = ""
     without: Mapping[str, str] = field(default_factory=dict[str, str])
     modes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    wants_range: bool = False
     pipeline: Pipeline | None = None
 
 
@@ -125,6 +127,7 @@ def _pipeline(
         defaults={**_FEW_CHOICES, "width": size, "height": size, "steps": steps, "guidance_scale": scale},
         without={**_WHOLE, **words},
         modes={"quality": {"steps": most_steps or steps}, "speed": {"steps": steps}},
+        wants_range=True,
         pipeline=pipeline,
     )
 
@@ -187,6 +190,7 @@ FAMILIES: dict[str, Family] = {
         },
         without=_DISTILLED,
         modes={"quality": {"steps": 50}, "speed": {"steps": 28}},
+        wants_range=True,
     ),
     "flux2-klein": _pipeline(
         "FLUX.2 klein",

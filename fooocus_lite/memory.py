@@ -8,7 +8,7 @@ the files; what a forward pass keeps alive at once was counted in the real netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from fooocus_lite.model_files import ModelRef
@@ -120,6 +120,21 @@ class Needs:
     def weights(self) -> int:
         return sum(model.total for model in self.models)
 
+    @property
+    def gains_by_fp8(self) -> bool:
+        """Whether weights in 8 bits would be fewer bytes, and could be drawn with."""
+        return not self.has_loras and not all(model.is_compact for model in self.models)
+
+    def peak_at_home(self, rung: str) -> int:
+        """The most of this computer's memory, where the device has its own."""
+        if rung == "resident":
+            return 0
+        if rung == "cpu":  # which computes in fp32
+            return sum(m.total if m.is_compact else m.total * 4 // self.number_bytes for m in self.models)
+        # Changed in this computer's memory, beside which the originals are kept.
+        originals = sum(model.denoiser for model in self.models) if rung == "groups" and self.has_loras else 0
+        return self.weights + originals
+
     def peak(self, rung: str, *, in_tiles: bool) -> int:
         """The most that is on the device at once."""
         decode = self.decode_tiled if in_tiles else self.decode
@@ -197,17 +212,21 @@ def make_needs(picture: Picture, models: Sequence[ModelSize], *, dtype: str) -> 
     )
 
 
+def models_of(picture: Picture) -> list[ModelRef]:
+    """The models that a picture has loaded: one that refines itself is one."""
+    return list(dict.fromkeys(ref for ref in (picture.model, picture.refiner) if ref is not None))
+
+
 def sizes_of(picture: Picture, *, dtype: str, memory_bytes: int | None = None) -> list[ModelSize]:
     """Sizes of the models of a picture, from their files, or typical ones.
 
     Args:
         memory_bytes: Of the model in 16 bits, if somebody said so; for one that is not on this disk.
     """
-    refs = [picture.model, *([picture.refiner] if picture.refiner else [])]
     return [
         size_of(ref, number_bytes=NUMBER_BYTES[dtype])
         or typical_size(ref.family, dtype=dtype, memory_bytes=memory_bytes if ref is picture.model else None)
-        for ref in refs
+        for ref in models_of(picture)
     ]
 
 
@@ -231,28 +250,47 @@ class Fit:
         in_tiles: The VAE decodes the picture in tiles.
         needs_bytes: The most that will be on the device at once.
         free_bytes: What there is; ``None`` where nobody can tell.
+        home_needs_bytes: The most that will be in this computer's memory, where the device has its own.
+        home_free_bytes: What there is; ``None`` as above. It changes no rung: those below need as much.
     """
 
     rung: str
     in_tiles: bool
     needs_bytes: int
     free_bytes: int | None
+    home_needs_bytes: int = 0
+    home_free_bytes: int | None = None
 
     @property
     def is_enough(self) -> bool:
         return self.free_bytes is None or self.needs_bytes <= self.free_bytes
 
+    @property
+    def is_short_at_home(self) -> bool:
+        """Whether this computer's own memory is too small: it will use its disk, or refuse."""
+        return self.home_free_bytes is not None and self.home_needs_bytes > self.home_free_bytes
+
     def words(self, dtype: str) -> str:
         """As a person reads it: "needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles"."""
+        short = ""
+        if self.is_short_at_home:
+            needs, free = _gigabytes(self.home_needs_bytes), _gigabytes(self.home_free_bytes or 0)
+            short = f"; this computer's own memory (RAM) is short: needs {needs} GB, {free} free"
         if self.rung == "cpu":
-            return RUNGS["cpu"].words
+            return RUNGS["cpu"].words + short
         free = "" if self.free_bytes is None else f", {_gigabytes(self.free_bytes)} free"
         ways = [dtype, RUNGS[self.rung].words, "VAE in tiles" if self.in_tiles else ""]
-        return f"needs {_gigabytes(self.needs_bytes)} GB{free}: {', '.join(filter(None, ways))}"
+        return f"needs {_gigabytes(self.needs_bytes)} GB{free}: {', '.join(filter(None, ways))}{short}"
 
 
 def choose_rung(
-    needs: Needs, free_bytes: int | None, *, device: str = "cuda", forced: str = AUTO, start: str = ""
+    needs: Needs,
+    free_bytes: int | None,
+    *,
+    device: str = "cuda",
+    forced: str = AUTO,
+    start: str = "",
+    home_free_bytes: int | None = None,
 ) -> Fit:
     """The highest rung that fits; where none does, the lowest, and for a processor the highest.
 
@@ -261,18 +299,22 @@ def choose_rung(
         device: Kind of device, a key of `LADDERS`.
         forced: A person's choice, or `AUTO`.
         start: Not above this rung: those above it were too much for a picture like this.
+        home_free_bytes: Likewise of this computer's memory, where the device has its own; for `Fit.words`.
     """
     ladder = LADDERS.get(device, LADDERS["cuda"])
     if forced != AUTO:
         rungs: Sequence[str] = (forced,)
     else:
         rungs = ladder[ladder.index(start) :] if start in ladder else ladder
-        if needs.has_loras:
+        if not needs.gains_by_fp8:
             rungs = [rung for rung in rungs if rung != "fp8"] or [ladder[0]]
     fits = [_fit(needs, rung, free_bytes, device) for rung in rungs]
     # Where nothing fits, a card still has this computer's memory beside it; that one has only its disk.
     last = fits[0] if device == "cpu" else fits[-1]
-    return next((fit for fit in fits if fit.is_enough), last)
+    fit = next((fit for fit in fits if fit.is_enough), last)
+    if home_free_bytes is None:
+        return fit
+    return replace(fit, home_needs_bytes=needs.peak_at_home(fit.rung), home_free_bytes=home_free_bytes)
 
 
 def _fit(needs: Needs, rung: str, free_bytes: int | None, device: str) -> Fit:
@@ -284,9 +326,9 @@ def _fit(needs: Needs, rung: str, free_bytes: int | None, device: str) -> Fit:
     return whole if whole.is_enough or tiled.needs_bytes >= whole.needs_bytes else tiled
 
 
-def next_rung(rung: str, *, device: str, has_loras: bool = False) -> str | None:
+def next_rung(rung: str, *, device: str, gains_by_fp8: bool = True) -> str | None:
     """The rung below; ``None`` at the end of the ladder."""
-    ladder = [one for one in LADDERS.get(device, LADDERS["cuda"]) if one != "fp8" or not has_loras]
+    ladder = [one for one in LADDERS.get(device, LADDERS["cuda"]) if one != "fp8" or gains_by_fp8]
     if rung not in ladder:  # forced upon a device that would not have chosen it
         ladder = [one for one in RUNGS if one == rung or one in ladder]
     below = ladder[ladder.index(rung) + 1 :]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.library import Library
 from fooocus_lite.memory import AUTO, GIB, NUMBER_BYTES, choose_rung, make_needs, sizes_of
 from fooocus_lite.plan import Plan
@@ -33,7 +34,8 @@ def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outloo
 
     An estimate: the worker decides again by what is free when it begins.
     """
-    dtype = str(about.get("dtype", ""))
+    wants_range = FAMILIES[plan.model.family].wants_range
+    dtype = str((about.get("dtype_with_range") if wants_range else None) or about.get("dtype", ""))
     if dtype not in NUMBER_BYTES or "free_memory_bytes" not in about:
         return None
     entry = library.models.get(plan.model.name)
@@ -45,6 +47,7 @@ def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outloo
         device=str(about["device"]).partition(":")[0],
         forced=str(about.get("memory", AUTO)),
         start=plan.memory,
+        home_free_bytes=about.get("home_free_bytes"),
     )
     is_tight = fit.rung != "resident" or fit.in_tiles or (free is not None and fit.needs_bytes > free / 2)
     return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight)

@@ -12,11 +12,11 @@ from pathlib import Path
 from fooocus_lite.model_files import ModelRef
 
 _MOST_HEADER_BYTES = 100_000_000
-#: Bytes of a number, by its name in safetensors.
-_NUMBER_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}
 #: How the names of tensors begin in files that hold a whole model.
 _ENCODERS = ("conditioner.", "cond_stage_model.", "text_encoder", "text_model.", "te1.", "te2.")
 _VAE = ("first_stage_model.", "vae.")
+#: Folders of a pipeline whose weights nothing here uses.
+_NEVER_LOADED = ("safety_checker",)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ModelSize:
     Attributes:
         denoiser: What is asked at every step: UNet or transformer.
         encoders: All text encoders.
-        is_compact: The denoiser is stored in 8 bits a number or fewer already.
+        is_compact: The denoiser stays packed in 8 bits a number or fewer.
     """
 
     denoiser: int
@@ -41,21 +41,22 @@ class ModelSize:
 
 @dataclass(frozen=True)
 class _Tensors:
-    """Some tensors of a file: how many numbers, and their bytes in it."""
+    """Some tensors of a file.
+
+    Attributes:
+        numbers: Cast to the machine's format while they are read, however few bits they are stored in.
+        packed_bytes: Of blocks that stay packed.
+    """
 
     numbers: int = 0
-    bytes: int = 0
+    packed_bytes: int = 0
 
     def __add__(self, other: _Tensors) -> _Tensors:
-        return _Tensors(self.numbers + other.numbers, self.bytes + other.bytes)
-
-    @property
-    def is_compact(self) -> bool:
-        return 0 < self.bytes < 1.5 * self.numbers
+        return _Tensors(self.numbers + other.numbers, self.packed_bytes + other.packed_bytes)
 
     def kept(self, number_bytes: int) -> int:
-        """Bytes once loaded: cast to the machine's format, unless they are compact and stay so."""
-        return self.bytes if self.is_compact else self.numbers * number_bytes
+        """Bytes once loaded."""
+        return self.packed_bytes + self.numbers * number_bytes
 
 
 def size_of(ref: ModelRef, *, number_bytes: int) -> ModelSize | None:
@@ -74,31 +75,30 @@ def size_of(ref: ModelRef, *, number_bytes: int) -> ModelSize | None:
                 found[_kind_of_folder(component)] += tensors
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
         return None  # damage is told by who loads it
-    if not found["denoiser"].numbers:
-        return None
     kept = {kind: tensors.kept(number_bytes) for kind, tensors in found.items()}
-    return ModelSize(**kept, is_compact=found["denoiser"].is_compact)
+    if not kept["denoiser"]:
+        return None
+    return ModelSize(**kept, is_compact=found["denoiser"].packed_bytes > 0)
 
 
 def _tensors(path: Path, elsewhere: set[str]) -> Iterator[tuple[str, _Tensors]]:
     """(kind of part, its tensors) of a file, or of every file of a folder in diffusers' layout."""
     if path.suffix.lower() == ".gguf":  # blocks of 4 to 8 bits a number; the file is nothing but them
-        size = path.stat().st_size
-        yield "denoiser", _Tensors(numbers=size * 8 // 5, bytes=size)
+        yield "denoiser", _Tensors(packed_bytes=path.stat().st_size)
     elif path.is_file():
         yield from _of_file(path)
     else:
         for folder in sorted(path.iterdir()):
-            if folder.is_dir() and folder.name not in elsewhere:
+            if folder.is_dir() and folder.name not in elsewhere and folder.name not in _NEVER_LOADED:
                 for file in _whole(folder):
                     for _, tensors in _of_file(file):
                         yield _kind_of_folder(folder.name), tensors
 
 
 def _whole(folder: Path) -> list[Path]:
-    """The weights of a component: of several variants, such as ``fp16``, the plain one."""
+    """The weights of a component: of several variants, such as ``fp16`` or ``non_ema``, the plain one."""
     files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if ".fp16" not in file.name]
+    plain = [file for file in files if "." not in file.stem]
     return plain or files
 
 
@@ -120,7 +120,6 @@ def _of_file(path: Path) -> Iterator[tuple[str, _Tensors]]:
     for key, row in header.items():
         if key != "__metadata__":
             numbers = math.prod(int(side) for side in row["shape"])
-            tensors = _Tensors(numbers, numbers * _NUMBER_BYTES.get(str(row["dtype"]), 1))
             kind = _kind_of_key(key)
-            found[kind] = found.get(kind, _Tensors()) + tensors
+            found[kind] = found.get(kind, _Tensors()) + _Tensors(numbers)
     yield from found.items()

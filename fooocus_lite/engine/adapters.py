@@ -25,6 +25,7 @@ from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.adapter_deltas import Delta, magnitude_axis, make_delta
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.embeddings import Stamp, stamp
+from fooocus_lite.engine.groups import send_groups_home
 from fooocus_lite.engine.weights import check_length, damaged
 from fooocus_lite.errors import BadValue
 from fooocus_lite.lora_keys import MAX_NAMED_KEYS, find_place, fits, made_for, unknown_keys
@@ -263,6 +264,8 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
 
     A use whose weight is zero changes nothing, not even a rounding. All must have passed `check_fit`.
     """
+    for part in parts:  # what comes and goes is changed where it is at home
+        send_groups_home(layers.parts[part])
     changes: dict[int, tuple[Tensor, list[tuple[Delta, float]]]] = {}
     for use in uses:
         for (part, layer), delta in use.adapter.deltas.items():
@@ -279,6 +282,8 @@ def applied(layers: Layers, uses: Sequence[Use], parts: Collection[str]) -> Gene
         yield
     finally:
         with torch.inference_mode():
+            for part in parts:
+                send_groups_home(layers.parts[part])
             for weight, kept in reversed(originals):  # a half of a weight may have been changed before the whole
                 weight.copy_(kept)
 

@@ -7,12 +7,14 @@ happened travels in the same copy as the pixels, so that looking for it never ma
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fooocus_lite.engine.device import free_memory, is_out_of_memory
+from fooocus_lite.engine.device import free_memory, has_bf16, is_out_of_memory
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.memory import TILE_SIDE
 
@@ -50,7 +52,7 @@ class Decoder:
         pixels, is_sound = self._with_room(scaled)
         while not is_sound:
             wider = _wider(self.dtype, self._device)
-            if wider is None:
+            if wider is None or not bool(scaled.isfinite().all()):  # then no format of the VAE's would help
                 raise FooocusError(
                     "The picture's numbers left their range, so there is nothing to see.",
                     "Start with --dtype fp32, or choose another model.",
@@ -96,16 +98,9 @@ class Decoder:
 
     def _decoded(self, scaled: Tensor) -> tuple[Tensor, bool]:
         """(pixels, whether they can be believed), both of one copy."""
-        vae, in_tiles = self._vae, self.in_tiles and self._has_tiles(scaled)
-        if in_tiles:
-            vae.tile_sample_min_size = self._tile_side
-            vae.tile_latent_min_size = self._tile_side // self.pixels_per_latent
-            vae.enable_tiling()
-        try:
-            image: Tensor = vae.decode(scaled.to(self.dtype), return_dict=False)[0][0]
-        finally:
-            if in_tiles:
-                vae.disable_tiling()
+        tiles = tiled(self._vae, self._tile_side) if self.in_tiles and self._has_tiles(scaled) else nullcontext()
+        with tiles:
+            image: Tensor = self._vae.decode(scaled.to(self.dtype), return_dict=False)[0][0]
         is_sound = image.isfinite().all()
         pixels = image.float().mul(127.5).add_(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
         told = torch.cat([pixels.flatten(), is_sound.to(torch.uint8).view(1)]).cpu()
@@ -114,11 +109,28 @@ class Decoder:
         return pixels, bool(told[-1]) and (self.dtype != torch.float16 or bool(pixels.any()))
 
 
+@contextmanager
+def tiled(vae: Any, side: int = TILE_SIDE) -> Generator[None]:
+    """An autoencoder of diffusers that works in tiles inside the block; where it knows other sizes, in those.
+
+    Args:
+        side: Of a tile, in pixels.
+    """
+    if hasattr(vae, "tile_latent_min_size"):
+        vae.tile_sample_min_size = side
+        vae.tile_latent_min_size = side // 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.enable_tiling()
+    try:
+        yield
+    finally:
+        vae.disable_tiling()
+
+
 _NAMES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 
 
 def _wider(dtype: torch.dtype, device: torch.device) -> torch.dtype | None:
-    """The next format with room for larger numbers: bf16 has the range of fp32, and cards since Ampere have it."""
-    if dtype == torch.float16 and device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8:
+    """The next format with room for larger numbers: bf16 has the range of fp32."""
+    if dtype == torch.float16 and has_bf16(device):
         return torch.bfloat16
     return None if dtype == torch.float32 else torch.float32

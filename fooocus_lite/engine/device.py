@@ -6,7 +6,7 @@ import contextlib
 import gc
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,11 @@ from fooocus_lite.errors import BadValue
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _LONG_NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 _BACKENDS = ("cuda", "xpu", "mps", "cpu")
+#: How libraries say that there was no room: CUDA and MPS, a processor under Linux and Windows, cuBLAS, Intel's.
+_NO_ROOM = (
+    *("out of memory", "can't allocate memory", "not enough memory", "alloc_failed"),
+    *("out_of_device_memory", "out_of_host_memory"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,13 @@ class Machine:
         device: Such as ``cuda:0``; AMD cards are ``cuda`` too, because ROCm builds of torch call them so.
         dtype: Of UNet and text encoders; latents between the steps are float32 whatever this is.
         loads_at_home: Weights are loaded into this computer's memory and come to the device when they are needed.
+        is_dtype_chosen: A person named the format.
     """
 
     device: torch.device
     dtype: torch.dtype
     loads_at_home: bool = False
+    is_dtype_chosen: bool = False
 
     @property
     def weights_device(self) -> torch.device:
@@ -48,6 +55,12 @@ class Machine:
         """Whether host and device are the same memory."""
         return self.device.type == "cpu"
 
+    def with_range(self) -> Machine:
+        """For networks whose numbers leave the range of fp16: bf16 in its place, where nobody chose and it is there."""
+        can_be = has_bf16(self.device) or self.device.type == "mps"  # slower there, where fp16 draws nothing
+        is_wanted = self.dtype == torch.float16 and not self.is_dtype_chosen
+        return replace(self, dtype=torch.bfloat16) if is_wanted and can_be else self
+
 
 def choose_machine(device: str = "auto", dtype: str = "auto") -> Machine:
     """The device and dtype that a setting names, or the best of this machine for ``auto``.
@@ -56,7 +69,15 @@ def choose_machine(device: str = "auto", dtype: str = "auto") -> Machine:
         BadValue: a device or dtype that does not exist here.
     """
     chosen = _choose_device(device.strip().lower())
-    return Machine(chosen, _choose_dtype(dtype.strip().lower(), chosen))
+    name = dtype.strip().lower()
+    return Machine(chosen, _choose_dtype(name, chosen), is_dtype_chosen=name != "auto")
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bf16 is as fast as fp16: on cards since Ampere (compute capability 8), which ROCm's all claim to be."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return device.type == "xpu"
 
 
 def _is_there(backend: str) -> bool:
@@ -119,6 +140,15 @@ def _best_dtype(device: torch.device) -> torch.dtype:
         return torch.float16
     # On a CPU half precision is emulated nearly everywhere: slower and less exact.
     return torch.float32
+
+
+def make_current(device: torch.device) -> None:
+    """Let what names no device, such as a stream or pinned memory, belong to this one; for the calling thread.
+
+    It would belong to the first card, take some hundred MB of it, and of a stream of another card nobody waits.
+    """
+    if str(device).startswith(("cuda:", "xpu:")):
+        getattr(torch, device.type).set_device(device)
 
 
 def device_name(device: torch.device) -> str:
@@ -194,4 +224,4 @@ def is_out_of_memory(exc: BaseException) -> bool:
     if isinstance(exc, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(exc).lower()
-    return isinstance(exc, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    return isinstance(exc, RuntimeError) and any(said in words for said in _NO_ROOM)

@@ -86,6 +86,8 @@ class DrawsItself(Protocol):
     #: As in `Family`.
     colours: LatentColours | None
     parts: Mapping[str, nn.Module]
+    #: As in `Decoder`.
+    in_tiles: bool
 
     def __init__(self, ref: ModelRef, machine: Machine) -> None: ...
 

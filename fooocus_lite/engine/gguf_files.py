@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine.ldm_names import Place
 from fooocus_lite.engine.tensor_files import Stored
+from fooocus_lite.gguf_header import read_gguf_header as bounded_header
 
 ENDING = ".gguf"
 _MAGIC = b"GGUF"
@@ -37,6 +38,7 @@ def open_gguf(path: Path) -> Any:
         raise ValueError("it is empty")
     if head != _MAGIC:
         raise ValueError("it is a web page" if head.lstrip()[:1] == b"<" else "it is not a GGUF file")
+    bounded_header(path)  # the package believes every count that a file names
     try:
         return GGUFReader(path)
     except (ValueError, LookupError, TypeError, OverflowError, MemoryError) as exc:
@@ -53,8 +55,11 @@ def read_gguf_header(path: Path) -> dict[str, Stored]:
     header: dict[str, Stored] = {}
     for tensor in sorted(reader.tensors, key=lambda tensor: int(tensor.data_offset)):
         flattened = reader.get_field(_SHAPES + tensor.name)
-        shape = flattened.contents() if flattened is not None else reversed(tensor.shape.tolist())
-        header[tensor.name] = Stored(tensor.tensor_type.name, tuple(map(int, shape)), int(tensor.data_offset))
+        try:
+            shape = tuple(map(int, flattened.contents() if flattened is not None else reversed(tensor.shape.tolist())))
+        except (LookupError, TypeError) as exc:
+            raise ValueError(f"the shape of {tensor.name[:100]} is none") from exc
+        header[tensor.name] = Stored(tensor.tensor_type.name, shape, int(tensor.data_offset))
     return header
 
 

@@ -19,6 +19,7 @@ from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.family import DrawsItself, Family, load_family
 from fooocus_lite.engine.residence import VAE, Residence, is_denoiser, is_encoder
+from fooocus_lite.families import FAMILIES
 from fooocus_lite.memory import (
     AUTO,
     GIB,
@@ -29,6 +30,7 @@ from fooocus_lite.memory import (
     Picture,
     choose_rung,
     make_needs,
+    models_of,
     typical_size,
 )
 from fooocus_lite.model_files import ModelRef
@@ -40,6 +42,7 @@ RAM_RESERVE_BYTES = 2 * GIB
 #: How weights are stored on a rung. Down from "plain" is one step; back, the files are read again.
 _FORMS = {"fp8": "fp8", "groups": "groups", "cpu": "cpu"}
 _PLAIN = "plain"
+_HOME = torch.device("cpu")
 
 
 @dataclass
@@ -93,15 +96,27 @@ class ModelCache:
             return None
         return free + sum(self._held_bytes(loaded) for loaded in self._loaded.values())
 
+    def home_free_bytes(self) -> int | None:
+        """Likewise of this computer's memory; ``None`` where it is the device's as well."""
+        if self._machine().device.type in ("cpu", "mps"):
+            return None
+        free = self._free_bytes(_HOME)
+        return None if free is None else free + sum(loaded.residence.home_bytes for loaded in self._loaded.values())
+
     def needs(self, picture: Picture) -> Needs:
         """What a picture asks of the device."""
-        refs = [picture.model, *([picture.refiner] if picture.refiner else [])]
-        return make_needs(picture, [self._size(ref) for ref in refs], dtype=self._machine().dtype_name)
+        return make_needs(picture, [self._size(ref) for ref in models_of(picture)], dtype=self._machine().dtype_name)
 
     def fit(self, picture: Picture, *, forced: str = AUTO, start: str = "") -> Fit:
         """How a picture will be kept in memory; see `fooocus_lite.memory.choose_rung`."""
         device = self._machine().device.type
-        return choose_rung(self.needs(picture), self.free_bytes(), device=device, forced=forced, start=start)
+        home_free = self.home_free_bytes()
+        fit = choose_rung(
+            self.needs(picture), self.free_bytes(), device=device, forced=forced, start=start, home_free_bytes=home_free
+        )
+        if fit.is_short_at_home:
+            log.warning("model %s: %s", picture.model.name, fit.words(self._machine().dtype_name))
+        return fit
 
     def get(self, refs: Sequence[ModelRef], rung: str, *, room_bytes: int = 0) -> list[Loaded]:
         """The models that ``refs`` name, as the rung wants them; on ``resident`` they are on the device.
@@ -121,7 +136,11 @@ class ModelCache:
                 loaded = self._read(ref, rung, room_bytes)
             self._loaded[ref] = loaded
             self._loaded.move_to_end(ref)
-            self._step_down(loaded, form)
+            try:
+                self._step_down(loaded, form)
+            except BaseException:
+                del self._loaded[ref]  # stored half in one way and half in the other
+                raise
             loaded.residence.room_bytes = room_bytes
             if rung == "resident":
                 loaded.residence.wake()
@@ -142,6 +161,7 @@ class ModelCache:
         machine = self._machine()
         if rung == "cpu" and not machine.is_cpu:
             machine = devices.choose_machine("cpu")
+        machine = machine.with_range() if FAMILIES[ref.family].wants_range else machine
         machine = dataclasses.replace(machine, loads_at_home=rung not in ("resident", "cpu"))
         size = self._size(ref).total
         self._make_room(size + room_bytes, machine.weights_device)
@@ -203,9 +223,8 @@ class ModelCache:
 
     def _make_room_in_ram(self, wanted_bytes: int) -> None:
         """Drop the models used longest ago until so much of this computer's memory is free, besides the reserve."""
-        home = torch.device("cpu")
         for ref in [ref for ref in self._loaded if ref not in self._in_use]:
-            if self._has(wanted_bytes + RAM_RESERVE_BYTES, home):
+            if self._has(wanted_bytes + RAM_RESERVE_BYTES, _HOME):
                 return
             log.info("model %s leaves the memory", ref.name)
             del self._loaded[ref]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit
+from fooocus_lite.engine.decode import tiled
 from fooocus_lite.engine.device import Machine, is_out_of_memory
 from fooocus_lite.engine.family import OnStep
 from fooocus_lite.engine.gguf_files import ENDING as GGUF
@@ -29,6 +31,7 @@ from fooocus_lite.engine.weights import check_length, damaged, missing, read_jso
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.lora_keys import TEXT_ENCODER, TRANSFORMER, UNET
+from fooocus_lite.memory import TILE_SIDE
 from fooocus_lite.model_files import ModelRef
 from fooocus_lite.plan import Plan
 from fooocus_lite.untrusted import printable
@@ -37,6 +40,8 @@ _VAE = "vae"
 _SIDE = 2  # latents a side of a token, where a pipeline hands over tokens
 #: Whose classes a model's folder may name: no code of its own.
 _LIBRARIES = ("diffusers", "transformers")
+#: Classes that load whichever network a folder names, in whichever way it is saved: pickles, too.
+_CHOOSES_A_NETWORK = re.compile(r"Auto(Model|Backbone|Pipeline)|\w*Pipeline$|pipeline$")
 
 
 class PipelineFamily:
@@ -51,6 +56,7 @@ class PipelineFamily:
         if row is None:
             raise RuntimeError(f"the family {ref.family} names no pipeline")
         self._row, self._name = row, ref.name
+        self.in_tiles, self._tile_side = False, TILE_SIDE
         self._usual_steps: int = FAMILIES[ref.family].defaults["steps"]
         self._pipe = _load(ref, row.name, machine)
         components: Mapping[str, Any] = self._pipe.components
@@ -93,12 +99,13 @@ class PipelineFamily:
 
         # Pipelines put the words where an encoder is, before they call it.
         self._wake(*(name for name in self.parts if name.startswith(TEXT_ENCODER)))
-        image: Tensor = self._pipe(
-            **self._arguments(plan),
-            generator=torch.Generator("cpu").manual_seed(plan.seed),
-            callback_on_step_end=at_step_end,
-            output_type="pt",
-        ).images[0]
+        with tiled(self._pipe.vae, self._tile_side) if self.in_tiles else nullcontext():
+            image: Tensor = self._pipe(
+                **self._arguments(plan),
+                generator=torch.Generator("cpu").manual_seed(plan.seed),
+                callback_on_step_end=at_step_end,
+                output_type="pt",
+            ).images[0]
         picture = image.float().cpu()
         if not bool(picture.isfinite().all()):
             raise FooocusError(
@@ -230,10 +237,12 @@ def _component(folder: Path, place: Path, library: str, kind: str, machine: Mach
     for path in [place] if place.is_file() else sorted(place.glob("*.safetensors")):
         check_length(path)
     cls: Any = getattr(importlib.import_module(library), kind, None)
-    if cls is None:
+    if not isinstance(cls, type) or _CHOOSES_A_NETWORK.match(kind):
         raise damaged(folder / "model_index.json", f"it names the unknown class {library}.{kind[:60]}")
     if not issubclass(cls, nn.Module):
-        return _tried(place, lambda: cls.from_pretrained(str(place), local_files_only=True))
+        own: Any = cls
+        safe = {"trust_remote_code": False} if kind.startswith("Auto") else {}  # of these, some look for code
+        return _tried(place, lambda: own.from_pretrained(str(place), local_files_only=True, **safe))
     read: Any = cls
     options: dict[str, Any] = {
         "local_files_only": True,

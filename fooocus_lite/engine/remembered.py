@@ -13,8 +13,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fooocus_lite.engine.groups import comes_in_groups
+
 #: Texts at a time: a guided step may ask with all of them and then with one (SAG), as may one outside the interval.
 _KEPT = 2
+#: Of a text: keys and values of SDXL take 55 MB for 77 of them and two pictures in 16 bits, which no ladder counts.
+_MOST_TOKENS = 4 * 77
 
 
 class _Remembering:
@@ -26,6 +30,8 @@ class _Remembering:
 
     def __call__(self, states: Tensor) -> Tensor:
         """(B, tokens, channels) -> (B, tokens, inner channels), the same tensor for the same tensor."""
+        if states.shape[-2] > _MOST_TOKENS:
+            return self._forward(states)
         # The question is kept with its answer, so that no other tensor can come by its id.
         known = self._known.pop(id(states), None) or (states, self._forward(states))
         if len(self._known) >= _KEPT:
@@ -36,9 +42,15 @@ class _Remembering:
 
 @contextmanager
 def remembered(layers: Iterable[nn.Module]) -> Generator[None]:
-    """Let ``layers`` remember their latest answers inside the ``with`` block; their weights must not change in it."""
+    """Let ``layers`` remember their latest answers inside the ``with`` block; their weights must not change in it.
+
+    Those that come to the device one after another are left alone: each brings the next, in the order of the first
+    pass, and one that is not asked breaks the chain.
+    """
     with ExitStack() as stack:
         for layer in layers:
+            if comes_in_groups(layer):
+                continue
             any_layer: Any = layer
             stack.callback(_put_back, any_layer, vars(any_layer).get("forward"))
             any_layer.forward = _Remembering(any_layer.forward)

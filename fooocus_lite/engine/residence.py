@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fooocus_lite.engine import device as devices
 from fooocus_lite.engine.device import Machine
+from fooocus_lite.engine.groups import bring_in_groups
 
 log = logging.getLogger(__name__)
 _HOME = torch.device("cpu")
@@ -51,19 +52,30 @@ class Part:
         """Of its weights, in the format they are stored in."""
         return sum(tensor.nbytes for tensor in (*self.module.parameters(), *self.module.buffers()))
 
+    @property
+    def home_bytes(self) -> int:
+        """What it holds of this computer's memory."""
+        return sum(kept.nbytes for kept in self._home.values()) if self.is_awake else self.size_bytes
+
     def wake(self) -> None:
         """Bring it to the device."""
         try:
             self._move(self._brought)
         except BaseException:
             self._move(self._at_home)  # half a part on the device would be nobody's
+            self._home.clear()
             raise
         self.is_awake = True
 
     def rest(self) -> None:
         """Send it home."""
         self._move(self._at_home)
+        self._home.clear()  # the weights are those again; else they would be held when they are stored otherwise
         self.is_awake = False
+
+    def forget_home(self) -> None:
+        """What is at home is not what the part holds any more."""
+        self._home.clear()
 
     def _move(self, moved: Callable[[Tensor], Tensor]) -> None:
         if self._device == _HOME:
@@ -125,6 +137,11 @@ class Residence:
         return sum(part.size_bytes for part in self.parts.values() if part.is_awake)
 
     @property
+    def home_bytes(self) -> int:
+        """What the model holds of this computer's memory, where the device has its own."""
+        return self.size_bytes if self.machine.is_cpu else sum(part.home_bytes for part in self.parts.values())
+
+    @property
     def size_bytes(self) -> int:
         """Of all parts."""
         return sum(part.size_bytes for part in self.parts.values())
@@ -165,26 +182,18 @@ class Residence:
             if is_denoiser(name) and not _is_compact(part.module):
                 network: Any = part.module
                 network.enable_layerwise_casting(torch.float8_e4m3fn, self.machine.dtype)
+                part.forget_home()
 
     def bring_in_groups(self, wanted: Callable[[str], bool]) -> None:
         """Let the layers of the ``wanted`` parts come to the device one after another, and go again."""
-        from diffusers.hooks.group_offloading import apply_group_offloading
-
         for name, part in self.parts.items():
             if not wanted(name) or name in self._grouped:
                 continue
             if part.is_awake:
                 part.rest()
             ram = devices.free_memory_bytes(_HOME)
-            apply_group_offloading(
-                part.module,
-                self.machine.device,
-                _HOME,
-                offload_type="leaf_level",
-                use_stream=self.machine.device.type == "cuda",  # while one layer computes, the next is on its way
-                # Pinned memory cannot be taken back by the system: only where there is plenty.
-                low_cpu_mem_usage=ram is not None and part.size_bytes > ram // 2,
-            )
+            is_short = ram is not None and part.size_bytes > ram // 2
+            bring_in_groups(part.module, self.machine.device, _HOME, saves_memory=is_short)
             self._grouped.add(name)
             part.is_awake = False
 

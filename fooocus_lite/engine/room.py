@@ -17,7 +17,7 @@ from fooocus_lite.engine.refiner import check_latents, for_refiner
 from fooocus_lite.engine.residence import VAE, is_denoiser, is_encoder
 from fooocus_lite.engine.soundness import broken_weights_named
 from fooocus_lite.errors import BadValue
-from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, next_rung
+from fooocus_lite.memory import RESERVE_BYTES, RUNGS, STEPPED_DOWN, Fit, Needs, next_rung
 from fooocus_lite.plan import Plan
 
 
@@ -44,6 +44,8 @@ class Room:
         room = max(needs.denoise, self._decoding) + RESERVE_BYTES
         self._models: list[Loaded] = models.get(refs, fit.rung, room_bytes=room)
         self.model: Family | DrawsItself = self._models[0].family
+        if isinstance(self.model, DrawsItself):
+            self.model.in_tiles = fit.in_tiles
         second = self._models[1].family if plan.refiner else None
         self.refiner: Family | None = None if isinstance(second, DrawsItself) else second
         self.machine = self._models[0].machine
@@ -131,8 +133,12 @@ class Room:
             tried: The attempt before, which ran out of it.
         """
         facts: dict[str, Any] = {"memory": self._fit.rung}
-        if not isinstance(self.model, DrawsItself) and self.model.decoder.notes:
-            facts["decoding"] = ", ".join(self.model.decoder.notes)
+        if isinstance(self.model, DrawsItself):
+            notes = ("in tiles",) if self.model.in_tiles else ()
+        else:
+            notes = self.model.decoder.notes
+        if notes:
+            facts["decoding"] = ", ".join(notes)
         if tried is not None:
             facts |= {"too_much": tried.rung, "free_memory_bytes": tried.free_bytes or 0}
         return facts
@@ -151,11 +157,11 @@ def _adapted(loaded: Loaded, uses: Sequence[Use]) -> Generator[None]:
         residence.is_pinned = False
 
 
-def step_down(exc: Exception, fit: Fit, device: str, plan: Plan) -> str | None:
+def step_down(exc: Exception, fit: Fit, device: str, needs: Needs) -> str | None:
     """The rung on which a picture is tried again; ``None`` if memory was not what it lacked, or nothing is below."""
     if not is_out_of_memory(exc):
         return None
-    return next_rung(fit.rung, device=device, has_loras=any(lora.weight for lora in plan.loras))
+    return next_rung(fit.rung, device=device, gains_by_fp8=needs.gains_by_fp8)
 
 
 def stepped_down_words(rung: str) -> str:

@@ -144,8 +144,10 @@ class Engine:
             "device": str(machine.device),
             "device_name": devices.device_name(machine.device),
             "dtype": machine.dtype_name,
+            "dtype_with_range": machine.with_range().dtype_name,
             "total_memory_bytes": devices.total_memory_bytes(machine.device),
             "free_memory_bytes": self.models.free_bytes(),
+            "home_free_bytes": self.models.home_free_bytes(),
             "memory": self.memory,
             "models": self.models.names,
             "torch": str(torch.__version__),
@@ -241,6 +243,7 @@ class _Drawing:
     def _draw_with_room(self, started: float) -> None:
         """Draw; if memory runs out, once more from the same noise on the next rung down."""
         engine, plan = self._engine, self._plan
+        devices.make_current(engine.machine().device)
         self._emit(Started(device=devices.device_name(engine.machine().device)))
         self._uses = engine.adapters.uses(plan.loras)  # a bad file is told before a model is loaded for it
         devices.reset_peak_memory(engine.machine().device)
@@ -249,7 +252,7 @@ class _Drawing:
             self._draw(fit, started)
             return
         except Exception as exc:
-            below = step_down(exc, fit, engine.machine().device.type, plan)
+            below = step_down(exc, fit, engine.machine().device.type, engine.models.needs(plan))
             if below is None:
                 raise
             log.warning("memory ran out on the rung %s: once more on %s", fit.rung, below)

@@ -13,7 +13,7 @@ from torch import Tensor
 from fooocus_lite.engine.adapter_layers import Layers
 from fooocus_lite.engine.adapters import Use, applied, check_fit, misfit_of
 from fooocus_lite.engine.decode import Decoder
-from fooocus_lite.engine.device import Machine
+from fooocus_lite.engine.device import Machine, has_bf16
 from fooocus_lite.engine.family import Encoded
 from fooocus_lite.engine.guidance import Condition, unet_forward, unet_layers
 from fooocus_lite.engine.model_parts import ModelParts
@@ -170,9 +170,7 @@ def _vae_dtype(config: Mapping[str, Any], machine: Machine) -> torch.dtype:
     """SDXL's own VAE overflows in fp16 and says so in its config; bf16 has the range, where the device has it."""
     if machine.dtype != torch.float16 or not config.get("force_upcast", False):
         return machine.dtype
-    if machine.device.type == "cuda" and torch.cuda.get_device_capability(machine.device)[0] >= 8:
-        return torch.bfloat16
-    return torch.float32
+    return torch.bfloat16 if has_bf16(machine.device) else torch.float32
 
 
 def _cut_warning(embedded: Embedded, what: str) -> str:

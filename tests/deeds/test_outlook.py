@@ -34,6 +34,8 @@ def test_the_sentence_goes_by_what_the_worker_has(library: Library) -> None:
     assert unknown and (unknown.rung, unknown.is_tight, unknown.free_bytes) == ("resident", False, None)
     chosen = look_ahead(plan_of(library), CARD | {"memory": "groups"}, library)
     assert chosen and chosen.rung == "groups"
+    short = look_ahead(plan_of(library), CARD | {"home_free_bytes": 2**30}, library)
+    assert short and short.words == f"{tight.words}; this computer's own memory (RAM) is short: needs 6.5 GB, 1.0 free"
 
 
 def test_without_a_worker_the_card_is_described(library: Library) -> None:

@@ -7,16 +7,41 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.events import Event, ImageReady
-from fooocus_lite.plan import Plan
-from tests.engine.tiny_sdxl import write_model
+from fooocus_lite.plan import LoraRef, Plan
+from tests.engine import lora_files as files
+from tests.engine.tiny_sdxl import make_unet, write_model
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def ink_lora(tmp_path_factory: pytest.TempPathFactory) -> LoraRef:
+    """On the UNet and on both text encoders."""
+    stored: dict[str, torch.Tensor] = {}
+    for encoder, width in (("te1", 16), ("te2", 24)):
+        factors = files.lora((2 * width, width), files.dice(width))
+        stored |= {
+            f"lora_{encoder}_text_model_encoder_layers_0_mlp_fc1.{name}": 4 * factor for name, factor in factors.items()
+        }
+    for number, (path, child) in enumerate(make_unet().named_modules()):
+        if "transformer_blocks" in path and isinstance(child, nn.Linear):
+            factors = files.lora(tuple(child.weight.shape), files.dice(number))
+            stored |= {f"lora_unet_{path.replace('.', '_')}.{name}": factor for name, factor in factors.items()}
+    path = files.write(tmp_path_factory.mktemp("loras") / "both.safetensors", stored)
+    return LoraRef(name="ink", path=str(path), weight=0.8)
+
+
+@pytest.fixture(scope="module")
+def kl_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("memory") / "kl", vae="kl", seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -68,9 +68,12 @@ def test_black_in_half_precision_is_not_believed_at_once() -> None:
 
 @torch.no_grad()
 def test_latents_that_are_no_numbers_are_told() -> None:
+    made = decoder(dtype=torch.float16)
     with pytest.raises(FooocusError, match="left their range") as told:
-        decoder(dtype=torch.float16)(latents() * math.nan)
+        made(latents() * math.nan)
     assert told.value.field == "dtype"
+    assert made.dtype == torch.float16, "it was not the VAE's fault, and it stays as small as it was"
+    assert {weight.dtype for weight in made._vae.parameters()} == {torch.float16}
 
 
 @pytest.mark.parametrize("kind", ["kl", "tiny"])

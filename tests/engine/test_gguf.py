@@ -122,6 +122,12 @@ def other(path: Path) -> None:
     path.write_bytes(b"PK\x03\x04" * 100)
 
 
+def endless(path: Path) -> None:
+    head = bytearray(path.read_bytes())
+    head[8:16] = (2**40).to_bytes(8, "little")  # so many tensors
+    path.write_bytes(head)
+
+
 def gone(path: Path) -> None:
     path.unlink()
 
@@ -134,6 +140,7 @@ def gone(path: Path) -> None:
         (emptied, "empty"),
         (web_page, "web page"),
         (other, "not a GGUF file"),
+        (endless, "more tensors than any model"),
         (gone, "missing"),
     ],
 )

@@ -15,14 +15,12 @@ from torch import nn
 
 from fooocus_lite.engine.device import Machine
 from fooocus_lite.engine.model_cache import RAM_RESERVE_BYTES, ModelCache
-from fooocus_lite.engine.residence import Part
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.events import Event, Failed, ImageReady, PromptReady
 from fooocus_lite.memory import RUNGS, STEPPED_DOWN
 from fooocus_lite.plan import LoraRef, Plan
-from tests.engine import lora_files as files
 from tests.engine.conftest import go_on
-from tests.engine.tiny_sdxl import make_plan, make_unet, write_model
+from tests.engine.tiny_sdxl import make_plan, write_model
 
 CPU = torch.device("cpu")
 
@@ -34,11 +32,6 @@ def picture(engine: Engine, plan: Plan) -> ImageReady:
 
 def new(rung: str = "auto") -> Engine:
     return Engine(device="cpu", preview_fps=0, memory=rung)
-
-
-@pytest.fixture(scope="module")
-def kl_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("memory") / "kl", vae="kl", seed=3)
 
 
 @contextmanager
@@ -118,36 +111,6 @@ def test_a_refiner_stays_beside_its_model(model: Path, tmp_path: Path) -> None:
 # What moves.
 
 
-def test_a_part_that_comes_and_goes_is_bit_for_bit_the_same() -> None:
-    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, affine=False))
-    with torch.inference_mode():
-        home = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in module.named_parameters()}
-        part = Part(module, torch.device("cpu:0"), is_awake=False)  # for torch another device than home
-        part.wake()
-        away = dict(module.named_parameters())
-        assert all(tensor.data_ptr() != home[name][0] for name, tensor in away.items())
-        for tensor in away.values():
-            tensor.add_(1)  # what happens out there
-        part.rest()
-    for name, tensor in module.named_parameters():
-        assert tensor.data_ptr() == home[name][0], "nothing was copied back"
-        assert torch.equal(tensor, home[name][1])
-
-
-def test_a_part_that_was_loaded_far_away_is_copied_home_once() -> None:
-    module = nn.Linear(4, 4)
-    with torch.inference_mode():
-        part = Part(module, torch.device("cpu:0"), is_awake=True)
-        module.to(torch.float16)
-        wanted = module.weight.clone()
-        part.rest()
-        place = module.weight.data_ptr()
-        part.wake()
-        part.rest()
-    assert module.weight.data_ptr() == place
-    assert torch.equal(module.weight, wanted)
-
-
 @pytest.mark.parametrize("rung", ["offload", "groups", "cpu"])
 def test_the_lower_rungs_draw_the_same_picture(kl_model: Path, rung: str) -> None:
     plan = make_plan(kl_model, sag_scale=0.4, pag_scale=1.0)
@@ -211,35 +174,18 @@ def test_back_up_the_ladder_the_files_are_read_again(kl_model: Path) -> None:
 # LoRAs.
 
 
-@pytest.fixture(scope="module")
-def lora(tmp_path_factory: pytest.TempPathFactory) -> LoraRef:
-    """On the UNet and on both text encoders."""
-    stored: dict[str, torch.Tensor] = {}
-    for encoder, width in (("te1", 16), ("te2", 24)):
-        factors = files.lora((2 * width, width), files.dice(width))
-        stored |= {
-            f"lora_{encoder}_text_model_encoder_layers_0_mlp_fc1.{name}": 4 * factor for name, factor in factors.items()
-        }
-    for number, (path, child) in enumerate(make_unet().named_modules()):
-        if "transformer_blocks" in path and isinstance(child, nn.Linear):
-            factors = files.lora(tuple(child.weight.shape), files.dice(number))
-            stored |= {f"lora_unet_{path.replace('.', '_')}.{name}": factor for name, factor in factors.items()}
-    path = files.write(tmp_path_factory.mktemp("loras") / "both.safetensors", stored)
-    return LoraRef(name="ink", path=str(path), weight=0.8)
-
-
 @pytest.mark.parametrize("rung", ["offload", "groups"])
-def test_loras_work_on_the_lower_rungs_and_leave_no_trace(kl_model: Path, lora: LoraRef, rung: str) -> None:
+def test_loras_work_on_the_lower_rungs_and_leave_no_trace(kl_model: Path, ink_lora: LoraRef, rung: str) -> None:
     plain = make_plan(kl_model)
-    changed = dataclasses.replace(plain, loras=(lora,))
+    changed = dataclasses.replace(plain, loras=(ink_lora,))
     wanted = [picture(new("resident"), plan).rgb for plan in (plain, changed)]
     assert wanted[0] != wanted[1]
     engine = new(rung)
     assert [picture(engine, plan).rgb for plan in (plain, changed, plain, changed)] == wanted * 2
 
 
-def test_eight_bits_refuse_loras_in_a_sentence(kl_model: Path, lora: LoraRef) -> None:
-    plan = make_plan(kl_model, loras=(lora,))
+def test_eight_bits_refuse_loras_in_a_sentence(kl_model: Path, ink_lora: LoraRef) -> None:
+    plan = make_plan(kl_model, loras=(ink_lora,))
     failure = list(new("fp8").run(plan, go_on))[-1]
     assert isinstance(failure, Failed)
     assert (failure.code, failure.field_name) == ("bad_value", "loras")

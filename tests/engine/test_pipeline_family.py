@@ -18,9 +18,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fooocus_lite.engine.device import choose_machine
+from fooocus_lite.engine.pipeline_family import PipelineFamily
+from fooocus_lite.engine.room import Room
 from fooocus_lite.engine.run import Engine
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview, Progress, PromptReady
 from fooocus_lite.families import FAMILIES
+from fooocus_lite.memory import Fit
 from fooocus_lite.plan import LoraRef, Plan
 from tests.engine import lora_files as files
 from tests.engine.conftest import go_on
@@ -179,6 +183,15 @@ def damaged_model(folder: Path, to: Path, damage: str) -> Path:
         index["transformer"] = ["evil_module", "Model"]
     elif damage == "no such class":
         index["transformer"] = ["diffusers", "NoSuchModel"]
+    elif damage == "any network":
+        index["text_encoder"] = ["transformers", "AutoModel"]
+    elif damage == "no class at all":
+        index["text_encoder"] = ["transformers", "logging"]
+    elif damage == "code of its own":
+        index["tokenizer"] = ["transformers", "AutoTokenizer"]
+        settings = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+        (copy / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings))
+        (copy / "tokenizer" / "evil.py").write_text(f"open({str(copy / 'ran')!r}, 'w')\nclass Evil: pass\n")
     elif damage == "not its parts":
         del index["tokenizer"]
     (copy / "model_index.json").write_text(json.dumps(index))
@@ -195,6 +208,9 @@ def damaged_model(folder: Path, to: Path, damage: str) -> Path:
         ("no weights", "transformer is damaged: it cannot be loaded"),
         ("foreign code", "it names the class evil_module.Model, which is not known"),
         ("no such class", "it names the unknown class diffusers.NoSuchModel"),
+        ("any network", "it names the unknown class transformers.AutoModel"),
+        ("no class at all", "it names the unknown class transformers.logging"),
+        ("code of its own", "it cannot be loaded"),
         ("not its parts", "it does not describe a ZImagePipeline"),
     ],
 )
@@ -203,6 +219,7 @@ def test_damage_is_one_sentence(folders: dict[str, Path], tmp_path: Path, draw: 
     last = draw(make_plan("z-image", folder))[-1]
     assert isinstance(last, Failed) and re.search(words, last.problem), last
     assert last.code in ("corrupt_model", "missing_model") and last.hint and "\n" not in last.problem
+    assert not (folder / "ran").exists()
 
 
 def test_a_part_may_lie_elsewhere(folders: dict[str, Path], tmp_path: Path, pixels: Pixels) -> None:
@@ -248,3 +265,34 @@ def test_a_transformer_may_be_one_file(folders: dict[str, Path], tmp_path: Path,
     if ending == "safetensors":
         whole = np.frombuffer(pixels(make_plan("z-image", folder)), np.uint8).astype(int)
         assert np.abs(found - whole).max() <= 1
+
+
+@pytest.mark.parametrize("family", list(KINDS))
+def test_a_picture_that_must_be_small_in_memory_is_decoded_in_tiles(family: str, folders: dict[str, Path]) -> None:
+    machine = choose_machine("cpu")
+    plan = make_plan(family, folders[family], steps=2)
+    made = PipelineFamily(plan.model, machine)
+    vae: Any = made.parts["vae"]
+    used: list[bool] = []
+    decode = vae.decode
+    vae.decode = lambda *args, **named: (used.append(vae.use_tiling), decode(*args, **named))[1]
+    with torch.inference_mode():
+        whole = made.draw(plan, lambda *_: None)
+        made.in_tiles, made._tile_side = True, 32  # pyright: ignore[reportPrivateUsage]
+        in_tiles = made.draw(plan, lambda *_: None)
+    assert used == [False, True] and not vae.use_tiling
+    assert in_tiles.shape == whole.shape
+    if hasattr(vae, "tile_latent_min_size"):  # else it has its own size of a tile, which is larger than this picture
+        assert not torch.equal(in_tiles, whole)
+
+
+def test_how_a_picture_was_decoded_is_told(folders: dict[str, Path]) -> None:
+    plan = make_plan("z-image", folders["z-image"], steps=1)
+    engine = Engine(device="cpu", preview_fps=0)
+    with torch.inference_mode():
+        room = Room(engine.models, plan, Fit("resident", in_tiles=True, needs_bytes=1, free_bytes=None))
+        assert isinstance(room.model, PipelineFamily) and room.model.in_tiles
+        assert room.facts(None)["decoding"] == "in tiles"
+        room = Room(engine.models, plan, Fit("resident", in_tiles=False, needs_bytes=1, free_bytes=None))
+        assert isinstance(room.model, PipelineFamily) and not room.model.in_tiles
+        assert "decoding" not in room.facts(None)

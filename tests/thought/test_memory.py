@@ -19,6 +19,7 @@ from fooocus_lite.memory import (
     Needs,
     choose_rung,
     make_needs,
+    models_of,
     next_rung,
     passes_at_once,
     sizes_of,
@@ -96,15 +97,24 @@ def test_sizes_of_one_file_go_by_the_names_in_it(tmp_path: Path) -> None:
     assert size_of(ref(path, parts=(("vae", str(vae)),)), number_bytes=2) == ModelSize(200, 40, 106)
 
 
-@pytest.mark.parametrize("name, dtype", [("fp8.safetensors", "F8_E4M3"), ("q4.gguf", "")])
-def test_what_is_stored_in_few_bits_stays_so(tmp_path: Path, name: str, dtype: str) -> None:
-    path = tmp_path / name
-    if dtype:
-        write_weights(path, {"double_blocks.0.weight": ([1000], dtype)})
-    else:
-        path.write_bytes(b"GGUF" + bytes(996))
-    found = size_of(ref(path), number_bytes=4)
-    assert found == ModelSize(1000, 0, 0, is_compact=True)
+@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F16", "F32"])
+def test_what_is_cast_while_it_is_read_takes_the_machines_bytes(tmp_path: Path, dtype: str) -> None:
+    path = write_weights(tmp_path / "m.safetensors", {"double_blocks.0.weight": ([1000], dtype)})
+    assert size_of(ref(path), number_bytes=4) == ModelSize(4000, 0, 0)
+
+
+def test_what_is_packed_stays_so(tmp_path: Path) -> None:
+    path = tmp_path / "q4.gguf"
+    path.write_bytes(b"GGUF" + bytes(996))
+    reader = write_weights(tmp_path / "t5.safetensors", {"shared.weight": ([10], "F8_E4M3")})
+    parts = (("text_encoder_2", str(reader)),)
+    assert size_of(ref(path, parts=parts), number_bytes=4) == ModelSize(1000, 40, 0, is_compact=True)
+
+
+def test_weights_that_are_never_loaded_do_not_count(tmp_path: Path) -> None:
+    for name in ("unet/diffusion_pytorch_model", "unet/diffusion_pytorch_model.non_ema", "safety_checker/model"):
+        write_weights(tmp_path / f"{name}.safetensors", {"a": ([10], "F16")})
+    assert size_of(ref(tmp_path), number_bytes=2) == ModelSize(20, 0, 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"<html>", struct.pack("<Q", 1 << 60), struct.pack("<Q", 2) + b"[]"])
@@ -161,12 +171,33 @@ def test_loras_pass_the_rung_that_they_cannot_use() -> None:
     assert choose_rung(needs(), just_for_fp8).rung == "fp8"
     assert choose_rung(needs(loras=(Lora(0.5),)), just_for_fp8).rung == "groups"
     assert choose_rung(needs(loras=(Lora(0.0),)), just_for_fp8).rung == "fp8"
-    assert next_rung("offload", device="cuda", has_loras=True) == "groups"
+    assert not needs(loras=(Lora(0.5),)).gains_by_fp8 and needs(loras=(Lora(0.0),)).gains_by_fp8
+    assert next_rung("offload", device="cuda", gains_by_fp8=False) == "groups"
 
 
 def test_a_network_stored_in_few_bits_gains_nothing_from_eight() -> None:
     compact = needs(models=(ModelSize(SDXL.denoiser // 4, SDXL.encoders, SDXL.vae, is_compact=True),))
     assert compact.peak("fp8", in_tiles=True) == compact.peak("offload", in_tiles=True)
+    assert not compact.gains_by_fp8
+    assert choose_rung(compact, 1000 * GIB, start="fp8").rung == "groups", "the way down leads past it"
+    assert needs(models=(compact.models[0], SDXL)).gains_by_fp8, "its refiner does"
+
+
+def test_a_computer_with_little_memory_of_its_own_is_told() -> None:
+    flux = FOOTPRINTS["flux"].typical
+    asked = needs(models=(flux,))
+    assert asked.peak_at_home("groups") == flux.total
+    card = asked.peak("groups", in_tiles=True)
+    short = choose_rung(asked, card, home_free_bytes=14 * GIB)
+    assert (short.rung, short.is_short_at_home) == ("groups", True)
+    assert short.words("bf16").endswith("; this computer's own memory (RAM) is short: needs 31.4 GB, 14.0 free")
+    assert "RAM" not in choose_rung(asked, card, home_free_bytes=flux.total).words("bf16")
+    assert "RAM" not in choose_rung(asked, 1000 * GIB, home_free_bytes=0).words("bf16"), "it goes straight to the card"
+    with_loras = needs(models=(flux,), loras=(Lora(1.0),))
+    assert with_loras.peak_at_home("groups") == flux.total + flux.denoiser, "the originals are kept"
+    assert asked.peak_at_home("cpu") == 2 * flux.total, "a processor computes in fp32"
+    assert "RAM" in choose_rung(asked, 0, home_free_bytes=GIB).words("bf16")
+    assert not choose_rung(asked, card).is_short_at_home, "nobody can tell"
 
 
 def test_a_refiner_is_not_on_the_card_beside_its_model_below_the_first_rung() -> None:
@@ -175,15 +206,21 @@ def test_a_refiner_is_not_on_the_card_beside_its_model_below_the_first_rung() ->
     assert both.peak("offload", in_tiles=False) == alone.peak("offload", in_tiles=False)
 
 
+def test_a_model_that_refines_itself_is_there_once() -> None:
+    asked = Asked(ref(), refiner=ref())
+    assert models_of(asked) == [ref()] and sizes_of(asked, dtype="fp16") == [SDXL]
+    assert len(models_of(Asked(ref(), refiner=ref(name="other")))) == 2
+
+
 @pytest.mark.parametrize("device", LADDERS)
 def test_the_way_down_ends(device: str) -> None:
-    for has_loras in (False, True):
+    for gains in (False, True):
         for first in RUNGS:
-            seen, rung = [first], next_rung(first, device=device, has_loras=has_loras)
+            seen, rung = [first], next_rung(first, device=device, gains_by_fp8=gains)
             while rung is not None:
                 seen.append(rung)
-                rung = next_rung(rung, device=device, has_loras=has_loras)
-            assert len(seen) == len(set(seen)) and ("fp8" not in seen[1:] or not has_loras)
+                rung = next_rung(rung, device=device, gains_by_fp8=gains)
+            assert len(seen) == len(set(seen)) and ("fp8" not in seen[1:] or gains)
 
 
 def test_the_sentence_is_the_one_a_person_reads() -> None:
