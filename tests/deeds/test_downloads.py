@@ -133,7 +133,7 @@ def test_nobody_offers_it(make: Make) -> None:
 
 
 def test_a_model_of_ones_own_was_not_downloaded(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="Fake is here, but not from a download. It lies at "):
+    with pytest.raises(UnknownName, match=r"Fake is here, but not from a download\. It lies at "):
         find_offer(make_library(tmp_path), "fake")
 
 
