@@ -23,6 +23,7 @@ let drawn = "";
 let asked = 0; // how often the list was asked for
 let seen = null; // state of each download when it was last told
 let chosen = null; // what the last estimate was for
+let questioned = []; // names of what the last question was about
 let failure = ""; // what the last picture that failed said
 
 const downloadOf = (name) => state.downloads.find((one) => one.name === name);
@@ -59,6 +60,7 @@ function isMuch(models) {
 
 /** Ask before a large download, with one button that begins it. */
 function askFirst(models) {
+  questioned = models.map((model) => model.name);
   const bytes = models.every((model) => model.size_bytes) ? totalOf(models) : 0;
   const names = models.map((model) => model.label).join(" and ");
   const others = comingBytes();
@@ -196,7 +198,7 @@ function group(words, list, ...notes) {
 function arrange() {
   const models = rows.filter((row) => row.model.kind === "checkpoint" && !isComing(row));
   const rest = rows.filter((row) => row.model.kind !== "checkpoint" && !isComing(row));
-  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one to draw with it: it is downloaded in the background, and its pictures wait in the queue until then.";
+  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one to draw with it: it is downloaded in the background (a large one asks first), and its pictures wait in the queue until then.";
   const focused = document.activeElement;
   const isOpen = Boolean(parts.list.querySelector("details[open]"));
   parts.list.replaceChildren(...[
@@ -244,7 +246,7 @@ function followChoice() {
 function followQueue() {
   const names = new Set(state.rows.map((row) => row.waits_for).filter(Boolean));
   if (!names.size || !about.models) return;
-  clear("fetch-ask"); // Generate has said yes
+  if (questioned.some((name) => names.has(name))) clear("fetch-ask"); // Generate has said yes
   tell(about.models.filter((model) => names.has(model.name)));
 }
 
