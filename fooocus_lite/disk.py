@@ -24,11 +24,17 @@ def nearest_folder(folder: Path) -> Path | None:
 
 def free_bytes(folder: Path) -> int | None:
     """What is left on a folder's disk, also of one that is yet to be made; ``None`` where nobody can say."""
+    return disk_bytes(folder)[0]
+
+
+def disk_bytes(folder: Path) -> tuple[int | None, int | None]:
+    """(what is left, what it holds in all) of a folder's disk; as `free_bytes`."""
     place = nearest_folder(folder)
     try:
-        return None if place is None else shutil.disk_usage(place).free
+        usage = None if place is None else shutil.disk_usage(place)
     except OSError:
-        return None
+        usage = None
+    return (None, None) if usage is None else (usage.free, usage.total)
 
 
 def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:

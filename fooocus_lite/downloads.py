@@ -40,6 +40,8 @@ def find_offer(library: Library, name: str) -> Offer:
     offers = library.downloadable
     if name in offers:
         return offers[name]
+    if (entry := library.models.get(name)) and entry.available:
+        raise UnknownName(f"{entry.label} is here, but not from a download.", f"It lies at {entry.path}.", field="name")
     near = difflib.get_close_matches(name[:80], offers, n=1)
     hint = f"Did you mean {near[0]}?" if near else "`fooocus-lite models list` shows what there is."
     raise UnknownName(f"There is nothing to download called {name[:60]!r}.", hint, field="name")

@@ -63,7 +63,7 @@ class Family:
     pipeline: Pipeline | None = None
 
 
-_ONE_TEXT = "this kind of model reads one text, and no second one leads it"
+_ONE_TEXT = "this kind of model reads only the prompt"
 _NO_UNET = "this kind of model has no UNet, which it works on"
 _NO_SIZES = "this kind of model is told no sizes"
 _EVERY_STEP = "this kind of model reads the guidance scale at every step"

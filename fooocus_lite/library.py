@@ -264,7 +264,7 @@ class Library:
             need = next((need for need in needs if need.kind == "model"), None)
             if preset is None or need is None:
                 raise
-            hint = f"It can be had at {need.url}." if need.url else "Choose another preset or model."
+            hint = f"Get it at {need.url}." if need.url else "Choose another preset or model."
             problem = f"The preset {preset.name} needs the model {need.file}, which is not here."
             raise MissingModel(problem, hint, field="model") from None
 

@@ -259,6 +259,8 @@ def _other(names: Mapping[str, Any], shape: Callable[[str], Shape]) -> FileFacts
         mark = next((name for name in marks if name in names), None)
         if mark is None:
             continue
+        if kind == "vae" and any(name.startswith(_IN_CHECKPOINTS) for name in names):
+            break  # a whole model of a kind that is not known, with its VAE
         sides = shape(mark) if kind == "vae" else ()
         attention = next((name for name in _CROSS_ATTENTION if name in names), None) if kind == "controlnet" else None
         family = _LATENTS.get(sides[1], "") if len(sides) > 1 else ""

@@ -92,4 +92,7 @@ def scanned_folders(settings: Settings) -> tuple[Path, ...]:
 def listed_elsewhere(settings: Settings) -> tuple[Path, ...]:
     """Folders below those that are not looked through: what ships, and what is listed by its names."""
     ours = [settings.root / "models" / name for name in ("starter", "expansion", "adapters", "families")]
+    ours += [
+        settings.models_dir / name for name in ("expansion", "families")
+    ]  # whoever moves the folder copies them too
     return (*ours, settings.loras_dir, settings.embeddings_dir, *settings.adapters_dirs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.library import Library
-from fooocus_lite.memory import AUTO, GIB, NUMBER_BYTES, choose_rung, make_needs, sizes_of
+from fooocus_lite.memory import AUTO, GIB, NUMBER_BYTES, Fit, choose_rung, make_needs, sizes_of
 from fooocus_lite.plan import Plan
 
 
@@ -20,6 +20,8 @@ class Outlook:
         rung: Key of `fooocus_lite.memory.RUNGS`.
         words: Such as "needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles".
         is_tight: Worth a person's eye: not everything fits, or it takes more than half.
+        verdict: For somebody who chooses a model, such as "Fits your graphics card: takes 9.0 of 11.2 GB"; empty
+            where nobody can tell.
     """
 
     rung: str
@@ -27,6 +29,7 @@ class Outlook:
     free_bytes: int | None
     words: str
     is_tight: bool
+    verdict: str = ""
 
 
 def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outlook | None:
@@ -50,7 +53,23 @@ def look_ahead(plan: Plan, about: Mapping[str, Any], library: Library) -> Outloo
         home_free_bytes=about.get("home_free_bytes"),
     )
     is_tight = fit.rung != "resident" or fit.in_tiles or (free is not None and fit.needs_bytes > free / 2)
-    return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight)
+    is_on_card, is_forced = not str(about["device"]).startswith(("cpu", "mps")), about.get("memory", AUTO) != AUTO
+    verdict = _verdict(fit, is_on_card=is_on_card, is_forced=is_forced)
+    return Outlook(fit.rung, fit.needs_bytes, free, fit.words(dtype), is_tight, verdict)
+
+
+def _verdict(fit: Fit, *, is_on_card: bool, is_forced: bool) -> str:
+    place = "your graphics card" if is_on_card else "this computer's memory"
+    if fit.free_bytes is None:
+        return ""
+    if fit.rung == "cpu":
+        return f"{'Drawn' if is_forced else 'Too large for your graphics card: drawn'} by the processor, slowly"
+    needs, free = f"{fit.needs_bytes / GIB:.1f}", f"{fit.free_bytes / GIB:.1f} GB"
+    if not fit.is_enough:
+        return f"Too large for {place}: needs {needs} GB, {free} are free"
+    if fit.rung != "resident":
+        return f"Tight for {place}, so slower: takes {needs} of {free}"
+    return f"Fits {place}: takes {needs} of {free}"
 
 
 def card_words(plan: Plan) -> str:

@@ -186,7 +186,8 @@ class Supply:
         elif download is None or download.state == "finished":  # of another run, or its files have gone since
             self._request(name)
         elif download.state == "failed":
-            self._fail(name, Failed(code=download.code, problem=download.problem, hint=download.hint))
+            problem = f"{offer.label} could not be downloaded: {download.problem}"
+            self._fail(name, Failed(code=download.code, problem=problem, hint=download.hint))
         else:
             self._known.add(name)
             self._tell(name, download)

@@ -63,7 +63,7 @@ def _list(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
 
 
 def model_rows(library: Library) -> list[dict[str, Any]]:
-    """Everything that is here or can be had, JSON-ready."""
+    """Everything that is here or can be downloaded, JSON-ready."""
     rows = [_row(offer, library) for offer in library.downloadable.values()]
     own = [entry for entry in library.models.values() if entry.name not in library.downloadable and entry.available]
     return [

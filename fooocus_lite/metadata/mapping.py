@@ -102,8 +102,9 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
         if name is None:
             warnings.append(_missing_model(recipe.model, model_hash, library))
         elif not library.models[name].available:
-            path = printable(library.models[name].path)
-            warnings.append(f"The model {name} is known here, but not on this disk: put it at {path}.")
+            entry = library.models[name]
+            way = "Generate downloads it." if entry.files else f"Put it at {printable(entry.path)}."
+            warnings.append(f"The model {name} is known here, but not on this disk yet. {way}")
         changes["model"] = name or recipe.model
     refiner, notes = known_refiner(recipe, library)
     changes |= refiner
@@ -124,11 +125,11 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
 
 
 def _missing_model(name: str, model_hash: str, library: Library) -> str:
-    """What to do about a model that is not here: with its hash, and where a preset says that it can be had."""
+    """What to do about a model that is not here: with its hash, and where a preset says that it can be got."""
     known_by = f" (hash {model_hash})" if _HASH.fullmatch(model_hash) else ""
     needs = (need for preset in library.presets.values() for need in preset.needs if need.kind == "model")
     url = next((need.url for need in needs if need.url and normal_name(need.name) == normal_name(name)), "")
-    hint = f"it can be had at {printable(url)}" if url else "choose another one, or add it as models/README.md says"
+    hint = f"get it at {printable(url)}" if url else "choose another one, or add it as models/README.md says"
     return f"The model {shown(name)} is not here{known_by}; {hint}."
 
 

@@ -70,7 +70,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
-    add_model_routes(router, parts.library, parts.supply, parts.settings.models_dir)
+    add_model_routes(router, parts.library, parts.supply, parts.dispatcher, parts.settings.models_dir)
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
     add_worker_route(router, parts.dispatcher)
@@ -124,7 +124,7 @@ def _add_menu(router: APIRouter, parts: Parts) -> None:
             seconds_per_picture=seconds,
             bytes_per_picture=peak,
             warnings=warnings,
-            fetches=list(model_rows(library, parts.supply, lacking)),
+            fetches=list(model_rows(library, parts.supply, parts.dispatcher, lacking)),
             memory=outlook and s.MemoryOut(**asdict(outlook)),
         )
 

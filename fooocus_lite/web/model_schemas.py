@@ -42,7 +42,7 @@ class DownloadIn(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A model, or another file that pictures are made with: here, or to be had."""
+    """A model, or another file that pictures are made with: on this disk, or one that can be downloaded."""
 
     name: str = Field(description="A model's is the one that a Recipe's `model` takes.")
     label: str
@@ -53,6 +53,10 @@ class ModelOut(BaseModel):
     can_be_fetched: bool = Field(description="`POST /v1/downloads` takes its name; never in offline mode.")
     size_bytes: int | None = Field(description="Of all its files; null where nobody says.")
     memory_bytes: int | None = Field(description="What it takes in memory in 16 bits; null where nobody says.")
+    verdict: str = Field(
+        description="Whether a picture of its own size fits this computer, for a model that is not here; else empty.",
+        examples=["Fits your graphics card: takes 9.0 of 11.2 GB"],
+    )
     licence: str
     licence_url: str = Field(description="Where the licence can be read; empty where nobody says.")
     is_gated: bool = Field(description="Its makers want to know who has it: a token of the hub is needed.")
@@ -67,6 +71,7 @@ class ModelList(BaseModel):
     models: list[ModelOut]
     folder: str = Field(description="Where downloads go.")
     free_bytes: int | None = Field(description="Left on the disk of that folder.")
+    disk_bytes: int | None = Field(description="The size of that disk.")
     offline: bool = Field(description="Nothing is fetched.")
 
 

@@ -1,4 +1,4 @@
-"""Routes for models and what is fetched: what is here, what can be had, and how far it has come."""
+"""Routes for models and what is fetched: what is here, what can be downloaded, and how far it has come."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body
 
-from fooocus_lite.disk import free_bytes
+from fooocus_lite.disk import disk_bytes
+from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.download_state import Download
-from fooocus_lite.errors import NotFound
+from fooocus_lite.errors import FooocusError, NotFound
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.missing_files import is_offline
 from fooocus_lite.offers import Offer
+from fooocus_lite.plan import expand, make_plan
+from fooocus_lite.recipe import Recipe
 from fooocus_lite.supply import Supply
 from fooocus_lite.web.model_schemas import DownloadIn, DownloadList, DownloadOut, ModelList, ModelOut, download_out
 from fooocus_lite.web.openai_schemas import openai_models
 from fooocus_lite.web.schemas import problems
 
 
-def add_model_routes(router: APIRouter, library: Callable[[], Library], supply: Supply, folder: Path) -> None:
+def add_model_routes(
+    router: APIRouter, library: Callable[[], Library], supply: Supply, dispatcher: Dispatcher, folder: Path
+) -> None:
     """Add them to the router of ``/v1``.
 
     Args:
@@ -28,23 +33,25 @@ def add_model_routes(router: APIRouter, library: Callable[[], Library], supply: 
     """
     downloads = supply.downloads
 
-    @router.get("/models", tags=["models"], summary="Models here and to be had")
+    @router.get("/models", tags=["models"], summary="Models: here, and to download")
     def models() -> ModelList:
         """With licence, size and memory. A model that is not here is fetched when a picture needs it, or when asked."""
         now = library()
-        rows = list(model_rows(now, supply))
+        rows = list(model_rows(now, supply, dispatcher))
+        free, total = disk_bytes(folder)
         return ModelList(
             data=openai_models(now),
             models=rows,
             folder=str(folder),
-            free_bytes=free_bytes(folder),
+            free_bytes=free,
+            disk_bytes=total,
             offline=is_offline(now),
         )
 
     @router.get("/downloads", tags=["models"], summary="Downloads")
     def all_downloads() -> DownloadList:
         """Also those that have ended, until somebody takes them out of the list."""
-        return DownloadList(downloads=download_rows(supply), free_bytes=free_bytes(folder))
+        return DownloadList(downloads=download_rows(supply), free_bytes=disk_bytes(folder)[0])
 
     @router.post(
         "/downloads", tags=["models"], status_code=202, summary="Fetch a model", responses=problems(400, 403, 409, 422)
@@ -81,13 +88,27 @@ def add_model_routes(router: APIRouter, library: Callable[[], Library], supply: 
         return all_downloads()
 
 
-def model_rows(library: Library, supply: Supply, names: set[str] | None = None) -> Iterator[ModelOut]:
+def model_rows(
+    library: Library, supply: Supply, dispatcher: Dispatcher, names: set[str] | None = None
+) -> Iterator[ModelOut]:
     """Everything, or what is called one of ``names``."""
     found = {download.name: download for download in supply.all()}
     for name in dict.fromkeys((*library.models, *library.downloadable)):
         if names is None or name in names:
             entry, offer = library.models.get(name), library.downloadable.get(name)
-            yield _row(name, entry, offer, found.get(name), may_fetch=not is_offline(library))
+            row = _row(name, entry, offer, found.get(name), may_fetch=not is_offline(library))
+            row.verdict = "" if row.available or entry is None else _verdict(name, library, dispatcher)
+            yield row
+
+
+def _verdict(name: str, library: Library, dispatcher: Dispatcher) -> str:
+    """Whether a picture of the model's own size fits; empty where nobody can tell, or it draws none by itself."""
+    try:
+        (recipe,) = expand(Recipe(model=name), library, 0)
+        outlook = dispatcher.outlook(make_plan(recipe, library, 0), recipe)
+    except FooocusError:
+        return ""
+    return outlook.verdict if outlook else ""
 
 
 def _row(
@@ -105,6 +126,7 @@ def _row(
         can_be_fetched=offer is not None and may_fetch,
         size_bytes=offer.size_bytes if offer else None,
         memory_bytes=said.memory_bytes,
+        verdict="",
         licence=said.licence,
         licence_url=said.licence_url,
         is_gated=said.is_gated,

@@ -115,6 +115,10 @@ class MemoryOut(BaseModel):
     free_bytes: int | None = Field(description="What the device can give; null where nobody can tell.")
     words: str = Field(examples=["needs 7.1 GB, 8.0 free: fp16, encoders off the card after use, VAE in tiles"])
     is_tight: bool = Field(description="Not everything fits, or it takes more than half of what is free.")
+    verdict: str = Field(
+        description="Whether it fits; empty where nobody can tell.",
+        examples=["Fits your graphics card: takes 9.0 of 11.2 GB"],
+    )
 
 
 class PlanOut(BaseModel):

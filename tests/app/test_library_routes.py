@@ -75,7 +75,7 @@ def test_a_preset_that_cannot_be_used_says_why(server: Server) -> None:
     rows = {row["name"]: row for row in server.get("/v1/menu")[1]["presets"]}
     assert rows["far"]["values"] is None
     said = "The preset far needs the model far.safetensors, which is not here."
-    assert rows["far"]["problem"] == f"{said} It can be had at {url}."
+    assert rows["far"]["problem"] == f"{said} Get it at {url}."
     assert [(need["file"], need["available"], need["url"]) for need in rows["far"]["needs"]] == [
         ("far.safetensors", False, url)
     ]

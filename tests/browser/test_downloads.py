@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.big_model import LICENCE, REPO, WEIGHTS, put_big_model, write_offer
+from tests.browser.conftest import PHONE
 from tests.browser.person import Person
 from tests.fake_hub import FakeHub, Slow, Stall, Status
 from tests.faults.server import Server, assert_red_circle, is_shipped, until
@@ -38,6 +40,23 @@ def offering(hub: FakeHub, tmp_path: Path, start: Callable[..., Server]) -> Call
 def choose_preset(person: Person, label: str) -> None:
     person.page.get_by_role("combobox", name="Preset").click()
     person.page.get_by_role("option", name=label, exact=True).click()
+
+
+def shape(person: Person) -> Locator:
+    return person.page.get_by_role("combobox", name="Shape")
+
+
+def offer_huge(data: Path, hub: FakeHub) -> None:
+    """A model of a larger size than anybody downloads by mistake, beside the big one."""
+    entries = json.loads((data / "catalog.json").read_text())
+    file = {"repo": REPO, "path": "huge.safetensors", "size": 12_000_000_000}
+    entries.append(
+        entries[0]
+        | {"name": "huge", "label": "Huge one", "path": "huge", "files": [file], "native_size": 256}
+        | {"min_size": 256, "max_size": 512, "defaults": {"steps": 4}}
+    )
+    (data / "catalog.json").write_text(json.dumps(entries))
+    (data / "presets" / "huge.json").write_text(json.dumps({"label": "The huge model", "recipe": {"model": "huge"}}))
 
 
 def row(person: Person) -> Locator:
@@ -111,7 +130,9 @@ def test_a_download_that_fails_says_why_and_can_be_tried_again(
     assert failed["state"] == "failed"
     expect(person.alert).to_contain_text(failed["error"]["problem"])
     person.open_advanced("Models")
-    expect(row(person)).to_contain_text(failed["error"]["problem"])
+    (download,) = server.get("/v1/downloads")[1]["downloads"]
+    assert failed["error"]["problem"] == f"Big one could not be downloaded: {download['problem']}"
+    expect(row(person)).to_contain_text(download["problem"])
     hub.always = None
     row(person).get_by_role("button", name="Retry: Big one").click()
     here = person.page.get_by_role("list", name="On this computer").get_by_role("listitem")
@@ -142,3 +163,35 @@ def test_a_download_is_paused_resumed_and_cancelled(
     expect(person.queue).to_have_count(0)
     assert server.task(task_id)["error"]["code"] == "missing_model"
     until(lambda: not list((server.models / "big").rglob("*.part")), "what was half there to go")
+
+
+def test_a_large_download_waits_for_a_yes_and_its_model_brings_its_shapes(
+    offering: Callable[[], Server], hub: FakeHub, tmp_path: Path, come: Callable[..., Person]
+) -> None:
+    offer_huge(tmp_path / "data", hub)
+    hub.always = Slow(1.0)
+    server = offering()
+    server.submit(CIRCLE, model="big")  # something else is on its way, and waited for
+    until(lambda: server.get("/v1/downloads")[1]["downloads"], "the other download")
+    person = come(PHONE, server=server)
+    choose_preset(person, "The huge model")
+    question = person.page.get_by_role("status").filter(has_text="Huge one is not on this computer yet.")
+    expect(question).to_contain_text("Nothing is downloaded before you press Download 12.0 GB or Generate.")
+    expect(question).to_contain_text(re.compile("this computer's memory|graphics card"))
+    expect(shape(person)).to_have_value("1:1 · 256×256")
+    choose_preset(person, "Starter")
+    expect(question).to_have_count(0)
+    expect(shape(person)).to_have_value("1:1 · 128×128")
+
+    person.open_advanced("Models")
+    person.page.get_by_role("list", name="Not downloaded yet").get_by_role(
+        "button", name=re.compile("^Huge one")
+    ).click()
+    expect(question).to_be_visible()
+    box = question.bounding_box()
+    assert box and box["y"] >= 0  # its first words are on the screen, though the sheet is open
+    expect(shape(person)).to_have_value("1:1 · 256×256")  # what the starter draws, it would refuse
+    assert [one["name"] for one in server.get("/v1/downloads")[1]["downloads"]] == ["big"]
+    question.get_by_role("button", name="Download 12.0 GB").click()
+    expect(question).to_have_count(0)
+    until(lambda: "huge" in [one["name"] for one in server.get("/v1/downloads")[1]["downloads"]], "the download")

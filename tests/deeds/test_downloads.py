@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fooocus_lite.download_state import Download
-from fooocus_lite.downloads import Downloads
+from fooocus_lite.downloads import Downloads, find_offer
 from fooocus_lite.errors import NotFound, UnknownName
 from fooocus_lite.http_streams import Patience
 from fooocus_lite.library import Library
@@ -18,7 +18,7 @@ from fooocus_lite.model_files import ModelFile
 from fooocus_lite.offers import Offer
 from fooocus_lite.part_file import part_bytes
 from fooocus_lite.settings import Settings, load_settings
-from tests.deeds.conftest import until
+from tests.deeds.conftest import make_library, until
 from tests.fake_hub import Cut, FakeHub, Slow, Stall, Status, random_bytes
 
 REPO = "painter/brushes"
@@ -130,6 +130,11 @@ def test_nobody_offers_it(make: Make) -> None:
     for order in (downloads.pause, downloads.resume, downloads.cancel):
         with pytest.raises(NotFound):
             order("one")
+
+
+def test_a_model_of_ones_own_was_not_downloaded(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match=r"Fake is here, but not from a download\. It lies at "):
+        find_offer(make_library(tmp_path), "fake")
 
 
 def test_everybody_is_told(settings: Settings, library: Library, hub: FakeHub) -> None:

@@ -49,7 +49,7 @@ def test_a_missing_model_comes_with_the_address_that_a_preset_knows() -> None:
     library = replace(LIBRARY, presets={"far": Preset("far", "far", "", Recipe(), needs=(need,))})
     text = f"a fox\nSteps: 20, Seed: 1, Model hash: {'0' * 10}, Model: {{}}"
     assert said(read_text(text.format("far_v2"), library)) == (
-        "The model 'far_v2' is not here (hash 0000000000); it can be had at https://x.test/far."
+        "The model 'far_v2' is not here (hash 0000000000); get it at https://x.test/far."
     )
     assert "choose another one, or add it as models/README.md says." in said(read_text(text.format("near"), library))
     nasty = "a fox\nSteps: 20, Seed: 1, Model hash: <b>, Model: far_v2"
@@ -60,7 +60,7 @@ def test_a_model_that_is_known_and_not_here_comes_with_its_place() -> None:
     entry = replace(next(iter(LIBRARY.models.values())), name="Far", path="/models/far.safetensors", available=False)
     found = read_text("a fox\nSteps: 20, Seed: 1, Model: far", replace(LIBRARY, models={"Far": entry}))
     assert found.recipe.model == "Far"
-    assert said(found) == "The model Far is known here, but not on this disk: put it at /models/far.safetensors."
+    assert said(found) == "The model Far is known here, but not on this disk yet. Put it at /models/far.safetensors."
 
 
 FOOOCUS_TEXT = f.as_json(f.FOOOCUS)

@@ -8,6 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,16 @@ def test_a_catalog_entry_uses_the_file_where_another_program_has_it(
     library = look()
     assert not library.models["jugger"].available, "a file of another length is another file"
     assert library.models["juggernautXL_v8Rundiffusion"].available
+
+
+def test_what_ships_is_no_model_wherever_the_folder_was_moved_to(root: Path, settings: Settings) -> None:
+    moved = root / "moved"
+    for name in ("families/sdxl", "checkpoints/mine"):
+        (moved / name).mkdir(parents=True)
+        (moved / name / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
+    settings = replace(settings, models_dir=moved)
+    scan_models(settings)
+    assert [Path(path).name for path in read_index(settings).found] == ["mine"]
 
 
 def test_layouts_of_other_programs(extra: Path, look: Callable[[], Library]) -> None:

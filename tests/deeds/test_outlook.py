@@ -38,6 +38,23 @@ def test_the_sentence_goes_by_what_the_worker_has(library: Library) -> None:
     assert short and short.words == f"{tight.words}; this computer's own memory (RAM) is short: needs 6.5 GB, 1.0 free"
 
 
+@pytest.mark.parametrize(
+    "about, verdict",
+    [
+        ({"free_memory_bytes": 24 * 2**30}, "Fits your graphics card: takes 9.0 of 24.0 GB"),
+        ({}, "Tight for your graphics card, so slower: takes 6.0 of 7.0 GB"),
+        ({"free_memory_bytes": 2**29}, "Too large for your graphics card: drawn by the processor, slowly"),
+        ({"memory": "resident"}, "Too large for your graphics card: needs 7.5 GB, 7.0 GB are free"),
+        ({"memory": "cpu"}, "Drawn by the processor, slowly"),
+        ({"device": "cpu", "free_memory_bytes": 40 * 2**30}, "Fits this computer's memory: takes "),
+        ({"free_memory_bytes": None}, ""),
+    ],
+)
+def test_whoever_chooses_a_model_hears_whether_it_fits(library: Library, about: dict[str, Any], verdict: str) -> None:
+    said = look_ahead(plan_of(library), CARD | about, library)
+    assert said and said.verdict.startswith(verdict) and bool(said.verdict) == bool(verdict)
+
+
 def test_without_a_worker_the_card_is_described(library: Library) -> None:
     assert card_words(plan_of(library)) == "about 9.0 GB of a graphics card; 1.5 GB at least, then slower"
 

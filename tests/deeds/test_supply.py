@@ -145,7 +145,11 @@ def test_what_does_not_come_fails_its_tasks_with_the_reason(shop: Shop, hub: Fak
     download = shop.supply.downloads.find("big")
     assert download is not None and download.state == "failed"
     error = shop.store.queue.get(ids[0]).error or {}
-    assert (error["problem"], error["hint"], error["code"]) == (download.problem, download.hint, download.code)
+    assert (error["problem"], error["hint"], error["code"]) == (
+        f"Big one could not be downloaded: {download.problem}",
+        download.hint,
+        download.code,
+    )
     hub.always = None
     again = shop.supply.retry(ids[0])
     assert again not in ids

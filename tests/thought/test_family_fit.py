@@ -50,9 +50,12 @@ def test_what_a_family_has_itself_needs_no_words(library: Library, name: str) ->
         ({"pag_scale": 3.0}, "Perturbed-attention guidance does nothing"),
         ({"freeu_b1": 1.3}, "FreeU does nothing"),
         ({"adm_positive": 1.5}, "ADM size scaling does nothing: this kind of model is told no sizes"),
-        ({"perp_neg": 1.0, "negative_prompt": "red"}, "Perp-Neg does nothing: this kind of model reads one text"),
+        (
+            {"perp_neg": 1.0, "negative_prompt": "red"},
+            "Perp-Neg does nothing: this kind of model reads only the",
+        ),
         ({"guidance_end": 0.5}, "Guidance interval does nothing: this kind of model reads the guidance scale at every"),
-        ({"negative_prompt": "red"}, "The negative prompt does nothing: this kind of model reads one text"),
+        ({"negative_prompt": "red"}, "The negative prompt does nothing: this kind of model reads only the prompt"),
         ({"clip_skip": 2}, "CLIP skip does nothing"),
     ],
 )

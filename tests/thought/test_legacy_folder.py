@@ -74,7 +74,7 @@ def test_a_preset_without_its_model_says_what_it_needs_and_where_it_is(legacy: S
         make_plan(Recipe(prompt="x", preset="default"), library, 1)
     assert str(caught.value) == (
         "The preset default needs the model base.safetensors, which is not here. "
-        "It can be had at https://example.org/base.safetensors."
+        "Get it at https://example.org/base.safetensors."
     )
     menu = library.menu()
     (need,) = next(row["needs"] for row in menu["presets"] if row["name"] == "default")

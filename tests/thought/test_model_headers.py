@@ -52,6 +52,8 @@ def facts(path: Path) -> FileFacts:
          FileFacts("network", "sd3", "", "fp16")),
         ({"cap_embedder.0.weight": (2304,)}, "BF16", FileFacts("network", "lumina2", "", "bf16")),
         (s.VAE, "F32", FileFacts("vae", "", "", "fp32")),
+        ({**s.prefixed("first_stage_model.", s.VAE), UNET + "a.kind.of.tomorrow": (8, 8)}, "F32",
+         FileFacts("other", "", "", "fp32")),
         ({"decoder.conv_in.weight": (512, 16, 3, 3)}, "BF16", FileFacts("vae", "flux", "", "bf16")),
         ({"decoder.layers.0.weight": (64, 4, 3, 3), "encoder.layers.0.weight": (64, 3, 3, 3)}, "F32",
          FileFacts("preview_decoder", "", "", "fp32")),

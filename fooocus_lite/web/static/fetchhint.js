@@ -19,7 +19,7 @@ function wordsOf({ label, state: at, done_bytes: done, total_bytes: total }) {
   return [at === "paused" ? "Paused" : "", percent, label].filter(Boolean).join(" · ");
 }
 
-/** Nobody has a model but the one that ships, and others can be had. */
+/** Nobody has a model but the one that ships, and others can be downloaded. */
 const isBare = () => Boolean(state.menu) && state.menu.models.filter((one) => one.available).length < 2 && state.menu.models.some((one) => !one.available);
 
 function draw(hint) {

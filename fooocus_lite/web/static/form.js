@@ -6,7 +6,7 @@ import { hideChanged } from "./changes.js";
 import { onEnd } from "./live.js";
 import { lorasOf } from "./loralist.js";
 import { keep, recall } from "./memory.js";
-import { keptIn, keptWidget, modeFor, refuseMode, takeMode, takenFields } from "./modes.js";
+import { keptIn, keptWidget, modeFor, modelOf, refuseMode, takeMode, takenFields } from "./modes.js";
 import { clear, markBad, showProblem } from "./notice.js";
 import { paired, scheduleFor, stepsFor } from "./samplers.js";
 import { change, running, state } from "./store.js";
@@ -72,7 +72,7 @@ function withChoices(name, value, menu) {
 export function widgets(draft) {
   change({ chosenPreset: draft.preset, chosenMode: draft.mode });
   const whole = withShape({ ...paired(draft), ...keptIn(draft) });
-  const updates = { steps: stepsFor, scheduler: scheduleFor, mode: modeFor };
+  const updates = { steps: stepsFor, scheduler: scheduleFor, mode: modeFor, aspect: shapesFor };
   const values = names.map((name) => keptWidget(name, updates[name]?.(whole) ?? whole[name], whole, infos[name]));
   if (isOffered) return values;
   isOffered = true;
@@ -160,11 +160,16 @@ export function sizeTyped(values) {
   return [withShape(draftOf(values)).aspect];
 }
 
+const shapesOf = (draft) => modelOf(draft)?.sizes.map((row) => [row.label.split(" · ").reverse().join(" · "), `${row.width}x${row.height}`]) ?? [];
+
 function withShape(draft) {
   const name = `${draft.width}x${draft.height}`;
-  const model = state.menu?.models.find((row) => row.name === (draft.model || state.menu.defaults.model));
-  const named = model?.sizes.some((size) => `${size.width}x${size.height}` === name);
-  return { ...draft, aspect: named ? name : "custom" };
+  return { ...draft, aspect: shapesOf(draft).some(([, value]) => value === name) ? name : "custom" };
+}
+
+/** The shapes that the draft's model draws, as an update of that field. */
+function shapesFor(draft) {
+  return { __type__: "update", value: draft.aspect, ...(state.menu ? { choices: [...shapesOf(draft), ["Custom", "custom"]] } : {}) };
 }
 
 /** Whoever types a seed wants that one; whoever empties the field wants any. */
@@ -183,6 +188,8 @@ export function toRecipe(draft) {
     if (value !== undefined && value !== null && value !== "") recipe[name] = value;
   }
   for (const name of takenFields(draft)) delete recipe[name]; // the mode's own affair, or nobody's
+  const { without = {}, values = {} } = modelOf(draft) ?? {};
+  for (const name of ["sampler", "scheduler"]) if (name in without) recipe[name] = values[name]; // else the preset's, made for another kind, would be refused
   recipe.negative_prompt = draft.negative_prompt || "";
   recipe.styles = draft.styles || [];
   recipe.loras = lorasOf(draft.loras);

@@ -1,24 +1,29 @@
-// The Models tab: what is here, what can be had, and how far it has come. And what is fetched because it was chosen.
+// The Models tab: what is here, what can be downloaded, and how far it has come. And what is fetched because it was chosen.
 
 import { call } from "./api.js";
+import { differences, formerValues, showChanged } from "./changes.js";
 import { button, h, setText, size, whenThere } from "./dom.js";
 import { fill, refreshMenu } from "./form.js";
 import { onEnd } from "./live.js";
 import { keep, recall } from "./memory.js";
 import { modelOf, takeModel } from "./modes.js";
 import { clear, showNote, showProblem } from "./notice.js";
-import { linkTo } from "./presets.js";
+import { YOURS, linkTo } from "./presets.js";
 import { onChange, state } from "./store.js";
 
 const TOLD = "fl.fetch-told"; // names whose licence and size were shown
 const BUSY = ["waiting", "running", "checking"];
+const ASK_FROM = 10e9; // so many bytes are not fetched before somebody has said so…
+const ASK_BELOW = 0.1; // …nor any that leave less of the disk than this share
+const STAYS = [...YOURS, "styles", "loras", "mode", "refiner", "refiner_switch"]; // whatever model is picked
 let parts = null;
 let rows = []; // {model, item, pick, note, bar, words, actions}
-let about = { free_bytes: null, folder: "", offline: false };
+let about = { free_bytes: null, disk_bytes: null, folder: "", offline: false };
 let drawn = "";
 let asked = 0; // how often the list was asked for
 let seen = null; // state of each download when it was last told
 let chosen = null; // what the last estimate was for
+let questioned = []; // names of what the last question was about
 let failure = ""; // what the last picture that failed said
 
 const downloadOf = (name) => state.downloads.find((one) => one.name === name);
@@ -34,23 +39,61 @@ function ask(path, body) {
 
 const act = (name, what) => ask(`/v1/downloads/${encodeURIComponent(name)}/${what}`);
 
-/** Fetch it, and say once what comes and under which licence. */
-function fetchModel(model) {
+/** Fetch them, and say once what comes and under which licence. */
+function fetchModels(...models) {
   clear("download");
-  tell([model]);
-  return ask("/v1/downloads", { name: model.name });
+  clear("fetch-ask");
+  tell(models);
+  for (const model of models) ask("/v1/downloads", { name: model.name });
 }
 
+const totalOf = (models) => models.reduce((sum, model) => sum + (model.size_bytes ?? 0), 0);
+/** What is on its way already, in bytes that are yet to come. */
+const comingBytes = () => state.downloads.filter((one) => BUSY.includes(one.state)).reduce((sum, one) => sum + (one.total_bytes ?? 0) - one.done_bytes, 0);
+
+/** So much that a person should say yes: large, of unknown size, or nearly all that the disk has left. */
+function isMuch(models) {
+  const bytes = comingBytes() + totalOf(models);
+  if (bytes >= ASK_FROM || models.some((model) => model.kind === "checkpoint" && !model.size_bytes)) return true;
+  return about.free_bytes !== null && about.free_bytes - bytes < ASK_BELOW * about.disk_bytes;
+}
+
+/** Ask before a large download, with one button that begins it. */
+function askFirst(models) {
+  questioned = models.map((model) => model.name);
+  const bytes = models.every((model) => model.size_bytes) ? totalOf(models) : 0;
+  const names = models.map((model) => model.label).join(" and ");
+  const others = comingBytes();
+  const free = about.free_bytes === null ? "" : `${size(about.free_bytes)} are free on the disk${others ? `, and ${size(others)} are being downloaded already` : ""}. `;
+  const hasRoom = about.free_bytes === null || bytes + others <= about.free_bytes;
+  const go = bytes ? `Download ${size(bytes)}` : "Download";
+  showNote(`${names} ${models.length > 1 ? "are" : "is"} not on this computer yet.`, {
+    key: "fetch-ask", shape: "save", extra: models.map((model) => facts(model, models.length > 1 ? model.label : "")),
+    lines: [
+      bytes ? "" : models.map((model) => model.description).join(" "),
+      hasRoom ? `${free}Nothing is downloaded before you press ${go} or Generate.` : `${free}It does not fit: make room first, or choose a smaller one.`,
+    ].filter(Boolean),
+    action: hasRoom ? { words: go, run: () => fetchModels(...models) } : null,
+  });
+}
+
+/** Another kind of model, or one of another size, brings its own values along: those of the former would be refused or ugly. */
 function use(model) {
-  fill(takeModel({ ...state.draft, model: model.name }));
+  const before = state.draft;
+  const [former, row] = [modelOf(before), state.menu?.models.find((one) => one.name === model.name)];
+  const isAlike = former?.family === row?.family && [before.width, before.height].every((side) => side >= row.min_size && side <= row.max_size);
+  const own = row && !isAlike ? Object.fromEntries(Object.entries(row.values).filter(([name]) => !STAYS.includes(name))) : {};
+  const after = takeModel({ ...before, ...own, model: model.name });
+  const found = differences(before, after);
+  fill(after);
+  if (Object.keys(own).length) showChanged(found, () => fill(formerValues(before, found)));
 }
 
-/** "6.9 GB · takes 7.0 GB of memory · Licence: …", the licence as a link; `words` stands before it. */
+/** "6.9 GB · Fits your graphics card: takes 9.0 of 11.2 GB · Licence: …", the licence as a link; `words` stands before it. */
 function facts(model, words) {
   const licence = model.licence ? linkTo(model.licence_url, model.licence) || h("span", { textContent: model.licence }) : null;
-  const memory = model.memory_bytes ? `takes ${size(model.memory_bytes)} of memory` : "";
-  const text = [words, memory, licence ? "Licence: " : ""].filter(Boolean).join(" · ");
-  return h("p", { className: "facts" }, h("span", { textContent: text.replace(/^t/, "T") }), licence);
+  const text = [words, model.verdict, licence ? "Licence: " : ""].filter(Boolean).join(" · ");
+  return h("p", { className: "facts" }, h("span", { textContent: text }), licence);
 }
 
 /** What is told once of files that were asked for: licence, size, room on the disk. */
@@ -64,9 +107,9 @@ function tell(models) {
   const gated = news.filter((model) => model.is_gated).map((model) => `The makers of ${model.label} ask who has it: accept its licence on its page, and give your token as HF_TOKEN.`);
   const free = about.free_bytes ? `${size(about.free_bytes)} are free on the disk. ` : "";
   const stop = () => { clear("fetch"); for (const model of news) { forgetTold(model.name); act(model.name, "cancel"); } };
-  showNote(`${names} is being downloaded${total}.`, {
+  showNote(`${names} ${news.length > 1 ? "are" : "is"} being downloaded${total}.`, {
     key: "fetch", shape: "save", extra: news.map((model) => facts(model, news.length > 1 ? model.label : "")),
-    lines: [...gated, `${free}What needs it waits in the queue and is drawn by itself; other models draw meanwhile.`],
+    lines: [...gated, `${free}You can press Generate now: the picture waits in the queue and is drawn as soon as ${news.length > 1 ? "they are" : "it is"} here. Other models draw meanwhile.`],
     action: { words: "Cancel the download", run: stop },
   });
 }
@@ -98,8 +141,8 @@ function actionsOf(model, download) {
   if (!model.can_be_fetched && !download) return [];
   if (BUSY.includes(download?.state)) return [one("Pause", "pause", () => act(model.name, "pause")), one("Cancel", "close", () => cancel(model))];
   if (download?.state === "paused") return [one("Resume", "save", () => act(model.name, "resume")), one("Cancel", "close", () => cancel(model))];
-  if (download?.state === "failed") return [one("Retry", "reuse", () => fetchModel(model)), one("Cancel", "close", () => cancel(model))];
-  return model.available ? [] : [one("Download", "save", () => fetchModel(model))];
+  if (download?.state === "failed") return [one("Retry", "reuse", () => fetchModels(model)), one("Cancel", "close", () => cancel(model))];
+  return model.available ? [] : [one("Download", "save", () => fetchModels(model))];
 }
 
 function cancel(model) {
@@ -155,19 +198,19 @@ function group(words, list, ...notes) {
 function arrange() {
   const models = rows.filter((row) => row.model.kind === "checkpoint" && !isComing(row));
   const rest = rows.filter((row) => row.model.kind !== "checkpoint" && !isComing(row));
-  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one and it comes in the background; what needs it waits in the queue.";
+  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one to draw with it: it is downloaded in the background (a large one asks first), and its pictures wait in the queue until then.";
   const focused = document.activeElement;
   const isOpen = Boolean(parts.list.querySelector("details[open]"));
   parts.list.replaceChildren(...[
     group("Downloads", rows.filter(isComing)),
     group("On this computer", models.filter((row) => row.model.available)),
-    group("To be had", models.filter((row) => !row.model.available), h("p", { className: "fl-note", textContent: note })),
+    group("Not downloaded yet", models.filter((row) => !row.model.available), h("p", { className: "fl-note", textContent: note })),
     rest.length ? h("details", { open: isOpen }, h("summary", { textContent: `LoRAs and parts (${rest.length})` }), group("LoRAs and parts", rest)) : null,
   ].filter(Boolean));
   if (focused?.isConnected && focused !== document.activeElement) focused.focus();
 }
 
-/** What is here and what can be had: asked whenever the tab is opened, and when something has come. */
+/** What is here and what can be downloaded: asked whenever the tab is opened, and when something has come. */
 async function load() {
   const mine = ++asked;
   const answer = await call("GET", "/v1/models").catch((error) => { showProblem(error, { key: "download" }); return null; });
@@ -181,7 +224,7 @@ async function load() {
     drawn = "";
     parts.coming = null;
   }
-  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free in ${answer.folder}`);
+  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free in ${answer.folder}. A model file that you put there appears by itself.`);
   drawTab();
 }
 
@@ -193,13 +236,17 @@ function followChoice() {
   const isChoice = chosen !== null && chosen !== key;
   chosen = key;
   if (!isChoice) return;
-  for (const model of plan.fetches) if (!downloadOf(model.name) && model.can_be_fetched) fetchModel(model);
+  clear("fetch-ask"); // it was about the former choice
+  const wanted = plan.fetches.filter((model) => !downloadOf(model.name) && model.can_be_fetched);
+  if (wanted.length && isMuch(wanted)) askFirst(wanted);
+  else if (wanted.length) fetchModels(...wanted);
 }
 
 /** A task that waits says so in the queue; what it waits for is told here, once. */
 function followQueue() {
   const names = new Set(state.rows.map((row) => row.waits_for).filter(Boolean));
   if (!names.size || !about.models) return;
+  if (questioned.some((name) => names.has(name))) clear("fetch-ask"); // Generate has said yes
   tell(about.models.filter((model) => names.has(model.name)));
 }
 
@@ -218,9 +265,9 @@ function followDownloads() {
   if (changed.some(({ state: at }) => at === "paused")) clear("fetch"); // it says that they come
   for (const one of changed.filter(({ state: at }) => at === "failed")) {
     clear("fetch");
-    if (one.problem === failure || state.rows.some((row) => row.waits_for === one.name)) continue;
+    if (failure.endsWith(one.problem) || state.rows.some((row) => row.waits_for === one.name)) continue;
     const again = () => { clear("download"); ask("/v1/downloads", { name: one.name }); };
-    showProblem(one, { key: "download", action: { words: "Retry", run: again } });
+    showProblem({ ...one, problem: `${one.label} could not be downloaded.`, hint: `${one.problem} ${one.hint}`.trim() }, { key: "download", action: { words: "Retry", run: again } });
   }
 }
 
@@ -228,7 +275,7 @@ function followDownloads() {
 function followFailures({ error, state: ended }) {
   if (ended !== "failed") return;
   failure = error.problem;
-  if (state.downloads.some((one) => one.problem === failure)) clear("download");
+  if (state.downloads.some((one) => one.problem && failure.endsWith(one.problem))) clear("download");
 }
 
 /** Fill the Models tab, and follow what is fetched. */

@@ -9,7 +9,7 @@ import { paired } from "./samplers.js";
 import { state } from "./store.js";
 
 /** What a preset leaves as it is unless it speaks of it: words, luck, how many, and where they go. */
-const YOURS = ["prompt", "negative_prompt", "seed", "count", "image_format", "wildcard_order", "index", "expansion"];
+export const YOURS = ["prompt", "negative_prompt", "seed", "count", "image_format", "wildcard_order", "index", "expansion"];
 
 /** What choosing a preset puts into the fields. */
 function valuesOf({ recipe, values }) {

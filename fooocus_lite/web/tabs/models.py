@@ -1,4 +1,4 @@
-"""Which weights draw the picture, and which its last steps; and the models that can be had."""
+"""Which weights draw the picture, and which its last steps; and the models that can be downloaded."""
 
 from __future__ import annotations
 
