@@ -8,7 +8,7 @@ and the same one in a batch of two would also differ more than they must.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,9 @@ def with_direct_convolutions(module: ModuleT) -> ModuleT:
     """``module``, its plain convolutions computed by oneDNN while they are on a CPU in float32."""
     if torch.backends.mkldnn.is_available():
         for child in module.modules():
-            if type(child) is nn.Conv2d and child.padding_mode == "zeros" and _is_for_onednn(child.weight):
+            if type(child) is not nn.Conv2d or child.padding_mode != "zeros" or isinstance(child.padding, str):
+                continue
+            if _is_for_onednn(child.weight):
                 layer: Any = child
                 layer.forward = partial(_forward, child)
     return module
@@ -35,6 +37,7 @@ def _forward(layer: nn.Conv2d, states: Tensor) -> Tensor:
     padding = layer.padding
     if isinstance(padding, str) or not _is_for_onednn(states):  # said in words, or the layer was moved
         return nn.Conv2d.forward(layer, states)
+    padding = cast("tuple[int, ...]", layer.padding)  # as `with_direct_convolutions` chose them
     return torch.mkldnn_convolution(
         states, layer.weight, layer.bias, padding, layer.stride, layer.dilation, layer.groups
     )

@@ -31,7 +31,6 @@ def add_model_routes(
     Args:
         folder: Takes what is fetched.
     """
-    downloads = supply.downloads
 
     @router.get("/models", tags=["models"], summary="Models: here, and to download")
     def models() -> ModelList:
@@ -59,7 +58,14 @@ def add_model_routes(
     def request(wanted: Annotated[DownloadIn, Body()]) -> DownloadOut:
         """Its files come one after the other behind what is being fetched already, and over every restart. Asked for
         again, one that failed is tried again, and one that is here is checked against its hashes."""
-        return download_out(downloads.request(wanted.name))
+        return download_out(supply.downloads.request(wanted.name))
+
+    _add_changes(router, supply, all_downloads)
+
+
+def _add_changes(router: APIRouter, supply: Supply, all_downloads: Callable[[], DownloadList]) -> None:
+    """Pause, resume and cancel."""
+    downloads = supply.downloads
 
     @router.post(
         "/downloads/{name:path}/pause", tags=["models"], summary="Pause a download", responses=problems(403, 404, 422)
