@@ -52,8 +52,8 @@ def offer_huge(data: Path, hub: FakeHub) -> None:
     file = {"repo": REPO, "path": "huge.safetensors", "size": 12_000_000_000}
     entries.append(
         entries[0]
-        | {"name": "huge", "label": "Huge one", "path": "huge", "files": [file], "native_size": 256}
-        | {"min_size": 256, "max_size": 512, "defaults": {"steps": 4}}
+        | {"name": "huge", "label": "Huge one", "path": "huge", "files": [file], "native_size": 512}
+        | {"min_size": 256, "max_size": 1024, "defaults": {"steps": 4}}
     )
     (data / "catalog.json").write_text(json.dumps(entries))
     (data / "presets" / "huge.json").write_text(json.dumps({"label": "The huge model", "recipe": {"model": "huge"}}))
@@ -173,12 +173,13 @@ def test_a_large_download_waits_for_a_yes_and_its_model_brings_its_shapes(
     server = offering()
     server.submit(CIRCLE, model="big")  # something else is on its way, and waited for
     until(lambda: server.get("/v1/downloads")[1]["downloads"], "the other download")
+    until(lambda: server.post("/v1/plan", {"prompt": CIRCLE})[1]["memory"], "a worker that knows its memory")
     person = come(PHONE, server=server)
     choose_preset(person, "The huge model")
     question = person.page.get_by_role("status").filter(has_text="Huge one is not on this computer yet.")
     expect(question).to_contain_text("Nothing is downloaded before you press Download 12.0 GB or Generate.")
     expect(question).to_contain_text(re.compile("this computer's memory|graphics card"))
-    expect(shape(person)).to_have_value("1:1 · 256×256")
+    expect(shape(person)).to_have_value("1:1 · 512×512")
     choose_preset(person, "Starter")
     expect(question).to_have_count(0)
     expect(shape(person)).to_have_value("1:1 · 128×128")
@@ -190,7 +191,7 @@ def test_a_large_download_waits_for_a_yes_and_its_model_brings_its_shapes(
     expect(question).to_be_visible()
     box = question.bounding_box()
     assert box and box["y"] >= 0  # its first words are on the screen, though the sheet is open
-    expect(shape(person)).to_have_value("1:1 · 256×256")  # what the starter draws, it would refuse
+    expect(shape(person)).to_have_value("1:1 · 512×512")  # what the starter draws, it would refuse
     assert [one["name"] for one in server.get("/v1/downloads")[1]["downloads"]] == ["big"]
     question.get_by_role("button", name="Download 12.0 GB").click()
     expect(question).to_have_count(0)

@@ -35,6 +35,7 @@ async function put(key, node, seconds) {
   node.dataset.key = key;
   shownNow.set(key, node);
   place.append(node);
+  place.scrollTop = node.offsetTop; // on a phone, where several do not fit
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
 }
 
