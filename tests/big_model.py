@@ -32,5 +32,5 @@ def write_offer(hub: FakeHub, data: Path) -> None:
     }  # fmt: skip
     (data / "presets").mkdir(parents=True, exist_ok=True)
     (data / "catalog.json").write_text(json.dumps([entry]))
-    preset = {"label": "The big model", "recipe": {"model": "big"}}
-    (data / "presets" / "big.json").write_text(json.dumps(preset))
+    preset = {"label": "Default", "recipe": {"model": "big"}}  # in the place of the shipped one, whose model is 7 GB
+    (data / "presets" / "default.json").write_text(json.dumps(preset))

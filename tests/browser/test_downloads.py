@@ -73,7 +73,7 @@ def test_a_picture_waits_for_its_model_over_a_kill_and_finishes_by_itself(
     server = offering()
     person = come(server=server)
 
-    choose_preset(person, "The big model")
+    choose_preset(person, "Default")
     notice = person.page.get_by_role("status").filter(has_text="Big one is being downloaded")
     expect(notice).to_contain_text(f"{total / 1e6:.0f} MB")
     expect(notice).to_contain_text("free on the disk")
