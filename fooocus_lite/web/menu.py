@@ -106,6 +106,7 @@ class ModelRow(_Row):
     values: dict[str, Any] = Field(description="Every field with this model and no preset.")
     modes: list[ModelMode]
     without: dict[str, str] = Field(description="Fields that do nothing with it, and why.")
+    as_refiner: str = Field(description="What it is called in the list of refiners; empty = it cannot be one.")
 
 
 class SamplerRow(_Row):

@@ -34,7 +34,8 @@ def test_a_dropped_picture_of_fooocus(web_server: Server, name: str) -> None:
     assert found["scheme"] == name.partition("_")[0]
     assert (found["recipe"]["prompt"], found["recipe"]["seed"]) == ("red cat\nsecond line", 12345)
     assert found["recipe"]["loras"] == [{"name": "sd_xl_offset_example-lora_1.0", "weight": 0.1, "enabled": True}]
-    assert any("juggernautXL_v8Rundiffusion" in warning for warning in found["warnings"])
+    assert found["recipe"]["model"] == "juggernaut-xl"  # the catalog's name of Fooocus's file
+    assert any("juggernaut-xl is known here, but not on this disk" in warning for warning in found["warnings"])
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", "application/x-www-form-urlencoded", "image/png"])
