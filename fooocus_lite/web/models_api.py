@@ -35,17 +35,7 @@ def add_model_routes(
     @router.get("/models", tags=["models"], summary="Models: here, and to download")
     def models() -> ModelList:
         """With licence, size and memory. A model that is not here is fetched when a picture needs it, or when asked."""
-        now = library()
-        rows = list(model_rows(now, supply, dispatcher))
-        free, total = disk_bytes(folder)
-        return ModelList(
-            data=openai_models(now),
-            models=rows,
-            folder=str(folder),
-            free_bytes=free,
-            disk_bytes=total,
-            offline=is_offline(now),
-        )
+        return _model_list(library(), supply, dispatcher, folder)
 
     @router.get("/downloads", tags=["models"], summary="Downloads")
     def all_downloads() -> DownloadList:
@@ -92,6 +82,18 @@ def _add_changes(router: APIRouter, supply: Supply, all_downloads: Callable[[], 
         downloads.cancel(name)
         supply.wake()
         return all_downloads()
+
+
+def _model_list(library: Library, supply: Supply, dispatcher: Dispatcher, folder: Path) -> ModelList:
+    free, total = disk_bytes(folder)
+    return ModelList(
+        data=openai_models(library),
+        models=list(model_rows(library, supply, dispatcher)),
+        folder=str(folder),
+        free_bytes=free,
+        disk_bytes=total,
+        offline=is_offline(library),
+    )
 
 
 def model_rows(
