@@ -103,7 +103,7 @@ def check_names(recipe: Recipe, library: Library | None, model_hash: str = "") -
             warnings.append(_missing_model(recipe.model, model_hash, library))
         elif not library.models[name].available:
             entry = library.models[name]
-            way = "Generate downloads it." if entry.files else f"Put it at {printable(entry.path)}."
+            way = "It can be downloaded under Models." if entry.files else f"Put it at {printable(entry.path)}."
             warnings.append(f"The model {name} is known here, but not on this disk yet. {way}")
         changes["model"] = name or recipe.model
     refiner, notes = known_refiner(recipe, library)

@@ -78,7 +78,7 @@ def test_a_dropped_picture_fills_the_form_and_can_be_undone(person: Person, plac
     expect(person.prompt).to_have_value("red cat\nsecond line")
     expect(person.page.get_by_role("textbox", name="Seed")).to_have_value("12345")
     expect(note(person)).to_contain_text("Settings of cat.png, as A1111 writes them")
-    expect(note(person)).to_contain_text("juggernautXL_v8Rundiffusion")
+    expect(note(person)).to_contain_text("The model juggernaut-xl is known here, but not on this disk yet.")
     expect(note(person)).to_contain_text("is not here")
     expect(person.page.get_by_role("status").filter(has_text="Changed:")).to_contain_text("steps 20 → 30")
     person.button("Undo").click()
