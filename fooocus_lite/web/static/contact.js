@@ -23,6 +23,7 @@ let parts = null;
 let cells = []; // {item, open, look, img, words, again, use, bar, key}
 let drawnFor = null; // the sheet whose cells are built
 let asking = 0;
+let ended = 0; // how many pictures of the open sheet ended while it was open
 let strangers = ""; // ids of the sheet's line that no cell has, as the program was last asked about them
 
 /** Show a sheet, as the program gave it. */
@@ -56,9 +57,11 @@ export const backToSheet = () => change({ selected: null });
 async function reload() {
   const id = state.sheet?.id;
   if (!id) return;
-  const mine = ++asking;
+  const mine = ++asking, before = ended;
   const sheet = await call("GET", `/v1/sheets/${id}`).catch(() => null);
-  if (sheet && mine === asking && state.sheet?.id === id) change({ sheet });
+  if (!sheet || mine !== asking || state.sheet?.id !== id) return;
+  change({ sheet });
+  if (ended !== before) reload(); // what ended meanwhile may stand in the answer as running still
 }
 
 let listed = "";
@@ -263,6 +266,7 @@ export async function showContact() {
   onEnd((task) => {
     const { sheet } = state;
     if (task.batch_id !== sheet?.id) return;
+    ended += 1;
     const cells = sheet.cells.map((cell) => (cell.id === task.id ? { ...cell, state: task.state, error: task.error } : cell));
     change({ sheet: { ...sheet, cells } });
   });
