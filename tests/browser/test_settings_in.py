@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def test_hostile_words_stay_words(person: Person) -> None:
     nasty = "<img src=x onerror=\"document.title='hacked'\">"
     drop(person, (f"{nasty}.png", foreign.png(parameters=TEXT.replace("Model: far", f"Model: {nasty}"))))
     expect(note(person)).to_contain_text(f"Settings of {nasty}.png")
-    assert nasty in person.prompt.input_value()
+    expect(person.prompt).to_have_value(re.compile(re.escape(nasty)))  # the form fills after the note
     assert person.page.locator("img[src=x]").count() == 0
     assert person.page.title() != "hacked"
 
