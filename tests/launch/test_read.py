@@ -36,7 +36,8 @@ def test_json_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     found = json.loads(read(tmp_path, capsys, f.png(parameters=f.A1111), "--json"))
     assert set(found) == {"scheme", "recipe", "warnings", "raw"}
     assert (found["scheme"], found["recipe"]["seed"]) == ("a1111", 1234567890)
-    assert "The model sdxl is known here, but not on this disk yet. It can be downloaded under Models." in found["warnings"]
+    words = "The model sdxl is known here, but not on this disk yet. It can be downloaded under Models."
+    assert words in found["warnings"]
 
 
 def test_lines_for_people(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
