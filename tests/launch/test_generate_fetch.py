@@ -34,7 +34,7 @@ def generate(folder: Path, hub: FakeHub, *options: str, **settings: str) -> subp
     own = {"data_dir": folder / "data", "output_dir": folder / "out", "models_dir": folder / "models"}
     own |= {"hub_endpoint": hub.address, "device": "cpu"} | settings
     env |= {f"FOOOCUS_{name.upper()}": str(value) for name, value in own.items()}
-    wish = ["generate", "a red circle", "--preset", "big", "--size", "64x96", "--steps", "3"]
+    wish = ["generate", "a red circle", "--preset", "default", "--size", "64x96", "--steps", "3"]
     return subprocess.run(
         [sys.executable, "-m", "fooocus_lite", *wish, *options],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=900, check=False,
