@@ -267,8 +267,8 @@ def test_import_fooocus_and_find_everything(tmp_path: Path, capsys: pytest.Captu
     out, _ = said(capsys, "import-fooocus", str(folder), code=0)
     assert "✓ 6 styles." in out and "✓ 1 language: xx." in out
     out, _ = said(capsys, "import-fooocus", str(folder), "--json", code=0)
-    done = json.loads(out)["done"]
-    assert all("used from there" in line for line in done)  # nothing is brought twice
+    used = f"1 checkpoint in {folder / 'models/checkpoints'}, used from there: leave the folder where it is."
+    assert json.loads(out)["done"] == [used]  # told each time; nothing is brought twice
     out, _ = said(capsys, "generate", "a cat", "--dry-run", "--json", "--style", "sai-anime", code=0)
     assert json.loads(out)["texts"] == ["cel shaded a cat"]
     _, err = said(capsys, "import-fooocus", str(tmp_path / "nowhere"), code=2)
