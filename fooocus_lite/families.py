@@ -69,6 +69,18 @@ _NO_SIZES = "this kind of model is told no sizes"
 _EVERY_STEP = "this kind of model reads the guidance scale at every step"
 _ALONE = "this kind of model draws all steps itself"
 _OWN_LAYERS = "this kind of model has layers of its text encoders of its own choice"
+#: What every family begins with; a row says what it has otherwise.
+_USUAL: Mapping[str, Any] = {
+    "scheduler": AUTO,
+    **OFF,
+    "negative_prompt": "",
+    "count": 1,
+    "image_format": "png",
+    "refiner": "none",
+    "refiner_switch": 0.8,
+    "mode": "speed",
+}
+_UNET: Mapping[str, Any] = {**_USUAL, "steps": 30, "sampler": "dpmpp_2m_sde"}
 #: Why a distilled transformer, which reads the guidance scale as a number, cannot do what leads a UNet.
 _DISTILLED: Mapping[str, str] = {
     **dict.fromkeys(("negative_prompt", "perp_neg", "adaptive_cfg", "guidance_rescale"), _ONE_TEXT),
@@ -79,18 +91,7 @@ _DISTILLED: Mapping[str, str] = {
     "refiner": _ALONE,
     "clip_skip": _OWN_LAYERS,
 }
-_FEW_CHOICES: Mapping[str, Any] = {
-    "sampler": "euler",
-    "scheduler": AUTO,
-    **OFF,
-    "clip_skip": 1,
-    "negative_prompt": "",
-    "count": 1,
-    "image_format": "png",
-    "refiner": "none",
-    "refiner_switch": 0.8,
-    "mode": "speed",
-}
+_FEW_CHOICES: Mapping[str, Any] = {**_USUAL, "sampler": "euler", "clip_skip": 1}
 
 _OWN_WALK = "this kind of model walks in a way of its own"
 #: What nothing reaches in a pipeline that draws by itself.
@@ -138,20 +139,11 @@ FAMILIES: dict[str, Family] = {
         engine="fooocus_lite.engine.sdxl:Sdxl",
         size_multiple=8,
         defaults={
+            **_UNET,
             "width": 1024,
             "height": 1024,
-            "steps": 30,
-            "sampler": "dpmpp_2m_sde",
-            "scheduler": AUTO,
-            **OFF,
             "guidance_scale": 4.0,
             "clip_skip": 2,  # the last layer but one, which the model was trained with
-            "negative_prompt": "",
-            "count": 1,
-            "image_format": "png",
-            "refiner": "none",
-            "refiner_switch": 0.8,
-            "mode": "speed",
         },
     ),
     "sd15": Family(
@@ -159,20 +151,11 @@ FAMILIES: dict[str, Family] = {
         engine="fooocus_lite.engine.sd15:Sd15",
         size_multiple=8,
         defaults={
+            **_UNET,
             "width": 512,
             "height": 512,
-            "steps": 30,
-            "sampler": "dpmpp_2m_sde",
-            "scheduler": AUTO,
-            **OFF,
             "guidance_scale": 7.0,
             "clip_skip": 1,
-            "negative_prompt": "",
-            "count": 1,
-            "image_format": "png",
-            "refiner": "none",
-            "refiner_switch": 0.8,
-            "mode": "speed",
         },
     ),
     "flux": Family(

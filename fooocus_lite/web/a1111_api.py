@@ -29,7 +29,7 @@ from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web.a1111_lists import add_lists, add_png_info
 from fooocus_lite.web.a1111_schemas import ImagesOut, Txt2Img, find_title, wish_of
-from fooocus_lite.web.orders import End, HungUp, Order, Orders, Submit, pictures_of
+from fooocus_lite.web.orders import CLIENT_GONE, End, HungUp, Order, Orders, Submit, pictures_of
 from fooocus_lite.web.shapes import A1111Error, in_shape, route_class
 
 EXAMPLES: dict[str, Example] = {
@@ -37,8 +37,6 @@ EXAMPLES: dict[str, Example] = {
     "as most clients": {"value": {"prompt": "a red star", "seed": -1, "steps": 20, "sampler_name": "Euler a"}},
 }
 DRAWING = in_shape(A1111Error, 400, 403, 404, 409, 413, 422, 500, 501, 507)
-#: Clients without an answer to their request are gone; no standard has a number for it, this is nginx's.
-_CLIENT_GONE = 499
 _NOT_HERE = {
     "img2img": "Draw from a picture", "extra-single-image": "Enlarge a picture",
     "extra-batch-images": "Enlarge pictures", "interrogate": "Describe a picture",
@@ -125,7 +123,7 @@ def _add_drawing(router: APIRouter, door: Door) -> None:
             end = "answered"
         except HungUp:
             end = "gone"
-            return Response(status_code=_CLIENT_GONE)
+            return Response(status_code=CLIENT_GONE)
         finally:
             door.orders.leave(order, end)
         if any(task.state == "failed" for task in tasks):

@@ -37,15 +37,13 @@ from fooocus_lite.web.openai_schemas import (
     openai_model,
     to_recipe,
 )
-from fooocus_lite.web.orders import End, HungUp, Order, Orders, Submit, pictures_of
+from fooocus_lite.web.orders import CLIENT_GONE, End, HungUp, Order, Orders, Submit, pictures_of
 from fooocus_lite.web.shapes import OpenAIError, in_shape, openai_problem, route_class
 
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "with fields of a Recipe": {"value": {"prompt": "a house", "n": 2, "styles": ["Watercolor"], "seed": 7}},
 }
-#: Clients without an answer to their request are gone; no standard has a number for it, this is nginx's.
-_CLIENT_GONE = 499
 _BODY: dict[str, Any] = {"requestBody": {"content": {"multipart/form-data": {"schema": {"type": "object"}}}}}
 
 
@@ -103,7 +101,7 @@ def _add_generations(router: APIRouter, door: _Door) -> None:
             end = "answered"
         except HungUp:
             end = "gone"
-            return Response(status_code=_CLIENT_GONE)
+            return Response(status_code=CLIENT_GONE)
         finally:
             door.orders.leave(order, end)
         base = str(request.base_url).rstrip("/")

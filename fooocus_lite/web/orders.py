@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Submit = Callable[[Sequence[Recipe], str | None], list[str]]
 #: How long pictures are still drawn for nobody. Clients wait up to eight seconds before they try again.
 GRACE_S = 15.0
+#: Clients without an answer to their request are gone; no standard has a number for it, this is nginx's.
+CLIENT_GONE = 499
 #: How a request ended: with pictures, with an error, or because its connection broke.
 End = Literal["answered", "refused", "gone"]
 _RETRY_COUNT = "x-stainless-retry-count"  # how OpenAI's clients number their tries
