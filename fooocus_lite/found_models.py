@@ -113,7 +113,7 @@ def _where_it_lies(offer: Offer, found: Iterable[Found]) -> Offer:
 def _with_files(entry: CatalogEntry, offer: Offer | None) -> CatalogEntry:
     if offer is None or entry.available or offer.files == entry.files:
         return entry
-    return replace(entry, path=offer.files[0].path, files=offer.files, available=True)
+    return replace(entry, path=offer.files[0].path, files=offer.files, available=not offer.missing)
 
 
 def _entry(

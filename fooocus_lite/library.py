@@ -31,7 +31,7 @@ from fooocus_lite.library_json import readable
 from fooocus_lite.lora_files import LoraCards
 from fooocus_lite.menu import make_menu
 from fooocus_lite.model_folders import gone_folders, read_model_folders
-from fooocus_lite.model_index import Found, index_path, read_index
+from fooocus_lite.model_index import Found, read_index
 from fooocus_lite.offers import Offer
 from fooocus_lite.preset_files import Preset, read_presets
 from fooocus_lite.preset_fit import fitted, needs_of, unknown_names
@@ -322,13 +322,15 @@ def is_complete(recipe: Recipe) -> bool:
 def load_library(settings: Settings) -> Library:
     """Everything in the folders that ``settings`` name."""
     problems: list[str] = []
-    listed = files.stamp(index_path(settings))
+    lists = files.signature(settings, (), ())
     catalog = files.read_catalogs(settings, problems)
     finds = join_found(catalog, read_index(settings), settings, problems)
     models, offers = finds.models, finds.downloadable
-    # Before the rest is read: a later change shows as one. So does a list of models that was replaced meanwhile.
+    # Before the rest is read: a later change shows as one. What changed since the first line (the last file of a
+    # download came, a list was replaced) is known by no signature, and read again at the next look.
     seen = files.signature(settings, models.values(), offers.values())
-    seen = seen if listed == files.stamp(index_path(settings)) else ()
+    if not set(lists) <= set(seen) or any(files.is_there(entry) != entry.available for entry in models.values()):
+        seen = ()
     if settings.legacy_folder is not None and fooocus_root(settings) is None:
         source = settings.sources.get("legacy_folder", "default")
         problems.append(

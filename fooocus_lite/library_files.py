@@ -249,6 +249,11 @@ def _mode_change(said: dict[str, Any] | None) -> ModeChange | None:
     return ModeChange(values, lora)
 
 
+def is_there(entry: CatalogEntry) -> bool:
+    """Are the weights on this disk now? ``available`` says whether they were when the catalog was read."""
+    return all(file.is_there() for file in entry.files) if entry.files else is_model(Path(entry.path))
+
+
 def is_model(path: Path) -> bool:
     """Is this a diffusers folder or a weights file? Only looks; reads nothing."""
     return (path / "model_index.json").is_file() or (path.suffix.lower() in WEIGHT_SUFFIXES and path.is_file())

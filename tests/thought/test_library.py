@@ -6,18 +6,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fooocus_lite import library as library_module
+from fooocus_lite import library_files as files
 from fooocus_lite.commands.library import presets_text, styles_text
 from fooocus_lite.errors import MissingModel, UnknownName
 from fooocus_lite.library import Library, LiveLibrary, load_library
-from fooocus_lite.library_files import aspect_sizes
+from fooocus_lite.library_files import CatalogEntry, aspect_sizes
 from fooocus_lite.menu import size_label
+from fooocus_lite.offers import Offer
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings, load_settings
 
@@ -199,6 +201,46 @@ def test_changes_gone_files_and_arriving_weights_are_seen(root: Path, library: L
     assert "wide" not in gone.presets
     (root / "models" / "big.safetensors").write_bytes(b"weights")
     assert gone.refreshed().models["big"].available
+
+
+def test_weights_that_arrive_while_the_folders_are_read_are_seen(
+    root: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last file of a download, between the look at the models and the one that later changes are seen by."""
+    real = files.signature
+
+    def signs(settings: Settings, models: Collection[CatalogEntry], offers: Collection[Offer]) -> object:
+        if models:
+            (root / "models" / "big.safetensors").write_bytes(b"weights")
+        return real(settings, models, offers)
+
+    assert library.settings is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "signature", signs)
+        read = library_module.load_library(library.settings)
+    assert not read.models["big"].available
+    seen = read.refreshed()
+    assert seen.models["big"].available
+    assert seen.refreshed() is seen
+
+
+def test_a_list_that_changes_while_it_is_read_is_read_again(
+    root: Path, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files.read_catalogs
+    path = root / "models" / "catalog.json"
+
+    def reads(settings: Settings, problems: list[str]) -> object:
+        catalog = real(settings, problems)
+        path.write_text(path.read_text().replace('"tiny"', '"tinier"', 1))
+        return catalog
+
+    assert library.settings is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "read_catalogs", reads)
+        read = library_module.load_library(library.settings)
+    assert "tinier" not in read.models
+    assert "tinier" in read.refreshed().models
 
 
 def test_a_live_library_is_always_the_newest(root: Path, settings: Settings) -> None:
