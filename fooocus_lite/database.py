@@ -82,6 +82,9 @@ WHEN (OLD.waits_for IS NULL) <> (NEW.waits_for IS NULL) BEGIN
     WHERE state = 'held';
 END;
 """,
+    """
+ALTER TABLE tasks ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- the user who asked for it; '' where there are no users
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

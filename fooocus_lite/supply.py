@@ -96,16 +96,17 @@ class Supply:
         batch_id: str | None = None,
         labels: Sequence[str] | None = None,
         varies: Varies | Sequence[Varies] = "style",
+        owner: str = "",
     ) -> list[str]:
         """Put a batch of resolved recipes in line; what they lack is being fetched when this returns.
 
-        ``batch_id``, ``labels`` and ``varies`` are those of `TaskQueue.submit`.
+        ``batch_id``, ``labels``, ``varies`` and ``owner`` are those of `TaskQueue.submit`.
 
         Raises:
             FooocusError: where `make_plan` refuses one, as `fetch_for`, or the disk is full; nothing was queued.
         """
         waits = self._fetch_for_all(recipes, library)
-        ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits)
+        ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits, owner=owner)
         if any(waits):
             self.wake()
         return ids

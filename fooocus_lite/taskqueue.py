@@ -48,6 +48,7 @@ class TaskQueue(TaskRecords):
         labels: Sequence[str] | None = None,
         varies: Varies | Sequence[Varies] = "style",
         waits_for: Sequence[str | None] | None = None,
+        owner: str = "",
     ) -> list[str]:
         """Put one task per recipe at the end of the line; no kill loses them once this returns.
 
@@ -55,6 +56,7 @@ class TaskQueue(TaskRecords):
             batch_id: Of the batch that they join; the first one's id when left out.
             labels: One per recipe makes the batch a contact sheet, whose cells show what ``varies``.
             waits_for: Per recipe the offer whose files must come first, or ``None``; see `release`.
+            owner: Name of the user who asks; empty where there are no users.
 
         Raises:
             DiskProblem: nothing was queued.
@@ -68,9 +70,9 @@ class TaskQueue(TaskRecords):
             for task_id, recipe, label, kind, offer in rows:
                 row = (task_id, batch, int(task_id, 16), to_json(recipe), work_of(recipe), time.time())
                 transaction.execute(
-                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label, varies, waits_for)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*row, label, kind, offer),
+                    "INSERT INTO tasks (id, batch_id, position, recipe, work, created_at, label, varies, waits_for,"
+                    " owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (*row, label, kind, offer, owner),
                 )
                 self._log.record(transaction, task_id, Queued(waits_for=offer or ""))
         self.wake()
@@ -83,15 +85,21 @@ class TaskQueue(TaskRecords):
         """
         old = self.get(task_id)
         if old.label is None:
-            return self.submit([old.recipe], waits_for=[waits_for])[0]
+            return self.submit([old.recipe], waits_for=[waits_for], owner=old.owner)[0]
         again = self._database.read(
             "SELECT id FROM tasks WHERE batch_id = ? AND label = ? AND state IN ('waiting', 'running')",
             (old.batch_id, old.label),
         )
         if again:
             return str(again[0]["id"])
-        labels, waits = [old.label], [waits_for]
-        return self.submit([old.recipe], batch_id=old.batch_id, labels=labels, varies=old.varies, waits_for=waits)[0]
+        return self.submit(
+            [old.recipe],
+            batch_id=old.batch_id,
+            labels=[old.label],
+            varies=old.varies,
+            waits_for=[waits_for],
+            owner=old.owner,
+        )[0]
 
     def cancel(self, task_id: str) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.

@@ -17,7 +17,7 @@ from fooocus_lite.sheets import Varies
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
-    "label", "varies", "waits_for",
+    "label", "varies", "waits_for", "owner",
 )  # fmt: skip
 COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
 
@@ -30,6 +30,7 @@ class Task:
         label: What it is called on its contact sheet; ``None`` when it is on none. The sheet is the batch.
         varies: What its cell there is there to show.
         waits_for: The offer whose files must come before it can be drawn; others pass it.
+        owner: Name of the user who asked for it; empty where there are no users.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Task:
     label: str | None = None
     varies: Varies = "style"
     waits_for: str | None = None
+    owner: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fields of the recipe that say nothing are left out."""

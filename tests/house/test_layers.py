@@ -15,7 +15,7 @@ from tests.house.code import ROOT, imports, module_name, package_files, parse, s
 WORDS = {
     *("attention_weights", "errors", "recipe", "events", "registry", "families", "textual_inversion", "guidances"),
     *("fooocus_names", "fooocus_presets", "sampler_names", "lora_keys", "untrusted", "modes", "model_files"),
-    *("memory", "download_state", "download_words", "weight_sizes", "weight_header", "gguf_header"),
+    *("memory", "download_state", "download_words", "weight_sizes", "weight_header", "gguf_header", "user"),
 }
 THOUGHT = {
     *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
