@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query, Request
@@ -175,7 +176,7 @@ def _taken_in(body: bytes, desk: Desk, who: User) -> tuple[list[str], list[str]]
         if errors[0]["type"] == "json_invalid":
             raise BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8.") from exc
         places = [{**error, "loc": ("body", *error["loc"])} for error in errors]
-        raise RequestValidationError(places) from exc
+        raise RequestValidationError(places, body=json.loads(body)) from exc
     return desk.take_in(wish.text, wish.recipe, asker=who.name)
 
 
