@@ -73,6 +73,7 @@ class QueuePage(BaseModel):
     batches: int = Field(description="How many batches wait.")
     waiting: int = Field(description="How many pictures wait.")
     held: int = Field(description="How many of these wait for files.")
+    ahead: int = Field(description="How many tasks of other users, whom you do not see, come before yours.")
     paused: bool = Field(description="Nothing new is drawn until the queue is resumed.")
     seconds_left: float | None = Field(description="About how long the whole line takes.")
     version: int = Field(description="Rises when the line changes by itself: order, edits, pause, repeats.")
