@@ -13,7 +13,7 @@ from typing import Any
 
 from fooocus_lite.errors import BadValue, NotFound
 from fooocus_lite.events import State
-from fooocus_lite.task_records import MAX_PAGE, TaskRecords
+from fooocus_lite.task_records import MAX_PAGE, OF_OWNER, TaskRecords
 from fooocus_lite.tasks import COLUMNS, Task, task_of
 
 MAX_WORK = 2**62
@@ -204,7 +204,7 @@ def no_batch(batch_id: str) -> NotFound:
 
 
 def _of(owner: str | None) -> tuple[str, tuple[str, ...]]:
-    return ("TRUE", ()) if owner is None else ("owner = ?", (owner,))
+    return ("true", ()) if owner is None else (OF_OWNER, (owner,))
 
 
 def _of_table(table: str) -> str:
