@@ -15,7 +15,7 @@ class WorkerOut(BaseModel):
 
     name: str
     state: str = Field(description="`starting`, `idle` or `drawing`.")
-    task_id: str | None = Field(description="What it draws.")
+    task_ids: list[str] = Field(description="What it draws: one task, or those of a batch in the line's order.")
     device: str | None = Field(default=None, examples=["cuda:0"])
     device_name: str | None = None
     dtype: str | None = None
