@@ -158,7 +158,7 @@ class Health(BaseModel):
     """The server answers; `page` says whether the page is there yet."""
 
     status: str = "ok"
-    version: str
+    version: str = Field(default="", description="Empty for who is not logged in.")
     page: str = Field(description="`starting`, `ready` or `failed`.")
     problem: str | None = Field(default=None, description="Why the page failed.")
 
