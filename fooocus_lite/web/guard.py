@@ -1,7 +1,8 @@
 """What is turned away before any route sees it: other websites, strangers, and requests without end.
 
 Pure ASGI and before everything, Gradio, event streams and WebSockets included, so that streams stay streams. In order:
-is it a request at all, is it sent by a page or program of ours, who asks, may they, and how long is it.
+is it a request at all, is it sent by a page or program of ours, who asks, and how long is it. What only admins may
+is said by the routes (`fooocus_lite.web.who`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from fooocus_lite.web.bodies import bounded, check_head
 from fooocus_lite.web.credentials import Credentials, NotLoggedIn
 from fooocus_lite.web.login import PATHS, WANTED, Login
 from fooocus_lite.web.origins import SAFE_METHODS, Origins
-from fooocus_lite.web.rights import check_rights
 from fooocus_lite.web.shapes import problem_at
 from fooocus_lite.web.throttle import TooManyTries
 from fooocus_lite.web.who import SCOPE_KEY
@@ -84,13 +84,11 @@ class Guard:
             self._origins.check(scope)
             if scope["path"] in PATHS:
                 return await self._login.answer(scope, receive, is_needed=self._is_closed)
-            user = await self._user(scope)
+            scope[SCOPE_KEY] = await self._user(scope)
         except FooocusError:
             if scope["path"] == "/healthz" and scope.get("method") in SAFE_METHODS:
                 return None  # everybody may know that something answers here; the route tells strangers no more
             raise
-        check_rights(user, scope.get("method", "GET"), scope["path"])
-        scope[SCOPE_KEY] = user
         return None
 
     async def _user(self, scope: Scope) -> User:
