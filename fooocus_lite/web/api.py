@@ -13,7 +13,7 @@ from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
@@ -36,6 +36,7 @@ from fooocus_lite.web.models_api import add_model_routes, model_rows
 from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
+from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.workers_api import add_worker_route
 
@@ -67,6 +68,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_control(router, parts, live)
+    add_sockets(router, parts.queue, live)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -209,9 +211,12 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         task_id: str,
         last_event_id: Annotated[str | None, Header(description="Facts up to this id are not told again.")] = None,
     ) -> StreamingResponse:
-        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled."""
+        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled.
+
+        The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
+        """
         parts.queue.get(task_id)
-        return _stream(live.task_events(task_id, _event_number(last_event_id)))
+        return _stream(live.task_events(task_id, event_number(last_event_id, "Last-Event-ID")))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -235,16 +240,6 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
 
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
-
-
-def _event_number(text: str | None) -> int:
-    if text is None or text == "":
-        return 0
-    if not text.isdecimal() or len(text) > 18:
-        raise BadValue(
-            "Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID"
-        )
-    return int(text)
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
@@ -276,5 +271,5 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         responses=STREAM,
     )
     def page_events() -> StreamingResponse:
-        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
+        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself. As a WebSocket: `/v1/ws`."""
         return _stream(live.page_messages())

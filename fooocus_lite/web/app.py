@@ -146,6 +146,9 @@ class LatePage:
         if scope["type"] == "http" and scope["path"].startswith(API_PATHS):
             there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /docs.")
             await problem_at(scope["path"])(there)(scope, receive, send)
+        elif scope["type"] == "websocket":
+            there = NotFound(f"There is no WebSocket {scope['path'][:80]}.", "There is /v1/ws; see /docs.")
+            await problem_at(scope["path"])(there)(scope, receive, send)
         elif self._app is not None:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -50,7 +50,7 @@ class Live:
         self._dispatcher = dispatcher
         self._supply = supply
 
-    async def page_messages(self) -> AsyncIterator[str]:
+    async def page_messages(self) -> AsyncGenerator[str]:
         """Server-Sent Events for the page; never ends by itself."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         standing, downloads = self._standing(), self._downloads()
@@ -70,7 +70,7 @@ class Live:
                 if not is_told and (message := await self._message(event)) is not None:
                     yield sse(message)
 
-    async def task_events(self, task_id: str, after: int) -> AsyncIterator[str]:
+    async def task_events(self, task_id: str, after: int) -> AsyncGenerator[str]:
         """Server-Sent Events of one task; ends after its last event."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
             yield "".join(map(_as_told, events)) or ": still here\n\n"
