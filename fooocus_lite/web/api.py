@@ -27,6 +27,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
 from fooocus_lite.web import schemas as s
+from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
@@ -76,6 +77,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
     add_worker_route(router, parts.dispatcher)
+    add_account_route(router)
     add_picture_routes(router, parts.queue, parts.library, parts.settings)
     return router
 
