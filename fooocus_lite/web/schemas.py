@@ -242,6 +242,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors that a route can answer with."""
     words = {
         400: "The body is not JSON.",
+        401: "Not logged in.",
         403: "Not allowed from there.",
         404: "There is no such thing.",
         409: "Not in this state.",
