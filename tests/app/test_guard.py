@@ -128,10 +128,9 @@ def test_forms_of_browsers_that_say_no_origin(untouched: Server, kind: str) -> N
         headers = [("Host", f"127.0.0.1:{port_of(untouched.address)}"), ("Content-Type", kind)]
         said = send(untouched.address, request(method, path, headers, b'{"prompt": "evil", "styles": ["="]}'))
         assert said.status == 403, (path, said)
-    for path in ("/v1/read", "/v1/images/generations"):
-        headers = [("Host", f"127.0.0.1:{port_of(untouched.address)}"), ("Content-Type", kind)]
-        said = send(untouched.address, request("POST", path, headers, b'{"prompt": "evil"}'))
-        assert said.status in (400, 422), (path, said)
+    headers = [("Host", f"127.0.0.1:{port_of(untouched.address)}"), ("Content-Type", kind)]
+    said = send(untouched.address, request("POST", "/v1/images/generations", headers, b'{"prompt": "evil"}'))
+    assert said.status in (400, 422)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:{port}"])
@@ -159,7 +158,6 @@ def test_nobody_is_told_that_they_may(web_server: Server, origin: str) -> None:
         ("GET /v1/menu%00 HTTP/1.1", (400,)),
         ("GET /v1/menu%0d%0aSet-Cookie:evil HTTP/1.1", (400,)),
         ("GET //evil.example/v1/menu HTTP/1.1", (404,)),
-        ("GET /v1/menu HTTP/9.9", (400,)),
         ("GET /v1/menu evil HTTP/1.1", (400,)),
         ("TRACE /v1/menu HTTP/1.1", (404,)),
     ],
