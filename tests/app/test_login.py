@@ -48,7 +48,7 @@ def test_a_stranger_hears_nothing_at_any_door(closed: Server) -> None:
     until(lambda: json.loads(ask(closed.address, "GET", "/healthz")[2])["page"] == "ready", "the page")
     before = _files(closed)
     for method, path, headers, body in DOORS:
-        status, answered, text = ask(closed.address, method, path, body, dict(headers))
+        status, answered, text = ask(closed.address, method, path, body, dict(headers) | {"Origin": closed.address})
         assert status == 401, path
         shape = next((keys for door, keys in SHAPES.items() if path.startswith(door)), None)
         assert set(json.loads(text)) == (shape or {"code", "problem", "hint", "field"})
