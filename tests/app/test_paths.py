@@ -14,7 +14,7 @@ from tests.app.raw import port_of, request, send
 from tests.faults.server import Server
 
 SECRET = "what nobody may read"
-#: Ways to write a path out of a folder, as they go over the wire; {up} is a file above the data folder, {name} its name.
+#: Ways to write a path out of a folder, as it goes over the wire; {up} is a file above the data, {name} its name.
 WAYS = [
     "../{name}", "../../{name}", "../../../../../../../../../../../..{up}", "..%2F{name}", "..%2F..%2F{name}",
     "%2e%2e/%2e%2e/{name}", "%2e%2e%2f%2e%2e%2f{name}", "..%5C..%5C{name}", "..\\..\\{name}", "..%252F..%252F{name}",

@@ -66,11 +66,10 @@ def test_the_server_hangs_up_on_heads_that_do_not_end() -> None:
 
 
 def test_a_byte_now_and_then_does_not_help() -> None:
-    with serving() as port, connected(port) as drips:
-        with pytest.raises(OSError):
-            for _ in range(10_000):
-                drips.sendall(b"GET / HTTP/1.1\r\nX-A: b"[:1])
-                threading.Event().wait(0.02)
+    with serving() as port, connected(port) as drips, pytest.raises(OSError):
+        for _ in range(10_000):
+            drips.sendall(b"GET / HTTP/1.1\r\nX-A: b"[:1])
+            threading.Event().wait(0.02)
 
 
 def test_a_body_that_nobody_waits_for_any_more() -> None:
