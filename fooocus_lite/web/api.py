@@ -164,7 +164,7 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         tags=["tasks"],
         status_code=201,
         summary="Ask for pictures",
-        responses=s.problems(400, 403, 409, 413, 422, 507),
+        responses=s.problems(400, 403, 409, 413, 422, 429, 507),
     )
     def submit(
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
@@ -230,7 +230,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         tags=["tasks"],
         status_code=201,
         summary="Try again",
-        responses=s.problems(403, 404, 422, 507),
+        responses=s.problems(403, 404, 422, 429, 507),
     )
     def retry(task_id: str, who: Who) -> s.Submitted:
         """A new task with the same recipe at the end of the line."""

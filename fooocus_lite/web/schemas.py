@@ -254,6 +254,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         409: "Not in this state.",
         413: "The body is too large.",
         422: "A value is not allowed; names the field and the range.",
+        429: "It is more than you may ask for now.",
         507: "The disk is full or read-only.",
     }
     return {status: {"model": Problem, "description": words[status]} for status in statuses}
