@@ -30,6 +30,7 @@ HTTP_STATUS: dict[str, int] = {
     "internal": 500,
     "unsupported": 501,
     "unreachable": 503,
+    "limit_reached": 429,
 }
 
 

@@ -103,21 +103,26 @@ class Supply:
         ``batch_id``, ``labels``, ``varies`` and ``owner`` are those of `TaskQueue.submit`.
 
         Raises:
-            FooocusError: where `make_plan` refuses one, as `fetch_for`, or the disk is full; nothing was queued.
+            FooocusError: where `make_plan` refuses one, as `fetch_for`, it is more than the user may ask for, or the
+                disk is full; nothing was queued.
         """
+        self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
         waits = self._fetch_for_all(recipes, library)
         ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits, owner=owner)
         if any(waits):
             self.wake()
         return ids
 
-    def retry(self, task_id: str) -> str:
+    def retry(self, task_id: str, *, owner: str | None = None) -> str:
         """A new task from the same recipe, as `TaskQueue.retry`; what it lacks is being fetched when this returns.
 
         Raises:
-            NotFound: no such task.
+            NotFound: no such task, for that user.
+            FooocusError: it is more than its user may ask for.
         """
-        recipe = self._queue.get(task_id).recipe
+        old = self._queue.get(task_id, owner=owner)
+        recipe = old.recipe
+        self._queue.refuse_beyond([recipe], old.owner)
         try:
             (offer,) = self._fetch_for_all([recipe], self._library())
         except FooocusError:  # the new task ends with that sentence

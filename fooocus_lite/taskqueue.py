@@ -10,28 +10,38 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
+from fooocus_lite.quotas import refuse_beyond
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
-from fooocus_lite.task_records import TaskRecords, no_such
+from fooocus_lite.task_records import OF_OWNER, TaskRecords, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
+from fooocus_lite.turns import take_turn
+from fooocus_lite.user import NO_LIMITS, Limits
 
 MAX_ATTEMPTS = 2
 _ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
 
 
 class TaskQueue(TaskRecords):
-    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that)."""
+    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that).
 
-    def __init__(self, database: Database, log: EventLog) -> None:
+    Args:
+        limits_of: How much the user of a name may ask for.
+    """
+
+    def __init__(
+        self, database: Database, log: EventLog, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS
+    ) -> None:
         super().__init__(database)
         self._log = log
+        self._limits_of = limits_of  # by a user's name
         self._work = threading.Condition()
         self._work_version = 0
         self._stop_asked: set[str] = set()
@@ -60,8 +70,10 @@ class TaskQueue(TaskRecords):
 
         Raises:
             DiskProblem: nothing was queued.
+            FooocusError: it is more than the user may ask for, see `refuse_beyond`; nothing was queued.
         """
         with self._database.write() as transaction:
+            refuse_beyond(self._limits_of(owner), recipes, transaction.execute, owner)
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
             kinds = [varies] * len(ids) if isinstance(varies, str) else varies
@@ -77,6 +89,14 @@ class TaskQueue(TaskRecords):
                 self._log.record(transaction, task_id, Queued(waits_for=offer or ""))
         self.wake()
         return ids
+
+    def refuse_beyond(self, recipes: Sequence[Recipe], owner: str) -> None:
+        """Do nothing if a user may ask for all of these now; `submit` asks again.
+
+        Raises:
+            FooocusError: as `fooocus_lite.quotas.refuse_beyond`.
+        """
+        refuse_beyond(self._limits_of(owner), recipes, self._database.read, owner)
 
     def retry(self, task_id: str, *, waits_for: str | None = None) -> str:
         """A new task from the same recipe, in its old one's place on a contact sheet; returns its id.
@@ -101,25 +121,27 @@ class TaskQueue(TaskRecords):
             owner=old.owner,
         )[0]
 
-    def cancel(self, task_id: str) -> bool:
+    def cancel(self, task_id: str, *, owner: str | None = None) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.
 
         Raises:
             NotFound: no such task.
         """
-        if self.find(task_id) is None:
+        if self.find(task_id, owner=owner) is None:
             raise no_such(task_id)
         return self._cancel("id = ?", (task_id,)) > 0
 
-    def cancel_batch(self, batch_id: str) -> int:
+    def cancel_batch(self, batch_id: str, *, owner: str | None = None) -> int:
         """Cancel what is left of a batch; how many tasks that were."""
-        return self._cancel("batch_id = ?", (batch_id,))
+        return self._cancel("batch_id = ?", (batch_id,), owner)
 
-    def clear_waiting(self) -> int:
+    def clear_waiting(self, *, owner: str | None = None) -> int:
         """Cancel everything that waits; running tasks go on."""
-        return self._cancel("state = ?", ("waiting",))
+        return self._cancel("state = ?", ("waiting",), owner)
 
-    def _cancel(self, where: str, values: tuple[str, ...]) -> int:
+    def _cancel(self, where: str, values: tuple[str, ...], owner: str | None = None) -> int:
+        if owner is not None:
+            where, values = f"{where} AND {OF_OWNER}", (*values, owner)
         with self._database.write() as transaction:
             rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
             waiting = [row["id"] for row in rows if row["state"] == "waiting"]
@@ -144,6 +166,7 @@ class TaskQueue(TaskRecords):
             if not rows:
                 return None
             task = task_of(rows[0])
+            take_turn(transaction, task.owner)
             self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
             return task
 
