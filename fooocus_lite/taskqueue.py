@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from fooocus_lite.sheets import Varies
 from fooocus_lite.task_records import OF_OWNER, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
 from fooocus_lite.turns import take_turn
+from fooocus_lite.user import NO_LIMITS, Limits
 
 MAX_ATTEMPTS = 2
 
@@ -43,10 +44,16 @@ class Wanted:
 
 
 class TaskQueue(Line):
-    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that)."""
+    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that).
 
-    def __init__(self, database: Database, log: EventLog) -> None:
-        super().__init__(database, log)
+    Args:
+        limits_of: How much the user of a name may ask for.
+    """
+
+    def __init__(
+        self, database: Database, log: EventLog, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS
+    ) -> None:
+        super().__init__(database, log, limits_of)
         self._stop_asked: set[str] = set()
 
     # What a person does.
@@ -71,8 +78,10 @@ class TaskQueue(Line):
 
         Raises:
             DiskProblem: nothing was queued.
+            FooocusError: it is more than the user may ask for, see `refuse_beyond`; nothing was queued.
         """
         with self._database.write() as transaction:
+            self.refuse_beyond(recipes, owner, within=transaction)
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
             kinds = [varies] * len(ids) if isinstance(varies, str) else varies
