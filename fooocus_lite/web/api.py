@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Header
 from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
+from fooocus_lite.desk import Desk
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
@@ -21,6 +22,7 @@ from fooocus_lite.missing_files import missing_offers
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
@@ -35,6 +37,7 @@ from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.models_api import add_model_routes, model_rows
 from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
+from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.who import Who
@@ -57,6 +60,7 @@ class Parts:
     log: EventLog
     dispatcher: Dispatcher
     supply: Supply
+    repeats: Repeats
 
 
 def make_router(parts: Parts) -> APIRouter:
@@ -68,6 +72,8 @@ def make_router(parts: Parts) -> APIRouter:
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_control(router, parts, live)
+    desk = Desk(parts.queue, parts.supply, parts.library)
+    add_queue_routes(router, parts.queue, live.pages, desk, parts.repeats)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -252,11 +258,6 @@ def _event_number(text: str | None) -> int:
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
-    @router.get("/queue", tags=["page"], summary="The head of the line")
-    def queue(who: Who) -> s.QueueHead:
-        """Next first, at most 100 rows. Where there are users each sees their own, an admin all."""
-        return live.head(who)
-
     @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403, 409, 507))
     def skip(who: Who) -> s.Count:
         """Cancels what is drawn now; the next picture follows. Of others' pictures only an admin can."""
@@ -264,12 +265,16 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
 
     @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403, 409, 507))
     def stop(who: Who) -> s.Count:
-        """Cancels what is drawn now and the rest of its batch. Of others' pictures only an admin can."""
+        """Cancels what is drawn now and the rest of its batch, and what repeats it. Of others' pictures only an admin
+        can."""
+        parts.repeats.end_all(owner=who.sees, of_batches=parts.dispatcher.batches_now(owner=who.sees))
         return s.Count(cancelled=parts.dispatcher.stop(owner=who.sees))
 
     @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403, 409, 507))
     def clear(who: Who) -> s.Count:
-        """Cancels everything that waits; what is drawn now goes on. Of others' pictures only an admin can."""
+        """Cancels everything that waits, and what repeats; what is drawn now goes on. Of others' pictures only an
+        admin can."""
+        parts.repeats.end_all(owner=who.sees)
         return s.Count(cancelled=parts.queue.clear_waiting(owner=who.sees))
 
     @router.get(
