@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fooocus_lite.database import Database
 from fooocus_lite.eventlog import EventLog
+from fooocus_lite.restored import adopt_pictures
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
@@ -34,8 +35,11 @@ class Store:
         self.lock.close()
 
 
-def open_store(data_dir: Path) -> Store:
+def open_store(data_dir: Path, *, output_dir: Path | None = None) -> Store:
     """The queue and log of a data folder, for this process alone; tasks that a dead server left are put back.
+
+    Args:
+        output_dir: Where pictures are, to find again what a queue file that had to be restored has forgotten.
 
     Raises:
         FooocusError: another server uses the folder.
@@ -45,6 +49,8 @@ def open_store(data_dir: Path) -> Store:
     try:
         database = Database(data_dir / "queue.db")
         log = EventLog(database)
+        if output_dir is not None:
+            adopt_pictures(database, log, output_dir)
         queue = TaskQueue(database, log)
         queue.recover()
     except BaseException:
