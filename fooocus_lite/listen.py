@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.patience import PatientProtocol
 
 TRIED_PORTS = 50
 PAGE_TIMEOUT_S = 300.0
@@ -81,7 +82,14 @@ def address_of(listening: socket.socket) -> str:
 
 def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: Callable[[], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; ``say_goodbye`` ends what would keep connections open."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GOODBYE_S, ws="none")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GOODBYE_S,
+        http=PatientProtocol,
+        ws="none",
+    )
     _Server(config, say_goodbye).run(sockets=[listening])
 
 
