@@ -345,7 +345,7 @@ def run_serve(options: argparse.Namespace) -> int:
     app = None
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
-    store = open_store(settings.data_dir, Users(settings).limits_of)
+    store = open_store(settings.data_dir, Users(settings).limits_of, output_dir=settings.output_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
