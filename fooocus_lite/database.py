@@ -85,6 +85,17 @@ END;
     """
 ALTER TABLE tasks ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- the user who asked for it; '' where there are no users
 """,
+    """
+CREATE TABLE webhooks ( -- messages to other programs; due from the moment in which the task ends
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL, url TEXT NOT NULL, target TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, due_at REAL, UNIQUE (task_id, url)
+);
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+CREATE TRIGGER webhooks_fall_due AFTER UPDATE OF state ON tasks
+WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
+    UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
+END;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

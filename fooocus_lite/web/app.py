@@ -40,6 +40,8 @@ from fooocus_lite.web.orders import submitter
 from fooocus_lite.web.reference import make_reference
 from fooocus_lite.web.schemas import Health, problem_response
 from fooocus_lite.web.shapes import problem_at
+from fooocus_lite.web.webhook_messages import describer
+from fooocus_lite.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
@@ -58,10 +60,16 @@ def create_app(
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
 
+    webhooks = Webhooks(store.database, settings, describer(store))
+
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with page.building():
-            yield
+        webhooks.start()
+        try:
+            async with page.building():
+                yield
+        finally:
+            await asyncio.to_thread(webhooks.close)
 
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -79,7 +87,7 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
+    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply, webhooks)))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
     app.mount("/ui", _Static(directory=STATIC))
