@@ -35,6 +35,9 @@ from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
+from fooocus_lite.web.mcp_door import PATHS as MCP_PATHS
+from fooocus_lite.web.mcp_door import McpDoor
+from fooocus_lite.web.mcp_tools import Tools
 from fooocus_lite.web.openai_api import make_openai_router
 from fooocus_lite.web.orders import submitter
 from fooocus_lite.web.reference import make_reference
@@ -46,7 +49,7 @@ from fooocus_lite.webhooks import Webhooks
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 #: What is no part of the page, and so is not found by it.
-API_PATHS = ("/v1", "/sdapi", "/healthz", "/docs", "/ui")
+API_PATHS = ("/v1", "/sdapi", "/mcp", "/healthz", "/docs", "/ui")
 ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
 
 `POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`.
@@ -61,12 +64,13 @@ def create_app(
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
 
     webhooks = Webhooks(store.database, settings, describer(store))
+    assistants = McpDoor(Tools(library, store.queue, store.log, supply))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         webhooks.start()
         try:
-            async with page.building():
+            async with page.building(), assistants.open():
                 yield
         finally:
             await asyncio.to_thread(webhooks.close)
@@ -90,6 +94,8 @@ def create_app(
     app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply, webhooks)))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
+    for path in MCP_PATHS:
+        app.router.routes.append(Route(path, assistants))
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app
