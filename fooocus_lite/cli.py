@@ -135,7 +135,7 @@ def _settings_of(options: argparse.Namespace) -> Settings:
     settings = load_settings({name: getattr(options, name, None) for name in SETTINGS})
     level = "DEBUG" if options.debug else settings.log_level.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL"):
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL", "mcp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return settings
 

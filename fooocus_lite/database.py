@@ -133,6 +133,17 @@ CREATE INDEX tasks_of_owner_by_style ON tasks (owner, json_extract(recipe, '$.st
     AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
 """,
     LINE_SCHEMA,
+    """
+CREATE TABLE webhooks ( -- messages to other programs; due from the moment in which the task ends
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL, url TEXT NOT NULL, target TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, due_at REAL, UNIQUE (task_id, url)
+);
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+CREATE TRIGGER webhooks_fall_due AFTER UPDATE OF state ON tasks
+WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
+    UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
+END;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 
