@@ -2,7 +2,8 @@
 
 import { button, h, setText, whenThere } from "./dom.js";
 import { estimateWords, isBusy } from "./form.js";
-import { cancelRows, queueLength } from "./queue.js";
+import { queueLength } from "./queue.js";
+import { cancelRows } from "./queueacts.js";
 import { onChange, running, state } from "./store.js";
 import { isAdvancedOpen, setAdvanced, setSheet, themeButton } from "./theme.js";
 

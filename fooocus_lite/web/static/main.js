@@ -2,6 +2,7 @@
 
 import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
+import { resumeEditing } from "./editing.js";
 import { showExpansion } from "./expand.js";
 import { showFileText } from "./filetext.js";
 import { followSeed, followSpeeds, showFailure } from "./form.js";
@@ -17,6 +18,7 @@ import { showPictures } from "./pictures.js";
 import { showPresets } from "./presetmenu.js";
 import { showQueue } from "./queue.js";
 import { listenForSettings } from "./reading.js";
+import { showRepeats } from "./repeats.js";
 import { showStage } from "./stage.js";
 import { onChange } from "./store.js";
 import { showStyles } from "./styles.js";
@@ -47,6 +49,8 @@ showStage();
 showQueue().then(showPictures);
 showStyles();
 showContact();
+showRepeats();
+resumeEditing();
 showPresets();
 showExpansion();
 showLoras();
