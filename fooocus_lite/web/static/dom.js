@@ -127,6 +127,9 @@ export function setText(node, text) {
   if (saidIn(node) !== text) node.textContent = text;
 }
 
+/** "10,000" */
+export const number = (count) => count.toLocaleString("en");
+
 /** "2 min", "40 s". */
 export function duration(seconds) {
   if (seconds < 1) return "1 s";

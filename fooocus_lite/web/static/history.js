@@ -71,16 +71,16 @@ async function look(task) {
 
 function makeRow(at) {
   const task = () => tasks[Number(row.dataset.at)];
-  const tool = (words, shape, run) => button("", { icon: shape, kind: "icon small bare", title: words, onclick: () => run(task()) });
+  const tool = (words, shape, run) => button(words, { icon: shape, kind: "icon small bare", title: words, onclick: () => run(task()) });
   const part = {
     thumb: h("span", { className: "thumb", "aria-hidden": "true" }),
     what: h("div", { className: "what" }),
     how: h("div", { className: "how" }),
-    tools: { "Draw again": tool("Draw again", "repeat", again), "Use settings": tool("Use settings", "reuse", useSettings), Show: tool("Show", "grid", look) },
+    tools: [tool("Show", "open", look), tool("Use settings", "reuse", useSettings), tool("Draw again", "repeat", again)],
   };
   const row = h("div", { role: "row", className: "fl-line", dataset: { at } }, part.thumb,
     h("div", { role: "gridcell", className: "said" }, part.what, part.how),
-    h("div", { role: "gridcell", className: "tools" }, ...Object.values(part.tools)));
+    h("div", { role: "gridcell", className: "tools" }, ...part.tools));
   parts.set(row, part);
   return row;
 }
@@ -112,8 +112,10 @@ function drawRow(row, at) {
     part.thumb.replaceWith(img);
     part.thumb = img;
   } else if (part.thumb.tagName !== "IMG") setText(part.thumb, task.state === "failed" ? "!" : "–");
-  part.tools.Show.hidden = task.state !== "finished";
-  for (const [name, node] of Object.entries(part.tools)) node.setAttribute("aria-label", `${name}: ${words}`);
+  const [show, , again] = part.tools;
+  show.hidden = task.state !== "finished";
+  setText(again.lastChild, again.title = task.state === "finished" ? "Draw again" : "Try again");
+  for (const node of part.tools) node.setAttribute("aria-label", `${node.title}: ${words}`);
 }
 
 /** Show it, or stop to; then nothing is asked for. */
@@ -122,13 +124,13 @@ export function setHistory(isShown) {
   if (isShown) load(true);
 }
 
-/** Fill `place`. */
+/** Fill `place`; gives the choice of what is shown, which belongs into the header. */
 export function makeHistory(place) {
   none = h("p", { className: "fl-none", hidden: true, textContent: "Nothing has ended yet." });
-  choice = h("select", { "aria-label": "Which of them", onchange: () => { tasks = []; next = ""; draw(); load(true); } },
+  choice = h("select", { className: "fl-kinds", "aria-label": "Which of them", onchange: () => { tasks = []; next = ""; draw(); load(true); } },
     ...KINDS.map(([value, words]) => h("option", { value, textContent: words })));
   const scroll = h("div", { className: "fl-scroll" }, none);
-  place.append(h("div", { className: "fl-kinds" }, choice), scroll);
+  place.append(scroll);
   list = makeList(scroll, { id: "fl-past", label: "History" }, {
     count: () => tasks.length + (next ? 1 : 0),
     keyAt: (at) => tasks[at]?.id ?? "more",
@@ -136,7 +138,7 @@ export function makeHistory(place) {
     draw: drawRow,
     seen: (first, last) => { if (next && last > tasks.length) load(); },
     press: (event, at) => {
-      if (event.key !== "Enter" || event.target.role !== "row" && event.target.getAttribute("role") !== "row") return;
+      if (event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
       if (tasks[at]?.state === "finished") look(tasks[at]);
       else if (tasks[at]) useSettings(tasks[at]);
     },
@@ -144,4 +146,5 @@ export function makeHistory(place) {
   const anew = () => { if (isOpen) load(true); };
   onEnd(anew);
   onNewLine(anew);
+  return choice;
 }

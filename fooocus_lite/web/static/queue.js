@@ -1,6 +1,6 @@
 // The queue: what is being drawn and what waits, one row a batch, with a way to change each; and what ended.
 
-import { button, duration, h, setText, whenThere } from "./dom.js";
+import { button, duration, h, number, setText, whenThere } from "./dom.js";
 import { edit } from "./editing.js";
 import { makeHistory, setHistory } from "./history.js";
 import { entryAt, entryOf, followLine, isOpened, lineLength, nowInSight, setOpened } from "./line.js";
@@ -20,8 +20,8 @@ let list, small, none, section;
 
 function titleWords() {
   const line = state.waiting - state.held;
-  const words = line ? [state.paused ? "paused" : "", `${line} waiting`, state.secondsLeft && !state.paused ? `about ${duration(state.secondsLeft)}` : ""] : [];
-  if (state.held) words.push(`${state.held} for a download`);
+  const words = line ? [state.paused ? "paused" : "", `${number(line)} waiting`, state.secondsLeft && !state.paused ? `about ${duration(state.secondsLeft)}` : ""] : [];
+  if (state.held) words.push(`${number(state.held)} for a download`);
   return words.length ? ` (${words.filter(Boolean).join(" · ")})` : state.paused ? " (paused)" : "";
 }
 
@@ -73,12 +73,12 @@ function moreMenu() {
   return menu;
 }
 
-function makeHeader() {
+function makeHeader(kinds) {
   const past = button("", { icon: "clock", kind: "icon small bare", id: "fl-toggle-past", label: "History", title: "What ended", "aria-pressed": "false", onclick: () => showPast(!section.hasAttribute("data-past")) });
   const open = button("", { icon: "open", kind: "icon small bare fl-wide-only", id: "fl-toggle-queue", "aria-expanded": "false", onclick: () => setQueueOpen(!isQueueOpen()) });
   past.append(h("span", { className: "fl-phone-only", textContent: "History" }));
   const menu = moreMenu();
-  return h("header", {}, h("h2", {}, h("span", { className: "now", textContent: "Queue" }), h("span", { className: "past", textContent: "History" }), small),
+  return h("header", {}, h("h2", {}, h("span", { className: "now", textContent: "Queue" }), h("span", { className: "past", textContent: "History" }), small), kinds,
     h("div", { className: "fl-tools" }, pauseButton(), past, menu.opener, menu.panel, open));
 }
 
@@ -100,7 +100,7 @@ export async function showQueue() {
   const signs = h("div", { className: "fl-signs" });
   const now = h("div", { className: "fl-now" }, signs, scroll);
   const past = h("div", { className: "fl-then" });
-  section.append(makeHeader(), now, past);
+  section.append(makeHeader(makeHistory(past)), now, past);
   list = makeList(scroll, { id: "fl-rows", label: "Queue" }, {
     count: lineLength,
     keyAt: (at) => entryAt(at)?.key ?? `not here ${at}`,
@@ -110,7 +110,6 @@ export async function showQueue() {
     press,
   });
   letDrag(list, scroll);
-  makeHistory(past);
   shelf.append(section);
   setQueueOpen(false);
   showPaused(signs);

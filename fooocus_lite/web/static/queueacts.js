@@ -1,7 +1,7 @@
 // What can be done to what waits: move, duplicate, cancel, pause. Shown at once, taken back if the program refuses.
 
 import { call } from "./api.js";
-import { ordinal } from "./dom.js";
+import { number, ordinal } from "./dom.js";
 import { say } from "./form.js";
 import { besideOf, look, markGoing, showMoved } from "./line.js";
 import { showProblem } from "./notice.js";
@@ -68,7 +68,7 @@ export async function cancel(entry) {
   if (runs) asked.push(call("DELETE", `/v1/tasks/${row.id}`));
   try {
     await Promise.all(asked);
-    if (count > 1) say(`${count} pictures cancelled`);
+    if (count > 1) say(`${number(count)} pictures cancelled`);
   } catch (error) {
     markGoing(ids, false);
     showProblem(error, { key: KEY });
@@ -90,7 +90,7 @@ export function cancelRows(rows, method, path) {
 /** Everything that waits. */
 export async function cancelAll() {
   const { waiting } = state;
-  if (await ask("POST", "/v1/clear")) say(`${waiting} ${waiting === 1 ? "picture" : "pictures"} cancelled`);
+  if (await ask("POST", "/v1/clear")) say(`${number(waiting)} ${waiting === 1 ? "picture" : "pictures"} cancelled`);
 }
 
 /** Begin nothing new; or go on. */

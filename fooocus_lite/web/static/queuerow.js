@@ -41,10 +41,10 @@ function nameTools({ tools }, entry, words) {
   }
 }
 
-/** "next", "3. in line", or what it waits for. */
+/** What it waits for; its place stands before it. */
 function turnOf({ place, row }) {
   if (row.waits_for) return waitingWords(row.waits_for);
-  return place === 1 ? "next" : `${place}. in line`;
+  return place === 1 ? "next" : "";
 }
 
 function countOf({ group, row }) {
@@ -61,7 +61,7 @@ function howOf(entry) {
   if (isGoing(entry) && row.state !== "running") return "cancelled";
   if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", styles].filter(Boolean).join(" · ");
   if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, styles].filter(Boolean).join(" · ");
-  return [turnOf(entry), countOf(entry), time, styles].filter(Boolean).join(" · ");
+  return [turnOf(entry), countOf(entry), time, styles].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
 }
 
 function drawThumb(part, entry) {
@@ -81,7 +81,10 @@ function drawThumb(part, entry) {
     part.thumb.replaceWith(span);
     part.thumb = span;
   }
-  if (part.thumb.tagName !== "IMG") setText(part.thumb, row.state === "running" ? "▶" : level === 2 ? String(row.index) : row.waits_for ? "↓" : String(place));
+  if (part.thumb.tagName === "IMG") return;
+  const mark = level === 2 ? String(row.index) : row.waits_for ? "↓" : String(place);
+  setText(part.thumb, row.state === "running" ? "▶" : mark);
+  part.thumb.toggleAttribute("data-long", mark.length > 3);
 }
 
 /** Keep the row true; `entry` is null while it is not here yet. */
