@@ -18,6 +18,7 @@ from typing import Any
 
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.line_schema import LINE_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ END;
     """
 ALTER TABLE tasks ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- the user who asked for it; '' where there are no users
 """,
+    LINE_SCHEMA,
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 
@@ -115,7 +117,8 @@ class Database:
         self.path = path
         self.warnings: list[str] = []
         self._busy_timeout_s = busy_timeout_s
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._open_write: Transaction | None = None
         self._read_lock = threading.Lock()
         self._unflushed = threading.Event()
         self._closing = threading.Event()
@@ -165,13 +168,18 @@ class Database:
     def write(self) -> Generator[Transaction]:
         """A transaction. Committed work survives ``kill -9`` at once, and a power cut about a second later.
 
+        Within another one of the same thread it is a part of that: all of both becomes visible, or nothing does.
+
         Raises:
             DiskProblem: the disk is full or read-only; nothing was written.
             FooocusError: another program keeps the file locked.
         """
         with self._write_lock, _in_words(self.path):
+            if self._open_write is not None:
+                yield self._open_write
+                return
             self._writer.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._writer)
+            self._open_write = transaction = Transaction(self._writer)
             try:
                 yield transaction
                 self._writer.execute("COMMIT")
@@ -179,6 +187,8 @@ class Database:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._open_write = None
             for callback in transaction.callbacks:
                 callback()
         self._unflushed.set()

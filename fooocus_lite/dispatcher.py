@@ -128,8 +128,11 @@ class Dispatcher:
 
     def stop(self) -> int:
         """Cancel what is being drawn and what is left of its batch; how many tasks that were."""
-        tasks = self._drawn_now() or self._queue.waiting(limit=1)
-        return sum(self._queue.cancel_batch(batch) for batch in {task.batch_id for task in tasks})
+        return sum(self._queue.cancel_batch(batch) for batch in self.batches_now())
+
+    def batches_now(self) -> set[str]:
+        """The batches of what is being drawn; while nothing is, the one that is next."""
+        return {task.batch_id for task in self._drawn_now() or self._queue.waiting(limit=1)}
 
     def words_for(self, recipe: Recipe) -> str:
         """What the style `Expand prompt` adds to a recipe's first picture, whether it is chosen or not.
@@ -164,9 +167,9 @@ class Dispatcher:
         """The most memory a picture like this resolved recipe took on this machine; None before one was measured."""
         return self._store.speeds.picture_bytes(recipe)
 
-    def seconds_left(self) -> float | None:
-        """About how long the waiting line takes; None before anything was measured."""
-        seconds = self._store.speeds.work_seconds(self._queue.waiting_work())
+    def seconds_left(self, work: int | None = None) -> float | None:
+        """About how long the waiting line takes, or so much ``work`` of it; None before anything was measured."""
+        seconds = self._store.speeds.work_seconds(self._queue.waiting_work() if work is None else work)
         return None if seconds is None else seconds / max(1, len(self._lanes))
 
     def _drawn_now(self) -> list[Task]:

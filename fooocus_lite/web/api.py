@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Header
 from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
+from fooocus_lite.desk import Desk
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
@@ -21,6 +22,7 @@ from fooocus_lite.missing_files import missing_offers
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
@@ -35,6 +37,7 @@ from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.models_api import add_model_routes, model_rows
 from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
+from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.workers_api import add_worker_route
@@ -56,6 +59,7 @@ class Parts:
     log: EventLog
     dispatcher: Dispatcher
     supply: Supply
+    repeats: Repeats
 
 
 def make_router(parts: Parts) -> APIRouter:
@@ -67,6 +71,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_control(router, parts, live)
+    add_queue_routes(router, parts.queue, live, Desk(parts.queue, parts.supply, parts.library), parts.repeats)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -248,11 +253,6 @@ def _event_number(text: str | None) -> int:
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
-    @router.get("/queue", tags=["page"], summary="The head of the line")
-    def queue() -> s.QueueHead:
-        """Next first, at most 100 rows."""
-        return live.head()
-
     @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403, 409, 507))
     def skip() -> s.Count:
         """Cancels what is drawn now; the next picture follows."""
@@ -260,12 +260,14 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
 
     @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403, 409, 507))
     def stop() -> s.Count:
-        """Cancels what is drawn now and the rest of its batch."""
+        """Cancels what is drawn now and the rest of its batch; what repeats it ends."""
+        parts.repeats.end_all(of_batches=parts.dispatcher.batches_now())
         return s.Count(cancelled=parts.dispatcher.stop())
 
     @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403, 409, 507))
     def clear() -> s.Count:
-        """Cancels everything that waits; what is drawn now goes on."""
+        """Cancels everything that waits, and ends what repeats; what is drawn now goes on."""
+        parts.repeats.end_all()
         return s.Count(cancelled=parts.queue.clear_waiting())
 
     @router.get(

@@ -28,6 +28,7 @@ from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
@@ -57,11 +58,14 @@ def create_app(
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
+    repeats = Repeats(store, supply, library)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        repeats.start()
         async with page.building():
             yield
+        await asyncio.to_thread(repeats.close)
 
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -79,7 +83,7 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
+    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats)))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
     app.mount("/ui", _Static(directory=STATIC))

@@ -20,7 +20,7 @@ MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too l
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
 MAX_DRAINED_BYTES = 16_000_000
 #: Paths whose routes take their bodies in by themselves (`fooocus_lite.web.uploads`), with a bound of their own.
-STREAMED = frozenset({"/v1/read"})
+STREAMED = frozenset({"/v1/read", "/v1/queue/import"})
 LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 CONTENT_POLICY = (

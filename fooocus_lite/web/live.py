@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -26,13 +26,15 @@ from fooocus_lite.events import (
     Queued,
     Started,
 )
+from fooocus_lite.line_records import Group
 from fooocus_lite.memory import STEPPED_DOWN
 from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web.model_schemas import download_out
-from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
+from fooocus_lite.web.queue_schemas import QueueGroup, QueuePage, WaitingPage, repeat_out, that_fit
+from fooocus_lite.web.schemas import Problem, QueueRow, picture_out
 
 HEARTBEAT_S = 15.0
 ROWS = 100
@@ -77,12 +79,12 @@ class Live:
 
     def snapshot(self) -> dict[str, Any]:
         """All that a page needs to show the present."""
-        running, head = self._queue.running(), self.head()
+        running, head = self._queue.running(), self._queue.waiting(limit=ROWS)
         latest = [event for task in running for event in self._log.latest(task.id)]
         previews = [event for event in latest if isinstance(event, Preview)]
         return {
             "type": "snapshot",
-            "rows": [row.model_dump() for row in (*self._rows(running), *head.tasks)],
+            "rows": [row.model_dump() for row in self.rows((*running, *head))],
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
             "last_failure": self._last_failure(),
@@ -98,17 +100,65 @@ class Live:
         if task is None:
             return None
         details = [event.details for event in self._log.facts(task.id) if isinstance(event, Failed)]
-        return {"task": self._rows([task])[0].model_dump(), "details": details[-1] if details else ""}
+        return {"task": self.rows([task])[0].model_dump(), "details": details[-1] if details else ""}
 
     def _line(self) -> dict[str, Any]:
         """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
-        rows = (*self._rows(self._queue.running()), *self.head().tasks)
+        rows = self.rows((*self._queue.running(), *self._queue.waiting(limit=ROWS)))
         return {"type": "line", "rows": [row.model_dump() for row in rows]} | self._now()
 
-    def head(self) -> QueueHead:
-        """The head of the line, next first."""
-        rows = self._rows(self._queue.waiting(limit=ROWS))
-        return QueueHead(tasks=rows, waiting=self._queue.counts()["waiting"], held=self._queue.held_count())
+    def line_page(self, *, limit: int, after: str | None, owner: str | None) -> QueuePage:
+        """A page of the line, one entry for each batch; never more than 20 KB."""
+        groups = self._queue.groups(after=after, limit=limit, owner=owner)
+        numbers = self._queue.numbers(owner)
+        page = QueuePage(
+            groups=[],
+            next=None,
+            batches=numbers.batches,
+            waiting=numbers.waiting,
+            held=numbers.held,
+            paused=self._queue.is_paused,
+            seconds_left=self._dispatcher.seconds_left(numbers.work),
+            version=self._queue.version,
+            repeats=[repeat_out(repeat) for repeat in self._queue.repeats(owner)],
+        )
+        drawing = self._seconds_of_running()
+        rows = self.rows([group.first for group in groups])
+        fit = that_fit([self._group(group, row, drawing) for group, row in zip(groups, rows, strict=True)], page)
+        is_last = len(fit) == len(groups) and len(groups) < limit
+        return page.model_copy(update={"groups": fit, "next": None if is_last else groups[len(fit) - 1].cursor})
+
+    def _group(self, group: Group, first: QueueRow, drawing: float) -> QueueGroup:
+        """Args: ``drawing``: seconds until what is drawn now is done."""
+        until = None
+        if not group.first.waits_for:
+            until = self._dispatcher.seconds_left(group.work_ahead + group.work)
+        return QueueGroup(
+            batch_id=group.batch_id,
+            first=first,
+            waiting=group.waiting,
+            held=group.held,
+            work=group.work,
+            seconds=self._dispatcher.seconds_left(group.work),
+            seconds_left=None if until is None else until + drawing,
+        )
+
+    def _seconds_of_running(self) -> float:
+        """Until a worker is free, on average."""
+        workers = self._dispatcher.workers()
+        latest = [event for worker in workers if worker["task_id"] for event in self._log.latest(worker["task_id"])]
+        return sum(event.seconds_left or 0.0 for event in latest if isinstance(event, Progress)) / max(1, len(workers))
+
+    def waiting_page(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:
+        """A page of what waits of one batch.
+
+        Raises:
+            NotFound: no such batch.
+        """
+        self._queue.check_batch(batch_id, owner=owner)
+        tasks, cursor = self._queue.waiting_in(batch_id, after=after, limit=limit, owner=owner)
+        fit = that_fit(self.rows(tasks), WaitingPage(tasks=[], next=None))
+        return WaitingPage(tasks=fit, next=cursor if len(fit) == len(tasks) else self._queue.task_cursor(fit[-1].id))
 
     async def _message(self, event: Event) -> dict[str, Any] | None:
         if isinstance(event, Progress):
@@ -123,7 +173,7 @@ class Live:
         task = self._queue.find(event.task_id)
         if task is None:
             return None
-        message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now()
+        message: dict[str, Any] = {"type": "task", "task": self.rows([task])[0].model_dump()} | self._now()
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
         if isinstance(event, PromptReady):
@@ -143,23 +193,24 @@ class Live:
             "seconds_left": self._dispatcher.seconds_left(),
             "workers": [{key: worker.get(key) for key in keys} for worker in self._dispatcher.workers()],
             "trouble": trouble.to_dict() if trouble else None,
+            "paused": self._queue.is_paused,
+            "version": self._queue.version,
+            "repeats": [repeat_out(repeat).model_dump() for repeat in self._queue.repeats()],
         }
 
     def _standing(self) -> tuple[object, ...]:
-        """What changes without a fact: trouble, and what a worker says of its device once it is loaded."""
+        """What changes without a fact: order and switches, trouble, what a worker says of its device once loaded."""
         trouble = self._dispatcher.trouble
         devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
-        return (trouble and trouble.problem, *devices)
+        return (self._queue.version, trouble and trouble.problem, *devices)
 
-    def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
-        batches: dict[str, list[str]] = {}
-        rows: list[QueueRow] = []
-        for task in tasks:
-            if task.batch_id not in batches:
-                batches[task.batch_id] = self._queue.batch(task.batch_id)
-            batch = batches[task.batch_id]
-            rows.append(_row(task, batch.index(task.id) + 1 if task.id in batch else 1, len(batch)))
-        return rows
+    def rows(self, tasks: Sequence[Task]) -> list[QueueRow]:
+        """The tasks as a list shows them, at the same cost whatever their batches' sizes."""
+        sizes = self._queue.sizes({task.batch_id for task in tasks})
+        return [
+            _row(task, of=sizes.get(task.batch_id, 1), seconds=self._dispatcher.seconds_per_picture(task.recipe))
+            for task in tasks
+        ]
 
 
 def _as_told(event: Event) -> str:
@@ -170,12 +221,12 @@ def _as_told(event: Event) -> str:
     return sse(body, name=event.kind, number=event.seq if event.is_fact else None)
 
 
-def _row(task: Task, index: int, of: int) -> QueueRow:
+def _row(task: Task, *, of: int, seconds: float | None) -> QueueRow:
     recipe = task.recipe
     return QueueRow(
         id=task.id,
         batch_id=task.batch_id,
-        index=index,
+        index=task.place,
         of=of,
         state=task.state,
         words=recipe.prompt[:WORDS],
@@ -187,6 +238,8 @@ def _row(task: Task, index: int, of: int) -> QueueRow:
         cancelling=task.cancel_requested,
         waits_for=task.waits_for,
         error=Problem(**task.error) if task.error else None,
+        revision=task.revision,
+        seconds=seconds if task.state == "waiting" else None,
     )
 
 

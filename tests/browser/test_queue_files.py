@@ -40,7 +40,7 @@ def export_file(person: Person, path: Path) -> bytes:
     person.button("More for the queue").click()
     with person.page.expect_download() as download:
         person.button("Export the queue").click()
-    assert download.value.suggested_filename == "fooocus-lite-queue.json"
+    assert download.value.suggested_filename == "fooocus-queue.json"
     download.value.save_as(path)
     return path.read_bytes()
 

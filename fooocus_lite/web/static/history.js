@@ -54,6 +54,10 @@ function draw() {
   list.draw();
 }
 
+async function take({ id }) {
+  try { useSettings(await call("GET", `/v1/tasks/${id}`)); } catch (error) { showProblem(error, { key: "queue" }); }
+}
+
 function again(task) {
   call("POST", `/v1/tasks/${task.id}/retry`).then(() => say("Lined up again"), (error) => showProblem(error, { key: "queue" }));
 }
@@ -76,7 +80,7 @@ function makeRow(at) {
     thumb: h("span", { className: "thumb", "aria-hidden": "true" }),
     what: h("div", { className: "what" }),
     how: h("div", { className: "how" }),
-    tools: [tool("Show", "open", look), tool("Use settings", "reuse", useSettings), tool("Draw again", "repeat", again)],
+    tools: [tool("Show", "open", look), tool("Use settings", "reuse", take), tool("Draw again", "repeat", again)],
   };
   const row = h("div", { role: "row", className: "fl-line", dataset: { at } }, part.thumb,
     h("div", { role: "gridcell", className: "said" }, part.what, part.how),
@@ -90,7 +94,7 @@ function howOf(task) {
   const when = new Date(task.finished_at * 1000);
   const isToday = when.toDateString() === new Date().toDateString();
   const time = isToday ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : when.toLocaleDateString();
-  const took = task.state === "finished" && task.seconds ? `${duration(task.seconds)}` : "";
+  const took = task.state === "finished" && task.took ? duration(task.took) : "";
   return [STATES[task.state], task.error?.problem, took, time].filter(Boolean).join(" · ");
 }
 
@@ -99,7 +103,7 @@ function drawRow(row, at) {
   const part = parts.get(row);
   row.toggleAttribute("data-gap", !task);
   if (!task) { setText(part.what, "…"); return; }
-  const words = task.recipe.prompt || "(no words)";
+  const words = task.words || "(no words)";
   row.dataset.state = task.state;
   row.setAttribute("aria-posinset", String(at + 1));
   row.setAttribute("aria-setsize", String(next === null ? tasks.length : -1));
@@ -140,7 +144,7 @@ export function makeHistory(place) {
     press: (event, at) => {
       if (event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
       if (tasks[at]?.state === "finished") look(tasks[at]);
-      else if (tasks[at]) useSettings(tasks[at]);
+      else if (tasks[at]) take(tasks[at]);
     },
   });
   const anew = () => { if (isOpen) load(true); };

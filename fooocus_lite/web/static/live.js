@@ -90,7 +90,7 @@ const rank = (row) => (row.state === "running" ? 0 : row.waits_for ? 2 : 1);
 
 const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
-function numbers({ waiting, held, seconds_left: secondsLeft, paused = false, repeats = [], version = 0, workers, trouble }) {
+function numbers({ waiting, held, seconds_left: secondsLeft, paused, repeats, version, workers, trouble }) {
   return { waiting, held, secondsLeft, paused, repeats, version, workers, trouble };
 }
 

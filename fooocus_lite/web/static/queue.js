@@ -62,12 +62,14 @@ function showPast(isShown) {
 function moreMenu() {
   const row = (words, shape, run, rest = {}) => button(words, { icon: shape, kind: "bare fl-row", ...rest, onclick: () => { menu.panel.hidePopover(); run(); } });
   const menu = makePopover("fl-queuemenu", "More for the queue", "dots", () => {
+    const none = { "aria-disabled": state.waiting ? null : "true" };
     menu.panel.replaceChildren(
       row("Import prompts or a queue…", "folder", pickQueue),
       h("p", { textContent: "A text with one prompt a line, or a queue that was exported. It can be dropped here, too." }),
-      row("Export the queue", "save", exportQueue),
+      row("Export the queue", "save", () => exportQueue("json"), none),
+      row("Export the prompts as text", "save", () => exportQueue("text"), none),
       h("hr"),
-      row("Cancel everything that waits", "trash", cancelAll, { "aria-disabled": state.waiting ? null : "true" }));
+      row("Cancel everything that waits", "trash", cancelAll, none));
   });
   menu.opener.classList.add("small");
   return menu;

@@ -45,9 +45,9 @@ export async function moveTo(entry, to) {
   if (await ask("POST", "/v1/queue/move", { ...named(entry), to })) say(to === "first" ? "Moved: it is next" : "Moved to the end of the line");
 }
 
-/** One more of it. Of a batch, the picture that is next. */
-export async function duplicate({ row }, isNew) {
-  if (await ask("POST", `/v1/tasks/${row.id}/duplicate`, { new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
+/** Once more what waits of it, right behind it. */
+export async function duplicate(entry, isNew) {
+  if (await ask("POST", "/v1/queue/duplicate", { ...named(entry), new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
 }
 
 /** How many pictures an entry stands for. */

@@ -8,7 +8,7 @@ import { clear, showNote, showProblem } from "./notice.js";
 import { state } from "./store.js";
 
 const KEY = "queue";
-const MAX_BYTES = 7_500_000; // as a file it may grow a little on its way; fooocus_lite.web.guard.MAX_BODY_BYTES
+const MAX_BYTES = 30_000_000; // it grows a little on its way to fooocus_lite.queue_file.MAX_FILE_BYTES
 const LINES = 3; // notes that are shown at once; the others fold away
 
 /** Line up what is in a file. What a line of text leaves open is as the form has it. */
@@ -19,11 +19,10 @@ export async function importFile(file) {
     return;
   }
   try {
-    const { seed, count, ...recipe } = toRecipe(state.draft);
-    const { ids, notes } = await call("POST", "/v1/queue/import", { text: await file.text(), recipe });
+    const { ids, notes } = await call("POST", "/v1/queue/import", { text: await file.text(), recipe: toRecipe(state.draft) });
     look();
     const words = `${ids.length} ${ids.length === 1 ? "picture" : "pictures"} lined up from ${file.name}`;
-    if (notes?.length) showNote(words, { key: KEY, shape: "list", lines: notes.slice(0, LINES), more: notes.slice(LINES) });
+    if (notes.length) showNote(words, { key: KEY, shape: "list", lines: notes.slice(0, LINES), more: notes.slice(LINES) });
     else say(words);
   } catch (error) {
     showProblem({ problem: error.problem || `${file.name} cannot be read.`, hint: error.hint || "Choose the file again.", details: error.problem ? "" : String(error) }, { key: KEY });
@@ -37,7 +36,7 @@ export function pickQueue() {
   input.click();
 }
 
-/** Save what waits as a file. */
-export function exportQueue() {
-  h("a", { href: "/v1/queue/export", download: "fooocus-lite-queue.json" }).click();
+/** Save what waits as a file: "json" is all of it, "text" the prompts alone. */
+export function exportQueue(form) {
+  h("a", { href: `/v1/queue/export?form=${form}`, download: "" }).click();
 }

@@ -57,7 +57,7 @@ function countOf({ group, row }) {
 function howOf(entry) {
   const { row, group, level } = entry;
   const styles = row.styles.join(", ");
-  const time = group?.seconds_left && level === 1 ? `about ${duration(group.seconds_left)}` : "";
+  const time = group?.seconds_left && level === 1 && !state.paused ? `done in ${duration(group.seconds_left)}` : "";
   if (isGoing(entry) && row.state !== "running") return "cancelled";
   if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", styles].filter(Boolean).join(" · ");
   if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, styles].filter(Boolean).join(" · ");

@@ -10,7 +10,7 @@ import { ask } from "./queueacts.js";
 import { onChange, state } from "./store.js";
 
 const TIMES = "fl.times";
-const MOST = 10_000; // as fooocus_lite.web.queue_schemas has it
+const MOST = 100_000; // as fooocus_lite.web.queue_schemas.RepeatIn
 const USUAL = "10";
 
 /** "3 of 10", "3 so far" */
@@ -18,9 +18,8 @@ const countWords = ({ begun, times }) => (times === null ? `${begun} so far` : `
 
 async function start(times, close) {
   const { draft } = state;
-  const { seed, ...recipe } = toRecipe(draft);
   try {
-    await call("POST", "/v1/repeats", { recipe, times });
+    await call("POST", "/v1/repeats", { recipe: toRecipe(draft), times });
     say(times === null ? "Runs until you stop it" : `Runs ${times} times`);
     close();
   } catch (error) {
