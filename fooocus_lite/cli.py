@@ -328,6 +328,7 @@ def run_tests(arguments: Sequence[str]) -> int:
 
 def run_serve(options: argparse.Namespace) -> int:
     """`serve`."""
+    from fooocus_lite.commands.access import welcome
     from fooocus_lite.dispatcher import Dispatcher
     from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
@@ -344,7 +345,8 @@ def run_serve(options: argparse.Namespace) -> int:
     app = None
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
-    store = open_store(settings.data_dir, Users(settings).limits_of)
+    users = Users(settings)
+    store = open_store(settings.data_dir, users.limits_of)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
@@ -354,16 +356,14 @@ def run_serve(options: argparse.Namespace) -> int:
         dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
-        if listening.getsockname()[1] != settings.port:
-            print(f"Port {settings.port} is taken; using {listening.getsockname()[1]}.")
-        print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
+        print(*welcome(address, settings, users), sep="\n", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)
         supply.start()
         dispatcher.start()
         scan.start()
         try:
-            app = create_app(settings, library, store, dispatcher, supply)
+            app = create_app(settings, library, store, dispatcher, supply, users)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server

@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from fooocus_lite.desk import Desk
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
@@ -28,7 +28,9 @@ from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
+from fooocus_lite.users import Users
 from fooocus_lite.web import schemas as s
+from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
@@ -39,6 +41,7 @@ from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
+from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.who import Who
 from fooocus_lite.web.workers_api import add_worker_route
@@ -61,12 +64,13 @@ class Parts:
     dispatcher: Dispatcher
     supply: Supply
     repeats: Repeats
+    users: Users
 
 
 def make_router(parts: Parts) -> APIRouter:
     """All routes under ``/v1``."""
     router = APIRouter(prefix="/v1")
-    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply)
+    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply, parts.users.is_still)
     _add_menu(router, parts)
     _add_expansion(router, parts)
     _add_tasks(router, parts)
@@ -74,6 +78,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_control(router, parts, live)
     desk = Desk(parts.queue, parts.supply, parts.library)
     add_queue_routes(router, parts.queue, live.pages, desk, parts.repeats)
+    add_sockets(router, parts.queue, live)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -81,6 +86,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
     add_worker_route(router, parts.dispatcher)
+    add_account_route(router)
     add_picture_routes(router, parts.queue, parts.library, parts.settings)
     return router
 
@@ -219,9 +225,12 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         who: Who,
         last_event_id: Annotated[str | None, Header(description="Facts up to this id are not told again.")] = None,
     ) -> StreamingResponse:
-        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled."""
+        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled.
+
+        The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
+        """
         parts.queue.get(task_id, owner=who.sees)
-        return _stream(live.task_events(task_id, _event_number(last_event_id)))
+        return _stream(live.task_events(who, task_id, event_number(last_event_id, "Last-Event-ID")))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -245,16 +254,6 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
 
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
-
-
-def _event_number(text: str | None) -> int:
-    if text is None or text == "":
-        return 0
-    if not text.isdecimal() or len(text) > 18:
-        raise BadValue(
-            "Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID"
-        )
-    return int(text)
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
@@ -285,5 +284,5 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         responses=STREAM,
     )
     def page_events(who: Who) -> StreamingResponse:
-        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
+        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself. As a WebSocket: `/v1/ws`."""
         return _stream(live.page_messages(who))
