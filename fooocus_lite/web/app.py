@@ -103,7 +103,7 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks)
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks, users)
     app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
