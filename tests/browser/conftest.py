@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,13 @@ WIDE, PHONE = (1440, 900), (390, 844)
 PATIENCE_MS = 300_000  # only ever waited for by a test that fails
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[playwright.Browser]:
-    """The system's browser, or Playwright's own."""
+@contextmanager
+def opened_browser(*more: str) -> Iterator[playwright.Browser]:
+    """The system's browser, or Playwright's own, started with these arguments, too."""
     path = os.environ.get(VARIABLE, installed_browser() or "playwright")
     if not path:
         pytest.skip("there is no browser")
-    arguments = ["--disable-background-networking", "--disable-component-update"]
+    arguments = ["--disable-background-networking", "--disable-component-update", *more]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--no-sandbox")
     with playwright.sync_playwright() as started:
@@ -32,6 +32,13 @@ def browser() -> Iterator[playwright.Browser]:
         opened = started.chromium.launch(args=arguments, **where)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[playwright.Browser]:
+    """The browser of all tests that need no other."""
+    with opened_browser() as opened:
+        yield opened
 
 
 @pytest.fixture
