@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.app.closed import listening, minted
 from tests.browser.conftest import PHONE, WIDE
-from tests.browser.person import Person, expect
+from tests.browser.person import expect
 from tests.faults.server import Server
 
 #: Put the pictures of the page there.
@@ -63,7 +63,7 @@ def test_the_page_needs_nothing_but_itself(browser: Any, closed: Server, size: t
         context.close()
 
 
-def test_in_and_out(come: Callable[..., Person], browser: Any, closed: Server) -> None:
+def test_in_and_out(browser: Any, closed: Server) -> None:
     context = browser.new_context()
     try:
         page = context.new_page()
@@ -77,7 +77,6 @@ def test_in_and_out(come: Callable[..., Person], browser: Any, closed: Server) -
         _shot(page, "page-logged-in")
         (cookie,) = context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"] > 0) == (True, "Strict", True)
-        page.evaluate("fetch('/v1/plan', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{}'})")
         page.get_by_role("button", name="Log out").click()
         expect(page.get_by_role("button", name="Log in")).to_be_visible()
         page.goto(f"{closed.address}/v1/menu")
