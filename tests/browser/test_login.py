@@ -53,6 +53,7 @@ def test_the_page_needs_nothing_but_itself(browser: Any, closed: Server, size: t
         expect(page.get_by_role("alert")).to_have_text("That name and password do not go together.")
         expect(page.get_by_label("Name")).to_have_value("admin")
         expect(page.get_by_label("Password")).to_have_value("")
+        expect(page.get_by_label("Password")).to_be_focused()
         _shot(page, f"{name}-wrong")
         assert {url for url in asked if not url.startswith("data:")} <= {
             f"{closed.address}/",
@@ -75,6 +76,11 @@ def test_in_and_out(browser: Any, closed: Server) -> None:
         expect(page.locator("html[data-form=ready]")).to_be_attached(timeout=300_000)
         expect(page.get_by_text("Reconnecting…")).not_to_be_attached()
         _shot(page, "page-logged-in")
+        page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
+        _shot(page, "page-logged-in-phone")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        expect(page.get_by_role("button", name="Log out")).to_be_in_viewport()
+        page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
         (cookie,) = context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["expires"] > 0) == (True, "Strict", True)
         page.get_by_role("button", name="Log out").click()

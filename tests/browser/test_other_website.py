@@ -84,8 +84,8 @@ ATTACK = """async ([server, doors, readable, picture]) => {
       document.body.append(script);
     }));
   }
-  const worker = await navigator.serviceWorker.register("/worker.js");
-  await navigator.serviceWorker.ready;
+  await navigator.serviceWorker.register("/worker.js");
+  const worker = await navigator.serviceWorker.ready;
   all.push(new Promise((done) => {
     const heard = new MessageChannel();
     heard.port1.onmessage = ({ data }) => { read.push(...data); done(); };
@@ -163,7 +163,7 @@ NAMES = ("evil.example", "localhost.evil.example", "127.0.0.2", "localhost.", "h
 
 
 def test_a_name_of_theirs_that_points_here_gets_nowhere(launch: Any, attacked: tuple[Server, str]) -> None:
-    """DNS rebinding: their page's own name becomes this machine's, and the browser lets it talk as to its own server."""
+    """DNS rebinding: their page's name becomes this machine's, and the browser lets it talk as to its own server."""
     port = attacked[0].address.rpartition(":")[2]
     rebound = launch("--host-resolver-rules=MAP *.example 127.0.0.1, MAP host.docker.internal 127.0.0.1")
     try:
