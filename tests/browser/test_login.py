@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fooocus_lite.commands.access import own_addresses
 from tests.app.closed import listening, minted
 from tests.browser.conftest import PHONE, WIDE
 from tests.browser.person import expect
@@ -87,6 +88,29 @@ def test_in_and_out(browser: Any, closed: Server) -> None:
         expect(page.get_by_role("button", name="Log in")).to_be_visible()
         page.goto(f"{closed.address}/v1/menu")
         assert "You are not logged in." in page.content()
+    finally:
+        context.close()
+
+
+def test_another_device_of_the_network(browser: Any, closed: Server) -> None:
+    """Under a number and plain HTTP browsers allow less; the page has to do with that."""
+    numbers = own_addresses()
+    if not numbers:
+        pytest.skip("this machine is in no network")
+    context = browser.new_context(viewport={"width": PHONE[0], "height": PHONE[1]}, has_touch=True)
+    try:
+        page, troubles = context.new_page(), list[str]()
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.goto(closed.address.replace("127.0.0.1", numbers[0]))
+        _log_in(page, minted(closed))
+        expect(page.locator("html[data-form=ready]")).to_be_attached(timeout=300_000)
+        expect(page.get_by_text("Reconnecting…")).not_to_be_attached()
+        page.get_by_role("button", name="Generate").click()
+        expect(page.get_by_role("button", name="Stop")).to_have_attribute("aria-disabled", "false")
+        _shot(page, "page-lan-phone")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_role("button", name="Log in")).to_be_visible()
+        assert troubles == []
     finally:
         context.close()
 
