@@ -45,6 +45,7 @@ class RemoteTask:
         position: Place in line, 1 = next; ``None`` unless it waits.
         seconds: From start to end; ``None`` before that.
         error: Why it failed.
+        revision: How often it was edited while it waited; `Client.edit` needs it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class RemoteTask:
     position: int | None = None
     seconds: float | None = None
     error: FooocusError | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Client:
             position=said["position"],
             seconds=said["seconds"],
             error=_error(said["error"]) if said["error"] else None,
+            revision=said.get("revision", 0),
         )
 
     def events(self, task_id: str) -> Iterator[Event]:

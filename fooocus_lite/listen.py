@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.patience import PatientProtocol
 
 TRIED_PORTS = 50
 PAGE_TIMEOUT_S = 300.0
@@ -88,6 +89,9 @@ def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: 
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GOODBYE_S,
+        http=PatientProtocol,
+        server_header=False,
+        forwarded_allow_ips="127.0.0.1,::1",  # of whom the words X-Forwarded-For and -Proto are taken
         ws="websockets-sansio",
         ws_max_size=MAX_SOCKET_BYTES,
         ws_ping_interval=PING_S,

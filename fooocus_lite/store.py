@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fooocus_lite.eventlog import EventLog
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.user import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ class Store:
         self.lock.close()
 
 
-def open_store(data_dir: Path) -> Store:
+def open_store(data_dir: Path, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS) -> Store:
     """The queue and log of a data folder, for this process alone; tasks that a dead server left are put back.
+
+    Args:
+        limits_of: How much the user of a name may ask for.
 
     Raises:
         FooocusError: another server uses the folder.
@@ -45,7 +50,7 @@ def open_store(data_dir: Path) -> Store:
     try:
         database = Database(data_dir / "queue.db")
         log = EventLog(database)
-        queue = TaskQueue(database, log)
+        queue = TaskQueue(database, log, limits_of)
         queue.recover()
     except BaseException:
         lock.close()

@@ -28,9 +28,11 @@ from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
+from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
 from fooocus_lite.web.examples import add_examples
@@ -45,6 +47,7 @@ from fooocus_lite.web.reference import make_reference
 from fooocus_lite.web.schemas import Health, problem_response
 from fooocus_lite.web.shapes import problem_at
 from fooocus_lite.web.webhook_messages import describer
+from fooocus_lite.web.who import SCOPE_KEY
 from fooocus_lite.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
@@ -63,33 +66,40 @@ Assistants (MCP, streamable HTTP) take `/mcp`."""
 
 
 def create_app(
-    settings: Settings, library: Callable[[], Library], store: Store, dispatcher: Dispatcher, supply: Supply
+    settings: Settings,
+    library: Callable[[], Library],
+    store: Store,
+    dispatcher: Dispatcher,
+    supply: Supply,
+    users: Users,
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
-
+    repeats = Repeats(store, supply, library)
     webhooks = Webhooks(store.database, settings, describer(store))
     assistants = McpDoor(Tools(library, store.queue, store.log, supply))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        repeats.start()
         webhooks.start()
-        try:
-            async with page.building(), assistants.open():
-                yield
-        finally:
-            await asyncio.to_thread(webhooks.close)
+        async with page.building(), assistants.open():
+            yield
+        await asyncio.to_thread(repeats.close)
+        await asyncio.to_thread(webhooks.close)
 
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.page = page
-    app.add_middleware(Guard, host=settings.host)
+    app.add_middleware(Guard, settings=settings, users=users)
     _add_error_handlers(app, library)
 
     @app.get("/healthz", tags=["server"], summary="Is it there?")
-    async def healthz() -> Health:
-        """Answers as soon as the server runs, long before the page is built."""
+    async def healthz(request: Request) -> Health:
+        """Answers as soon as the server runs, long before the page is built; who is not logged in hears the least."""
+        if SCOPE_KEY not in request.scope:
+            return Health(page=page.state)
         return Health(version=__version__, page=page.state, problem=page.problem)
 
     @app.get("/docs", include_in_schema=False)
@@ -99,7 +109,8 @@ def create_app(
     plain = app.openapi
     app.openapi = lambda: add_examples(plain())
 
-    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply, webhooks)))
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, users, webhooks)
+    app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
     for path in MCP_PATHS:

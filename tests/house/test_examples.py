@@ -23,13 +23,14 @@ from fooocus_lite.settings import load_settings
 from fooocus_lite.store import open_store
 from fooocus_lite.supply import Supply
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.users import Users
 from fooocus_lite.web.app import create_app
 
 settings = load_settings({"data_dir": sys.argv[1], "output_dir": sys.argv[1]}, env={})
 store, library = open_store(settings.data_dir), LiveLibrary(settings)
 supply = Supply(store, settings, library)
 dispatcher = Dispatcher(store, [], library=library, output_dir=settings.output_dir, supply=supply)
-print(json.dumps(create_app(settings, library, store, dispatcher, supply).openapi()))
+print(json.dumps(create_app(settings, library, store, dispatcher, supply, Users(settings)).openapi()))
 store.close()
 """
 

@@ -34,8 +34,9 @@ function tellEnd(task, details) {
 }
 
 const receive = {
-  snapshot({ rows, progress, preview, last_failure: failure, downloads, ...now }) {
+  snapshot({ rows, progress, preview, last_failure: failure, downloads, user, ...now }) {
     change({
+      user,
       connected: true,
       downloads,
       rows,
@@ -65,7 +66,8 @@ const receive = {
       if (!known && task.state === "waiting" && waitingIn(state.rows) >= ROWS) isCut = true;
       const isBeyond = !known && task.state === "waiting" && isCut;
       const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, ...(isBeyond ? [] : [task])];
-      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
+      const place = (row) => now.places[row.id] || Infinity;
+      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || place(a) - place(b) || (a.id < b.id ? -1 : 1));
     } else {
       state.progress.delete(task.id);
       patch.rows = state.rows.filter((row) => row.id !== task.id);
@@ -77,6 +79,9 @@ const receive = {
     if (lives) return;
     tellEnd(task, details);
     refillRows();
+  },
+  numbers(now) {
+    change(numbers(now));
   },
   progress(one) {
     state.progress.set(one.id, one);
@@ -95,8 +100,8 @@ const rank = (row) => (row.state === "running" ? 0 : row.waits_for ? 2 : 1);
 
 const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
-function numbers({ waiting, held, seconds_left: secondsLeft, workers, trouble }) {
-  return { waiting, held, secondsLeft, workers, trouble };
+function numbers({ waiting, held, ahead, places, seconds_left: secondsLeft, workers, trouble }) {
+  return { waiting, held, ahead, places, secondsLeft, workers, trouble };
 }
 
 function asPreview({ id, jpeg, width, height }) {
@@ -113,7 +118,8 @@ async function refillRows() {
   if (!isCut || waitingIn(state.rows) >= 20) return;
   const answer = await call("GET", "/v1/queue").catch(() => null);
   if (!answer) return; // the stream tells whether the program is away
-  const { tasks, waiting } = answer;
+  const { groups, waiting } = answer;
+  const tasks = groups.map((group) => group.first);
   const now = running();
   isCut = tasks.length < waiting;
   change({ rows: [...(now ? [now] : []), ...tasks.filter((row) => row.id !== now?.id)] });

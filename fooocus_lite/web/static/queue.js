@@ -12,7 +12,7 @@ let list, title, none, clearAll, more;
 
 function titleWords() {
   const line = state.waiting - state.held;
-  const words = line ? [`${line} waiting`, state.secondsLeft ? `about ${duration(state.secondsLeft)}` : ""] : [];
+  const words = line ? [`${line} waiting`, state.ahead ? `${state.ahead} of others first` : "", state.secondsLeft ? `about ${duration(state.secondsLeft)}` : ""] : [];
   if (state.held) words.push(`${state.held} for a download`);
   return words.length ? ` (${words.filter(Boolean).join(" · ")})` : "";
 }
@@ -43,6 +43,7 @@ function drawRow(node, row, place) {
   let how = row.waits_for ? waitingWords(row.waits_for) : turn;
   if (row.state === "running") how = progressWords(row);
   else if (row.cancelling) how = "cancelled";
+  if (row.owner !== state.user.name) how += ` · ${row.owner || "no user"}`;
   if (row.styles.length) how += ` · ${row.styles.join(", ")}`;
   setText(node.how, how);
   node.how.title = row.waits_for ? how : "";
@@ -69,7 +70,7 @@ function draw() {
     if (row.state === "waiting" && !row.waits_for) place += 1;
     if (!nodes.has(row.id)) nodes.set(row.id, makeRow(row));
     const node = nodes.get(row.id);
-    drawRow(node, row, place);
+    drawRow(node, row, state.places[row.id] || place);
     const wanted = before ? before.nextSibling : list.firstChild;
     if (node.item !== wanted) list.insertBefore(node.item, wanted);
     before = node.item;
