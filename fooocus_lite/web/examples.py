@@ -23,13 +23,15 @@ SHAPES: dict[str, Any] = {
 #: Fields and parameters by name: what one looks like.
 NAMES: dict[str, Any] = {
     "id": "0d1f0a9e5b01", "task_id": "0d1f0a9e5b01", "batch_id": "0d1f0a9e5b01", "sheet_id": "0d1f0a9e5b01",
+    "ids": "0d1f0a9e5b01", "repeat_id": "0d1f0a9e5b01",
     "before": "0d1f0a9e5b01", "after": "0d1f0a9e5b01", "next": "0d1f0a9e5b01", "v": "3f2a",
     "created_at": 1795300000.0, "finished_at": 1795300006.1, "created": 1795300000, "since": "2026-11-21",
     "state": "finished", "width": 128, "height": 128, "steps": 20, "step": 5, "seed": 7, "attempt": 1,
     "name": "Watercolor", "label": "Watercolor", "prompt": "a red star on a blue background", "words": "a red star",
     "negative_prompt": "blue", "styles": "Watercolor", "favourites": "Watercolor", "title": "Pop art",
     "texts": "a red star, watercolor", "negative_texts": "blue", "category": "Art", "style_categories": "Art",
-    "description": "For quick sketches.", "good_for": "Soft edges.", "note": "Written into every picture.",
+    "description": "For quick sketches.", "good_for": "Soft edges.",
+    "note": "Written into every picture.", "notes": "The style Neon is not here.",
     "preset": "starter", "default_preset": "starter", "model": "starter", "family": "sdxl", "fits": "sdxl",
     "as_refiner": "It can refine pictures of SDXL.", "keeps": "prompt", "older": "sd_xl_base_0.9.safetensors",
     "lora": "starter-pop-art", "wildcards": "color", "scheduler": "karras", "cost": "1.0", "why": "It needs a LoRA.",
@@ -43,6 +45,10 @@ NAMES: dict[str, Any] = {
     "text": "a red star\na green heart", "idempotency-key": "7c9e6679-7425-40de",
     "last-event-id": "1795300000000017", "webhook-url": "https://example.org/hooks/done", "if-none-match": '"3f2a"',
 }  # fmt: skip
+#: Whole answers of which no shape is known.
+WHOLE: dict[str, Any] = {
+    "GET /v1/queue/export": {"fooocus_lite_queue": 1, "tasks": [{"recipe": SHAPES["Recipe"]}]},
+}
 EVENTS = 'id: 1795300000000017\nevent: finished\ndata: {"kind":"finished","task_id":"0d1f0a9e5b01"}\n\n'
 #: What a text looks like of which nobody has said it; a test finds it.
 OPEN = "…"
@@ -52,7 +58,7 @@ MAX_DEPTH = 12
 def add_examples(openapi: dict[str, Any]) -> dict[str, Any]:
     """The same OpenAPI, with an example wherever there was none; again changes nothing."""
     shapes = cast("Schema", openapi.get("components", {}).get("schemas", {}))
-    for route in _routes(openapi):
+    for name, route in _routes(openapi):
         for parameter in route.get("parameters", ()):
             _fill(parameter, shapes, parameter["name"])
         contents = [route.get("requestBody", {}).get("content", {})]
@@ -60,14 +66,17 @@ def add_examples(openapi: dict[str, Any]) -> dict[str, Any]:
         for content in contents:
             if JSON in content:
                 _fill(content[JSON], shapes, "text")
+            if JSON in content and name in WHOLE:
+                content[JSON].setdefault("example", WHOLE[name])
             if STREAM in content:
                 content[STREAM].setdefault("example", EVENTS)
     return openapi
 
 
-def _routes(openapi: Schema) -> Iterator[dict[str, Any]]:
-    for methods in openapi["paths"].values():
-        yield from methods.values()
+def _routes(openapi: Schema) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in openapi["paths"].items():
+        for method, route in methods.items():
+            yield f"{method.upper()} {path}", route
 
 
 def _fill(place: dict[str, Any], shapes: Schema, name: str) -> None:
