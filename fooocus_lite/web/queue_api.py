@@ -39,7 +39,7 @@ REPEATS: dict[str, Example] = {
 #: Of the body that is taken in by the route itself, because it may be larger than any other.
 IMPORT_BODY = {
     "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ImportIn"}}},
+    "content": {"application/json": {"schema": q.IMPORT_SCHEMA}},
 }
 
 
