@@ -16,7 +16,6 @@ from fooocus_lite.plan import batch_notes
 from fooocus_lite.queue_file import read_queue
 from fooocus_lite.recipe import MAX_SEED, Recipe
 from fooocus_lite.supply import Supply
-from fooocus_lite.task_records import no_such
 from fooocus_lite.taskqueue import TaskQueue, Wanted
 from fooocus_lite.tasks import Task
 
@@ -41,7 +40,7 @@ class Desk:
             FooocusError: a conflict: it waits no more, was edited meanwhile, or is a cell of a contact sheet; or
                 where `edited`, `make_plan` or `Supply.fetch_for` refuse the recipe. Nothing has changed then.
         """
-        task = self._get(task_id, owner)
+        task = self._queue.get(task_id, owner=owner)
         if task.state != "waiting":
             raise not_waiting("changed", [task.state])
         if task.label is not None:
@@ -64,7 +63,7 @@ class Desk:
             NotFound: no such task.
             FooocusError: where `make_plan` or `Supply.fetch_for` refuse a recipe; nothing was queued.
         """
-        tasks = [self._get(task_id, owner) for task_id in ids]
+        tasks = [self._queue.get(task_id, owner=owner) for task_id in ids]
         seed = secrets.randbelow(2**32)
         recipes = [task.recipe for task in tasks]
         if new_seed:
@@ -94,9 +93,3 @@ class Desk:
         self._supply.wake()
         self._queue.tell_change()
         return ids, list(batch_notes(recipes, library))
-
-    def _get(self, task_id: str, owner: str | None) -> Task:
-        task = self._queue.find(task_id)
-        if task is None or (owner is not None and task.owner != owner):
-            raise no_such(task_id)
-        return task

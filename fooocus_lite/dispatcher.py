@@ -122,17 +122,17 @@ class Dispatcher:
 
     # What a person asks.
 
-    def skip(self) -> list[str]:
-        """Cancel what is being drawn; returns the ids. The rest of the batch goes on."""
-        return [task.id for task in self._drawn_now() if self._queue.cancel(task.id)]
+    def skip(self, *, owner: str | None = None) -> list[str]:
+        """Cancel what is being drawn, for a user or for all; returns the ids. The rest of the batch goes on."""
+        return [task.id for task in self._drawn_now(owner) if self._queue.cancel(task.id)]
 
-    def stop(self) -> int:
-        """Cancel what is being drawn and what is left of its batch; how many tasks that were."""
-        return sum(self._queue.cancel_batch(batch) for batch in self.batches_now())
+    def stop(self, *, owner: str | None = None) -> int:
+        """Cancel what is being drawn and what is left of its batch, likewise; how many tasks that were."""
+        return sum(self._queue.cancel_batch(batch) for batch in self.batches_now(owner=owner))
 
-    def batches_now(self) -> set[str]:
+    def batches_now(self, *, owner: str | None = None) -> set[str]:
         """The batches of what is being drawn; while nothing is, the one that is next."""
-        return {task.batch_id for task in self._drawn_now() or self._queue.waiting(limit=1)}
+        return {task.batch_id for task in self._drawn_now(owner) or self._queue.waiting(limit=1, owner=owner)}
 
     def words_for(self, recipe: Recipe) -> str:
         """What the style `Expand prompt` adds to a recipe's first picture, whether it is chosen or not.
@@ -147,11 +147,13 @@ class Dispatcher:
         lane = next((lane for lane in self._lanes if lane.task is None), self._lanes[0])
         return lane.runner.expand(plan.expansion)
 
-    def workers(self) -> list[dict[str, Any]]:
-        """Each worker's name, state, task, and what its engine says about its device and memory."""
+    def workers(self, *, owner: str | None = None) -> list[dict[str, Any]]:
+        """Each worker's name, state, task (of that user), and what its engine says about its device and memory."""
+        tasks = ((lane, lane.task) for lane in self._lanes)
         return [
-            {**lane.runner.about, "name": lane.name, "state": _state(lane), "task_id": lane.task and lane.task.id}
-            for lane in self._lanes
+            {**lane.runner.about, "name": lane.name, "state": _state(lane)}
+            | {"task_id": task.id if task and owner in (None, task.owner) else None}
+            for lane, task in tasks
         ]
 
     def seconds_per_picture(self, recipe: Recipe) -> float | None:
@@ -167,13 +169,18 @@ class Dispatcher:
         """The most memory a picture like this resolved recipe took on this machine; None before one was measured."""
         return self._store.speeds.picture_bytes(recipe)
 
-    def seconds_left(self, work: int | None = None) -> float | None:
-        """About how long the waiting line takes, or so much ``work`` of it; None before anything was measured."""
-        seconds = self._store.speeds.work_seconds(self._queue.waiting_work() if work is None else work)
+    def seconds_left(self, *, owner: str | None = None) -> float | None:
+        """About how long it takes until the line, or a user's last in it, is drawn; None before a measurement."""
+        return self.seconds_for(self._queue.waiting_work(owner=owner))
+
+    def seconds_for(self, work: int) -> float | None:
+        """About how long so much work takes (`fooocus_lite.tasks.work_of`); None likewise."""
+        seconds = self._store.speeds.work_seconds(work)
         return None if seconds is None else seconds / max(1, len(self._lanes))
 
-    def _drawn_now(self) -> list[Task]:
-        return [task for lane in self._lanes if (task := lane.task) is not None]
+    def _drawn_now(self, owner: str | None) -> list[Task]:
+        tasks = [task for lane in self._lanes if (task := lane.task) is not None]
+        return [task for task in tasks if owner in (None, task.owner)]
 
     # One worker's thread.
 

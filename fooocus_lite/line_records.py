@@ -13,7 +13,7 @@ from typing import Any
 
 from fooocus_lite.errors import BadValue, NotFound
 from fooocus_lite.events import State
-from fooocus_lite.task_records import MAX_PAGE, TaskRecords
+from fooocus_lite.task_records import MAX_PAGE, OF_OWNER, TaskRecords
 from fooocus_lite.tasks import COLUMNS, Task, task_of
 
 MAX_WORK = 2**62
@@ -22,12 +22,11 @@ _SIGN = "~"
 
 @dataclass(frozen=True)
 class LineNumbers:
-    """How much waits: so many tasks in so many batches, ``held`` of them for files; ``work`` as `work_of` counts."""
+    """How much waits: so many tasks in so many batches, ``held`` of them for files."""
 
     batches: int = 0
     waiting: int = 0
     held: int = 0
-    work: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,8 @@ class LineRecords(TaskRecords):
 
     def numbers(self, owner: str | None = None) -> LineNumbers:
         """How much waits; kept up to date by the database."""
-        where, values = _of(owner)
-        rows = self._database.read(f"SELECT batches, waiting, held, work FROM lines WHERE {where}", values)
-        return LineNumbers(*(sum(row[name] for row in rows) for name in ("batches", "waiting", "held", "work")))
+        tasks = self._totals("tasks", owner)
+        return LineNumbers(*(tasks.get(name, 0) for name in ("batches", "waiting", "held")))
 
     def groups(self, *, after: str | None = None, limit: int = 50, owner: str | None = None) -> list[Group]:
         """The batches of which anything waits, in the order of what is next of each; those that wait for files last.
@@ -206,7 +204,7 @@ def no_batch(batch_id: str) -> NotFound:
 
 
 def _of(owner: str | None) -> tuple[str, tuple[str, ...]]:
-    return ("TRUE", ()) if owner is None else ("owner = ?", (owner,))
+    return ("true", ()) if owner is None else (OF_OWNER, (owner,))
 
 
 def _of_table(table: str) -> str:

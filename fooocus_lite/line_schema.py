@@ -22,26 +22,17 @@ INSERT INTO batches (id, owner, size, waiting, held, is_held, work, position)
     coalesce(min(iif(state = 'waiting' AND waits_for IS NULL, position, NULL)),
              min(iif(state = 'waiting', position, NULL)))
     FROM tasks GROUP BY batch_id;
-CREATE TABLE lines ( -- of each owner what waits; `work` without that of batches that wait for files
-    owner TEXT PRIMARY KEY, batches INTEGER NOT NULL, waiting INTEGER NOT NULL, held INTEGER NOT NULL,
-    work INTEGER NOT NULL
-) WITHOUT ROWID;
-INSERT INTO lines SELECT owner, sum(waiting > 0), sum(waiting), sum(held), sum(iif(is_held, 0, work))
-    FROM batches GROUP BY owner;
-CREATE TRIGGER line_changes AFTER UPDATE OF waiting, held, work ON batches BEGIN
-    INSERT INTO lines VALUES (NEW.owner, 0, 0, 0, 0) ON CONFLICT DO NOTHING;
-    UPDATE lines SET
-        batches = batches - (OLD.waiting > 0) + (NEW.waiting > 0),
-        waiting = waiting - OLD.waiting + NEW.waiting, held = held - OLD.held + NEW.held,
-        work = work - iif(OLD.is_held, 0, OLD.work) + iif(NEW.is_held, 0, NEW.work)
-    WHERE owner = NEW.owner;
+INSERT INTO totals SELECT 'batches', owner, count(*), 0 FROM batches WHERE waiting > 0 GROUP BY owner;
+CREATE TRIGGER count_batches AFTER UPDATE OF waiting ON batches WHEN (OLD.waiting > 0) <> (NEW.waiting > 0) BEGIN
+    INSERT INTO totals VALUES ('batches', NEW.owner, 0, 0) ON CONFLICT DO NOTHING;
+    UPDATE totals SET tasks = tasks + iif(NEW.waiting > 0, 1, -1) WHERE state = 'batches' AND owner = NEW.owner;
 END;
 CREATE INDEX batches_in_line ON batches (is_held, position, id) WHERE waiting > 0;
-CREATE INDEX batches_of_owner ON batches (owner, is_held, position, id) WHERE waiting > 0;
+CREATE INDEX batches_of_owner ON batches (owner, is_held, position, id) WHERE owner <> '' AND waiting > 0;
 CREATE INDEX tasks_of_batch_in_line ON tasks (batch_id, waits_for, position) WHERE state = 'waiting';
 CREATE INDEX tasks_by_position ON tasks (position, id) WHERE state = 'waiting';
 CREATE INDEX tasks_ended ON tasks (finished_at, id) WHERE finished_at IS NOT NULL;
-CREATE INDEX tasks_ended_of_owner ON tasks (owner, finished_at, id) WHERE finished_at IS NOT NULL;
+CREATE INDEX tasks_ended_of_owner ON tasks (owner, finished_at, id) WHERE owner <> '' AND finished_at IS NOT NULL;
 
 CREATE TRIGGER batch_grows AFTER INSERT ON tasks BEGIN
     INSERT INTO batches (id, owner, size) VALUES (NEW.batch_id, NEW.owner, 1)
@@ -69,20 +60,19 @@ WHEN OLD.state = 'waiting' OR NEW.state = 'waiting' BEGIN
     WHERE id = NEW.batch_id;
 END;
 
--- As they were, but for a task whose work changes too: an edit may make it larger.
-DROP TRIGGER count_moved;
-CREATE TRIGGER count_moved AFTER UPDATE OF state, work ON tasks
-WHEN OLD.state <> NEW.state OR OLD.work <> NEW.work BEGIN
-    UPDATE totals SET tasks = tasks - 1, work = work - OLD.work WHERE state = OLD.state;
-    UPDATE totals SET tasks = tasks + 1, work = work + NEW.work WHERE state = NEW.state;
+-- An edit may change the work of a task that waits.
+CREATE TRIGGER count_work AFTER UPDATE OF work ON tasks WHEN OLD.work <> NEW.work AND OLD.state = NEW.state BEGIN
+    UPDATE totals SET work = work - OLD.work + NEW.work WHERE state = OLD.state AND owner = OLD.owner;
 END;
 DROP TRIGGER count_held;
+DROP TRIGGER count_released;
 CREATE TRIGGER count_held AFTER UPDATE OF waits_for, work ON tasks
 WHEN OLD.waits_for IS NOT NULL OR NEW.waits_for IS NOT NULL BEGIN
+    INSERT INTO totals VALUES ('held', NEW.owner, 0, 0) ON CONFLICT DO NOTHING;
     UPDATE totals SET
         tasks = tasks - (OLD.waits_for IS NOT NULL) + (NEW.waits_for IS NOT NULL),
         work = work - iif(OLD.waits_for IS NULL, 0, OLD.work) + iif(NEW.waits_for IS NULL, 0, NEW.work)
-    WHERE state = 'held';
+    WHERE state = 'held' AND owner = NEW.owner;
 END;
 
 CREATE TABLE switches (name TEXT PRIMARY KEY, is_on INTEGER NOT NULL);

@@ -195,8 +195,7 @@ class Repeats:
         return Wanted(recipes, waits_for=self._supply.fetch_for_all(recipes, library))
 
     def _ask_in(self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted) -> None:
-        ids = self._queue.submit_all([batch], owner=owner)
-        batch_id = self._queue.get(ids[0]).batch_id
+        batch_id = self._queue.submit_all([batch], owner=owner)[0]  # a batch is called as its first task is
         transaction.execute("UPDATE repeats SET rounds = rounds + 1, batch_id = ? WHERE id = ?", (batch_id, repeat_id))
         transaction.execute("INSERT INTO rounds VALUES (?, ?)", (batch_id, repeat_id))
 

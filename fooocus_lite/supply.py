@@ -127,13 +127,13 @@ class Supply:
             self.wake()
         return ids
 
-    def retry(self, task_id: str) -> str:
+    def retry(self, task_id: str, *, owner: str | None = None) -> str:
         """A new task from the same recipe, as `TaskQueue.retry`; what it lacks is being fetched when this returns.
 
         Raises:
-            NotFound: no such task.
+            NotFound: no such task, for that user.
         """
-        recipe = self._queue.get(task_id).recipe
+        recipe = self._queue.get(task_id, owner=owner).recipe
         try:
             (offer,) = self.fetch_for_all([recipe], self._library())
         except FooocusError:  # the new task ends with that sentence

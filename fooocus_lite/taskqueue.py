@@ -19,8 +19,9 @@ from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSave
 from fooocus_lite.line import Line, Spot
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
-from fooocus_lite.task_records import no_such
+from fooocus_lite.task_records import OF_OWNER, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
+from fooocus_lite.turns import take_turn
 
 MAX_ATTEMPTS = 2
 
@@ -141,13 +142,13 @@ class TaskQueue(Line):
             owner=old.owner,
         )[0]
 
-    def cancel(self, task_id: str) -> bool:
+    def cancel(self, task_id: str, *, owner: str | None = None) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.
 
         Raises:
             NotFound: no such task.
         """
-        if self.find(task_id) is None:
+        if self.find(task_id, owner=owner) is None:
             raise no_such(task_id)
         return self._cancel("id = ?", (task_id,)) > 0
 
@@ -176,15 +177,17 @@ class TaskQueue(Line):
                 self._end_in(transaction, task_id, Cancelled())
         return len(ids)
 
-    def cancel_batch(self, batch_id: str) -> int:
+    def cancel_batch(self, batch_id: str, *, owner: str | None = None) -> int:
         """Cancel what is left of a batch; how many tasks that were."""
-        return self._cancel("batch_id = ?", (batch_id,))
+        return self._cancel("batch_id = ?", (batch_id,), owner)
 
-    def clear_waiting(self) -> int:
+    def clear_waiting(self, *, owner: str | None = None) -> int:
         """Cancel everything that waits; running tasks go on."""
-        return self._cancel("state = ?", ("waiting",))
+        return self._cancel("state = ?", ("waiting",), owner)
 
-    def _cancel(self, where: str, values: tuple[str, ...]) -> int:
+    def _cancel(self, where: str, values: tuple[str, ...], owner: str | None = None) -> int:
+        if owner is not None:
+            where, values = f"{where} AND {OF_OWNER}", (*values, owner)
         with self._database.write() as transaction:
             rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
             waiting = [row["id"] for row in rows if row["state"] == "waiting"]
@@ -214,6 +217,7 @@ class TaskQueue(Line):
             if not rows:
                 return None
             task = task_of(rows[0])
+            take_turn(transaction, task.owner)
             self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
             return task
 

@@ -40,6 +40,7 @@ from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
+from fooocus_lite.web.who import Who
 from fooocus_lite.web.workers_api import add_worker_route
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
@@ -71,7 +72,8 @@ def make_router(parts: Parts) -> APIRouter:
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_control(router, parts, live)
-    add_queue_routes(router, parts.queue, live, Desk(parts.queue, parts.supply, parts.library), parts.repeats)
+    desk = Desk(parts.queue, parts.supply, parts.library)
+    add_queue_routes(router, parts.queue, live.pages, desk, parts.repeats)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -172,6 +174,7 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
     )
     def submit(
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
+        who: Who,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
     ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
@@ -182,23 +185,24 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
         if not idempotency_key:
-            return s.Submitted(ids=parts.supply.submit(recipes, library))
-        batch_id = batch_of_key(idempotency_key, "/v1/tasks", recipe.model_dump_json().encode())
+            return s.Submitted(ids=parts.supply.submit(recipes, library, owner=who.name))
+        batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
         with asking:
             there = parts.queue.batch(batch_id)
-            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id))
+            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name))
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
-    def tasks(limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
-        """Newest first, never more than asked for."""
-        return s.TaskList(tasks=[s.task_out(task) for task in parts.queue.page(state, limit=limit, before=before)])
+    def tasks(who: Who, limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
+        """Newest first, never more than asked for. Where there are users each sees their own, an admin all."""
+        found = parts.queue.page(state, limit=limit, before=before, owner=who.sees)
+        return s.TaskList(tasks=[s.task_out(task) for task in found])
 
 
 def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
     @router.get("/tasks/{task_id}", tags=["tasks"], summary="Where a task stands", responses=s.problems(404, 422))
-    def task(task_id: str) -> s.TaskOut:
+    def task(task_id: str, who: Who) -> s.TaskOut:
         """State, frozen recipe, place in line, progress or error."""
-        found = parts.queue.get(task_id)
+        found = parts.queue.get(task_id, owner=who.sees)
         steps = [event for event in parts.log.latest(task_id) if isinstance(event, Progress)]
         download = parts.supply.of_task(found.waits_for) if found.waits_for else None
         return s.task_out(found, steps[-1] if steps else None, download)
@@ -212,18 +216,19 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
     )
     def events(
         task_id: str,
+        who: Who,
         last_event_id: Annotated[str | None, Header(description="Facts up to this id are not told again.")] = None,
     ) -> StreamingResponse:
         """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled."""
-        parts.queue.get(task_id)
+        parts.queue.get(task_id, owner=who.sees)
         return _stream(live.task_events(task_id, _event_number(last_event_id)))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
     )
-    def cancel(task_id: str) -> s.TaskOut:
+    def cancel(task_id: str, who: Who) -> s.TaskOut:
         """A waiting task ends now, a running one at its next step; an ended one stays as it is."""
-        parts.queue.cancel(task_id)
+        parts.queue.cancel(task_id, owner=who.sees)
         return s.task_out(parts.queue.get(task_id))
 
     @router.post(
@@ -233,9 +238,9 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         summary="Try again",
         responses=s.problems(403, 404, 422, 507),
     )
-    def retry(task_id: str) -> s.Submitted:
+    def retry(task_id: str, who: Who) -> s.Submitted:
         """A new task with the same recipe at the end of the line."""
-        return s.Submitted(ids=[parts.supply.retry(task_id)])
+        return s.Submitted(ids=[parts.supply.retry(task_id, owner=who.sees)])
 
 
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
@@ -254,21 +259,23 @@ def _event_number(text: str | None) -> int:
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
     @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403, 409, 507))
-    def skip() -> s.Count:
-        """Cancels what is drawn now; the next picture follows."""
-        return s.Count(cancelled=len(parts.dispatcher.skip()))
+    def skip(who: Who) -> s.Count:
+        """Cancels what is drawn now; the next picture follows. Of others' pictures only an admin can."""
+        return s.Count(cancelled=len(parts.dispatcher.skip(owner=who.sees)))
 
     @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403, 409, 507))
-    def stop() -> s.Count:
-        """Cancels what is drawn now and the rest of its batch; what repeats it ends."""
-        parts.repeats.end_all(of_batches=parts.dispatcher.batches_now())
-        return s.Count(cancelled=parts.dispatcher.stop())
+    def stop(who: Who) -> s.Count:
+        """Cancels what is drawn now and the rest of its batch, and what repeats it. Of others' pictures only an admin
+        can."""
+        parts.repeats.end_all(owner=who.sees, of_batches=parts.dispatcher.batches_now(owner=who.sees))
+        return s.Count(cancelled=parts.dispatcher.stop(owner=who.sees))
 
     @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403, 409, 507))
-    def clear() -> s.Count:
-        """Cancels everything that waits, and ends what repeats; what is drawn now goes on."""
-        parts.repeats.end_all()
-        return s.Count(cancelled=parts.queue.clear_waiting())
+    def clear(who: Who) -> s.Count:
+        """Cancels everything that waits, and what repeats; what is drawn now goes on. Of others' pictures only an
+        admin can."""
+        parts.repeats.end_all(owner=who.sees)
+        return s.Count(cancelled=parts.queue.clear_waiting(owner=who.sees))
 
     @router.get(
         "/events",
@@ -277,6 +284,6 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         response_class=StreamingResponse,
         responses=STREAM,
     )
-    def page_events() -> StreamingResponse:
+    def page_events(who: Who) -> StreamingResponse:
         """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
-        return _stream(live.page_messages())
+        return _stream(live.page_messages(who))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Query, Request
@@ -20,7 +21,7 @@ from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.user import User
 from fooocus_lite.web import queue_schemas as q
 from fooocus_lite.web import schemas as s
-from fooocus_lite.web.live import Live
+from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.pictures_api import Before, Limit
 from fooocus_lite.web.uploads import taken_in
 from fooocus_lite.web.who import Who
@@ -42,9 +43,9 @@ IMPORT_BODY = {
 }
 
 
-def add_queue_routes(router: APIRouter, queue: TaskQueue, live: Live, desk: Desk, repeats: Repeats) -> None:
+def add_queue_routes(router: APIRouter, queue: TaskQueue, pages: LinePages, desk: Desk, repeats: Repeats) -> None:
     """Add them to the router of ``/v1``."""
-    _add_line(router, queue, live)
+    _add_line(router, queue, pages)
     _add_order(router, queue, desk)
     _add_switches(router, queue)
     _add_files(router, queue, desk)
@@ -52,16 +53,11 @@ def add_queue_routes(router: APIRouter, queue: TaskQueue, live: Live, desk: Desk
     _add_repeats(router, queue, repeats)
 
 
-def owner_of(who: User) -> str | None:
-    """Whose tasks somebody may see and change; ``None`` = everybody's."""
-    return None if who.is_admin else who.name
-
-
-def _add_line(router: APIRouter, queue: TaskQueue, live: Live) -> None:
+def _add_line(router: APIRouter, queue: TaskQueue, pages: LinePages) -> None:
     @router.get("/queue", tags=["queue"], summary="The line", responses=s.problems(422))
     def line(who: Who, limit: Limit = 50, after: After = None) -> q.QueuePage:
         """One entry for each batch, next first; behind them those that wait for files. At most 20 KB a page."""
-        return live.line_page(limit=limit, after=after, owner=owner_of(who))
+        return pages.line(limit=limit, after=after, owner=who.sees)
 
     @router.get(
         "/queue/batches/{batch_id}",
@@ -71,13 +67,13 @@ def _add_line(router: APIRouter, queue: TaskQueue, live: Live) -> None:
     )
     def waiting(who: Who, batch_id: str, limit: Limit = 50, after: After = None) -> q.WaitingPage:
         """Its pictures that wait, next first. At most 20 KB a page."""
-        return live.waiting_page(batch_id, limit=limit, after=after, owner=owner_of(who))
+        return pages.waiting(batch_id, limit=limit, after=after, owner=who.sees)
 
     @router.get("/history", tags=["queue"], summary="What has ended", responses=s.problems(422))
     def history(who: Who, limit: Limit = 30, before: Before = None, state: State | None = None) -> q.History:
         """Newest first, with what it took, and why it failed if it did. At most 20 KB a page."""
-        tasks = queue.history(state=q.ended(state), limit=limit, before=before, owner=owner_of(who))
-        rows = [q.history_row(task, row) for task, row in zip(tasks, live.rows(tasks), strict=True)]
+        tasks = queue.history(state=q.ended(state), limit=limit, before=before, owner=who.sees)
+        rows = [q.history_row(task, row) for task, row in zip(tasks, pages.rows(tasks), strict=True)]
         fit = q.that_fit(rows, q.History(tasks=[], next=None))
         is_last = len(fit) == len(tasks) and len(tasks) < limit
         return q.History(tasks=fit, next=None if is_last else fit[-1].id)
@@ -89,7 +85,7 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
     )
     def move(who: Who, wish: Annotated[q.MoveIn, Body(openapi_examples=MOVES)]) -> q.Moved:
         """Pictures in the order in which they are named, or a batch in its own. What began meanwhile stays."""
-        spot, owner = wish.spot(), owner_of(who)
+        spot, owner = wish.spot(), who.sees
         if wish.batch_id is not None:
             return q.Moved(moved=queue.move_batch(wish.batch_id, spot, owner=owner))
         return q.Moved(moved=queue.move(wish.chosen(), spot, owner=owner))
@@ -99,7 +95,7 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
     )
     def cancel(who: Who, wish: q.CancelIn) -> s.Count:
         """Cancels those that wait; what is drawn goes on, and what has ended stays as it is."""
-        ids, owner = wish.chosen(), owner_of(who)
+        ids, owner = wish.chosen(), who.sees
         if wish.batch_id is not None:
             return s.Count(cancelled=queue.cancel_waiting_batch(wish.batch_id, owner=owner))
         return s.Count(cancelled=queue.cancel_waiting(ids, owner=owner))
@@ -115,8 +111,8 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         """Copies as a batch of their own, right behind the last of the originals that waits, else at the end."""
         ids = wish.chosen()
         if wish.batch_id is not None:
-            ids = queue.waiting_ids(wish.batch_id, owner=owner_of(who))
-        return s.Submitted(ids=desk.duplicate(ids, new_seed=wish.new_seed, asker=who.name, owner=owner_of(who)))
+            ids = queue.waiting_ids(wish.batch_id, owner=who.sees)
+        return s.Submitted(ids=desk.duplicate(ids, new_seed=wish.new_seed, asker=who.name, owner=who.sees))
 
 
 def _add_switches(router: APIRouter, queue: TaskQueue) -> None:
@@ -147,7 +143,7 @@ def _add_files(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
             (write_queue, "application/json", "json") if form == "json" else (write_prompts, "text/plain", "txt")
         )
         headers = {"Content-Disposition": f'attachment; filename="fooocus-queue.{ending}"', "Cache-Control": "no-store"}
-        return StreamingResponse(write(queue.in_line(owner_of(who))), media_type=kind, headers=headers)
+        return StreamingResponse(write(queue.in_line(who.sees)), media_type=kind, headers=headers)
 
     @router.post(
         "/queue/import",
@@ -175,7 +171,7 @@ def _taken_in(body: bytes, desk: Desk, who: User) -> tuple[list[str], list[str]]
         if errors[0]["type"] == "json_invalid":
             raise BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8.") from exc
         places = [{**error, "loc": ("body", *error["loc"])} for error in errors]
-        raise RequestValidationError(places) from exc
+        raise RequestValidationError(places, body=json.loads(body)) from exc
     return desk.take_in(wish.text, wish.recipe, asker=who.name)
 
 
@@ -189,7 +185,7 @@ def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
     def edit(who: Who, task_id: str, wish: Annotated[q.EditIn, Body(openapi_examples=EDITS)]) -> s.TaskOut:
         """Only the fields that are sent change, with what follows from them: another model has other sizes. A
         picture that began meanwhile, or that somebody else changed, stays as it is (409)."""
-        desk.edit(task_id, wish.recipe, revision=wish.revision, owner=owner_of(who))
+        desk.edit(task_id, wish.recipe, revision=wish.revision, owner=who.sees)
         return s.task_out(queue.get(task_id))
 
     @router.post(
@@ -202,7 +198,7 @@ def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
     def duplicate(who: Who, task_id: str, wish: q.DuplicateIn | None = None) -> s.Submitted:
         """A copy as a batch of its own: right behind a picture that waits, else at the end of the line."""
         new_seed = wish is not None and wish.new_seed
-        return s.Submitted(ids=desk.duplicate([task_id], new_seed=new_seed, asker=who.name, owner=owner_of(who)))
+        return s.Submitted(ids=desk.duplicate([task_id], new_seed=new_seed, asker=who.name, owner=who.sees))
 
 
 def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
@@ -221,7 +217,7 @@ def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
     @router.get("/repeats", tags=["queue"], summary="What is repeated")
     def all_of_them(who: Who) -> q.RepeatList:
         """Those that go on, and those that an error stopped."""
-        return q.RepeatList(repeats=[q.repeat_out(repeat) for repeat in queue.repeats(owner_of(who))])
+        return q.RepeatList(repeats=[q.repeat_out(repeat) for repeat in queue.repeats(who.sees)])
 
     @router.delete(
         "/repeats/{repeat_id}", tags=["queue"], summary="Repeat it no more", responses=s.problems(403, 404, 422, 507)
@@ -229,4 +225,4 @@ def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
     def end(who: Who, repeat_id: str) -> s.Count:
         """What is begun of it goes on; the round that nobody has begun is cancelled. One that an error stopped leaves
         the list."""
-        return s.Count(cancelled=repeats.end(repeat_id, owner=owner_of(who)))
+        return s.Count(cancelled=repeats.end(repeat_id, owner=who.sees))

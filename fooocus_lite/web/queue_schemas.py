@@ -73,6 +73,7 @@ class QueuePage(BaseModel):
     batches: int = Field(description="How many batches wait.")
     waiting: int = Field(description="How many pictures wait.")
     held: int = Field(description="How many of these wait for files.")
+    ahead: int = Field(description="How many tasks of other users, whom you do not see, come before yours.")
     paused: bool = Field(description="Nothing new is drawn until the queue is resumed.")
     seconds_left: float | None = Field(description="About how long the whole line takes.")
     version: int = Field(description="Rises when the line changes by itself: order, edits, pause, repeats.")
@@ -91,7 +92,7 @@ class _Chosen(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    ids: list[str] | None = Field(default=None, min_length=1, max_length=MAX_IDS, description="Tasks.")
+    ids: list[str] | None = Field(default=None, max_length=MAX_IDS, description="Tasks.")
     batch_id: str | None = Field(default=None, description="Instead of `ids`: all that waits of this batch.")
 
     def chosen(self) -> list[str]:
@@ -100,7 +101,7 @@ class _Chosen(BaseModel):
         Raises:
             BadValue: neither or both were sent.
         """
-        if (self.ids is None) == (self.batch_id is None):
+        if bool(self.ids) == (self.batch_id is not None):
             raise BadValue("It must be said which pictures.", "Send either ids or batch_id.", field="ids")
         return self.ids or []
 

@@ -47,6 +47,7 @@ class TaskOut(BaseModel):
 
     id: str = Field(examples=["0d1f0a9e5b01"])
     batch_id: str
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     state: State
     attempt: int = Field(description="How often a worker took it; a killed worker costs one.")
     recipe: Recipe = Field(description="Settings frozen at the click, every field decided.")
@@ -77,6 +78,7 @@ class PictureOut(BaseModel):
     """A finished picture and everything needed to make it again."""
 
     id: str = Field(description="The task's id.")
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     width: int
     height: int
     finished_at: float
@@ -169,9 +171,11 @@ class QueueRow(BaseModel):
 
     id: str
     batch_id: str
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     index: int = Field(description="This is picture `index` …")
     of: int = Field(description="… of `of` in its batch.")
     state: State
+    position: int | None = Field(default=None, description="Place in everybody's line; 1 = next. As in a task.")
     words: str = Field(description="How the prompt begins.")
     styles: list[str]
     width: int
@@ -191,6 +195,7 @@ def task_out(task: Task, progress: Progress | None = None, download: Download | 
     return TaskOut(
         id=task.id,
         batch_id=task.batch_id,
+        owner=task.owner,
         state=task.state,
         attempt=task.attempt,
         recipe=task.recipe,
@@ -217,6 +222,7 @@ def picture_out(task: Task) -> PictureOut:
     path = Path(task.image_path or "")
     return PictureOut(
         id=task.id,
+        owner=task.owner,
         width=task.width or 0,
         height=task.height or 0,
         finished_at=task.finished_at or task.created_at,

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.web.who import Who
 
 
 class WorkerOut(BaseModel):
@@ -15,7 +16,7 @@ class WorkerOut(BaseModel):
 
     name: str
     state: str = Field(description="`starting`, `idle` or `drawing`.")
-    task_id: str | None = Field(description="What it draws.")
+    task_id: str | None = Field(description="What it draws, if you may see that.")
     device: str | None = Field(default=None, examples=["cuda:0"])
     device_name: str | None = None
     dtype: str | None = None
@@ -36,7 +37,7 @@ def add_worker_route(router: APIRouter, dispatcher: Dispatcher) -> None:
     """``GET /workers``."""
 
     @router.get("/workers", tags=["choices"], summary="Who draws, and by what")
-    def workers() -> WorkerList:
+    def workers(who: Who) -> WorkerList:
         """One per device of the setting `device`."""
-        told: list[dict[str, Any]] = dispatcher.workers()
+        told: list[dict[str, Any]] = dispatcher.workers(owner=who.sees)
         return WorkerList(workers=[WorkerOut.model_validate(worker) for worker in told])

@@ -33,8 +33,9 @@ function tellEnd(task, details) {
 }
 
 const receive = {
-  snapshot({ rows, progress, preview, last_failure: failure, downloads, ...now }) {
+  snapshot({ rows, progress, preview, last_failure: failure, downloads, user, ...now }) {
     change({
+      user,
       connected: true,
       downloads,
       rows,
@@ -61,7 +62,8 @@ const receive = {
       const known = state.rows.some((row) => row.id === task.id);
       const isBeyond = !known && task.state === "waiting" && waitingIn(state.rows) >= ROWS;
       const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, ...(isBeyond ? [] : [task])];
-      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
+      const place = (row) => now.places[row.id] || Infinity;
+      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || place(a) - place(b) || (a.id < b.id ? -1 : 1));
     } else {
       state.progress.delete(task.id);
       patch.rows = state.rows.filter((row) => row.id !== task.id);
@@ -72,6 +74,9 @@ const receive = {
     if (notes) for (const listener of tellers) listener(notes);
     if (lives) return;
     tellEnd(task, details);
+  },
+  numbers(now) {
+    change(numbers(now));
   },
   progress(one) {
     state.progress.set(one.id, one);
@@ -90,8 +95,8 @@ const rank = (row) => (row.state === "running" ? 0 : row.waits_for ? 2 : 1);
 
 const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
-function numbers({ waiting, held, seconds_left: secondsLeft, paused, repeats, version, workers, trouble }) {
-  return { waiting, held, secondsLeft, paused, repeats, version, workers, trouble };
+function numbers({ waiting, held, ahead, places, seconds_left: secondsLeft, paused, repeats, version, workers, trouble }) {
+  return { waiting, held, ahead, places, secondsLeft, paused, repeats, version, workers, trouble };
 }
 
 function asPreview({ id, jpeg, width, height }) {

@@ -20,7 +20,8 @@ let list, small, none, section;
 
 function titleWords() {
   const line = state.waiting - state.held;
-  const words = line ? [state.paused ? "paused" : "", `${number(line)} waiting`, state.secondsLeft && !state.paused ? `about ${duration(state.secondsLeft)}` : ""] : [];
+  const time = state.secondsLeft && !state.paused ? `about ${duration(state.secondsLeft)}` : "";
+  const words = line ? [state.paused ? "paused" : "", `${number(line)} waiting`, state.ahead ? `${number(state.ahead)} of others first` : "", time] : [];
   if (state.held) words.push(`${number(state.held)} for a download`);
   return words.length ? ` (${words.filter(Boolean).join(" · ")})` : state.paused ? " (paused)" : "";
 }

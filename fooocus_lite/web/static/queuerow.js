@@ -41,10 +41,13 @@ function nameTools({ tools }, entry, words) {
   }
 }
 
+/** Which it is in line: where several users take turns, the program knows. */
+const placeOf = ({ place, row }) => state.places[row.id] || place;
+
 /** What it waits for; its place stands before it. */
-function turnOf({ place, row }) {
-  if (row.waits_for) return waitingWords(row.waits_for);
-  return place === 1 ? "next" : "";
+function turnOf(entry) {
+  if (entry.row.waits_for) return waitingWords(entry.row.waits_for);
+  return placeOf(entry) === 1 ? "next" : "";
 }
 
 function countOf({ group, row }) {
@@ -65,7 +68,7 @@ function howOf(entry) {
 }
 
 function drawThumb(part, entry) {
-  const { row, place, level } = entry;
+  const { row, level } = entry;
   const preview = row.state === "running" && state.preview?.id === row.id ? state.preview.url : "";
   if (preview) {
     if (part.thumb.tagName !== "IMG") {
@@ -82,7 +85,7 @@ function drawThumb(part, entry) {
     part.thumb = span;
   }
   if (part.thumb.tagName === "IMG") return;
-  const mark = level === 2 ? String(row.index) : row.waits_for ? "↓" : String(place);
+  const mark = level === 2 ? String(row.index) : row.waits_for ? "↓" : String(placeOf(entry));
   setText(part.thumb, row.state === "running" ? "▶" : mark);
   part.thumb.toggleAttribute("data-long", mark.length > 3);
 }

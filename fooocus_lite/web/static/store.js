@@ -7,6 +7,9 @@ export const state = {
   rows: [], // waiting and running, in the order they will be drawn
   waiting: 0, // all that wait, also those beyond `rows`
   held: 0, // those of them that wait for files
+  user: { name: "", is_admin: true }, // who looks at this page
+  ahead: 0, // tasks of other users, which are not in `rows`, that come before the first of them
+  places: {}, // by id, where several users wait for their turns; else they are 1, 2, 3 …
   downloads: [], // as /v1/downloads gives them
   progress: new Map(), // id -> {step, steps, seconds_left}
   preview: null, // {id, url, width, height}: the running picture so far
