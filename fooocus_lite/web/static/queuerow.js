@@ -59,12 +59,12 @@ function countOf({ group, row }) {
 /** The second line of a row. */
 function howOf(entry) {
   const { row, group, level } = entry;
-  const styles = row.styles.join(", ");
+  const rest = [row.owner === state.user.name ? "" : row.owner || "no user", row.styles.join(", ")].filter(Boolean).join(" · ");
   const time = group?.seconds_left && level === 1 && !state.paused ? `done in ${duration(group.seconds_left)}` : "";
   if (isGoing(entry) && row.state !== "running") return "cancelled";
-  if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", styles].filter(Boolean).join(" · ");
-  if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, styles].filter(Boolean).join(" · ");
-  return [turnOf(entry), countOf(entry), time, styles].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
+  if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", rest].filter(Boolean).join(" · ");
+  if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, rest].filter(Boolean).join(" · ");
+  return [turnOf(entry), countOf(entry), time, rest].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
 }
 
 function drawThumb(part, entry) {
