@@ -88,14 +88,16 @@ class Client(QueueCalls):
         self._parts = parts
         self._timeout_s = timeout_s
 
-    def submit(self, prompt: str = "", **fields: Any) -> list[str]:
+    def submit(self, prompt: str = "", *, webhook: str = "", **fields: Any) -> list[str]:
         """Ask for pictures and return at once; the tasks' ids, one per picture. Never twice, if a connection breaks.
 
         Args:
             prompt: What they show.
+            webhook: Where the server sends a message when one has ended; its setting `webhooks` must allow that.
             fields: Any other field of `Recipe`, such as ``count=4`` or ``styles=["Watercolor"]``.
         """
         headers = {"Idempotency-Key": secrets.token_hex(16)}  # so that a lost answer may be asked for again
+        headers |= {"Webhook-Url": webhook} if webhook else {}
         for _ in range(TRIES - 1):
             with contextlib.suppress(Unreachable):
                 return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]

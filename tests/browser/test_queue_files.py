@@ -71,7 +71,9 @@ def test_what_is_exported_comes_back_equal(paused: Server, person: Person, files
 
 
 def test_a_bad_file_is_refused_whole(paused: Server, person: Person, files: Path) -> None:
-    (files / "queue.json").write_text('{"fooocus_lite_queue": 1, "tasks": [{"recipe": {"prompt": "x"}}, {"recipe": {"steps": -1}}]}')
+    (files / "queue.json").write_text(
+        '{"fooocus_lite_queue": 1, "tasks": [{"recipe": {"prompt": "x"}}, {"recipe": {"steps": -1}}]}'
+    )
     import_file(person, files / "queue.json")
     expect(person.alert).to_be_visible()
     assert line(paused) == []

@@ -1,5 +1,6 @@
 // Everything that lives on the page, started once. The forms are Gradio's; see web/ui.py.
 
+import { showAccount } from "./account.js";
 import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
 import { resumeEditing } from "./editing.js";
@@ -45,6 +46,7 @@ listenForSettings();
 onEnd((task, details) => { if (task.state === "failed") showFailure(task, details); });
 onChange(showTrouble);
 showFrame().then(showFetchHint);
+showAccount();
 showStage();
 showQueue().then(showPictures);
 showStyles();
