@@ -19,6 +19,7 @@ from typing import Any
 from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.line_ranks import RANK_SCHEMA
 from fooocus_lite.line_schema import LINE_SCHEMA
 
 logger = logging.getLogger(__name__)
@@ -133,6 +134,18 @@ CREATE INDEX tasks_of_owner_by_style ON tasks (owner, json_extract(recipe, '$.st
     AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
 """,
     LINE_SCHEMA,
+    """
+CREATE TABLE webhooks ( -- messages to other programs; due from the moment in which the task ends
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL, url TEXT NOT NULL, target TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, due_at REAL, UNIQUE (task_id, url)
+);
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+CREATE TRIGGER webhooks_fall_due AFTER UPDATE OF state ON tasks
+WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
+    UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
+END;
+""",
+    RANK_SCHEMA,
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

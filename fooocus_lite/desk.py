@@ -48,6 +48,7 @@ class Desk:
             raise FooocusError(problem, "Duplicate it and change the copy.", code="conflict")
         library = self._library()
         recipe = edited(task.recipe, changes, library, int(task.id, 16))
+        self._queue.refuse_beyond([recipe], task.owner, instead_of=[task.recipe])
         (offer,) = self._supply.fetch_for_all([recipe], library)
         changed = self._queue.edit(task_id, recipe, revision=revision, waits_for=offer)
         self._supply.wake()
@@ -71,6 +72,7 @@ class Desk:
                 recipe.model_copy(update={"seed": (seed + n) % (MAX_SEED + 1), "expansion": None})
                 for n, recipe in enumerate(recipes)
             ]
+        self._queue.refuse_beyond(recipes, asker)  # before anything is fetched for what is refused
         waits = self._supply.fetch_for_all(recipes, self._library())
         waiting = [task.id for task in tasks if task.state == "waiting"]
         spot = Spot("after", of=waiting[-1]) if waiting else None
@@ -87,6 +89,7 @@ class Desk:
         library = self._library()
         batches = read_queue(text, base, library, secrets.randbelow(2**32))
         recipes = [recipe for batch in batches for recipe in batch.recipes]
+        self._queue.refuse_beyond(recipes, asker)
         waits = iter(self._supply.fetch_for_all(recipes, library))
         ready = [replace(batch, waits_for=[next(waits) for _ in batch.recipes]) for batch in batches]
         ids = self._queue.submit_all(ready, owner=asker)

@@ -11,7 +11,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,9 +20,11 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Queued
 from fooocus_lite.line_records import LineRecords, no_batch
+from fooocus_lite.quotas import refuse_beyond
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.task_records import no_such
 from fooocus_lite.tasks import Task, to_json, work_of
+from fooocus_lite.user import Limits
 
 _ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
 #: Between two neighbours that were moved apart. Floats of the size of positions can halve it four times and more.
@@ -52,9 +54,10 @@ class Spot:
 class Line(LineRecords):
     """Thread-safe, as `fooocus_lite.taskqueue.TaskQueue` is, of which this is the part about order and waiting."""
 
-    def __init__(self, database: Database, log: EventLog) -> None:
+    def __init__(self, database: Database, log: EventLog, limits_of: Callable[[str], Limits]) -> None:
         super().__init__(database)
         self._log = log
+        self._limits_of = limits_of  # by a user's name
         self._work = threading.Condition()
         self._work_version = 0
         rows = database.read(
@@ -255,9 +258,11 @@ class Line(LineRecords):
 
         Raises:
             NotFound: no such task.
-            FooocusError: a conflict: it waits no more, or it was edited meanwhile.
+            FooocusError: a conflict: it waits no more, or it was edited meanwhile; or it is more than its user may ask
+                for.
         """
         with self._database.write() as transaction:
+            self._refuse_edit(transaction, task_id, recipe)
             rows = transaction.execute(
                 "UPDATE tasks SET recipe = ?, work = ?, waits_for = ?, attempt = 0, revision = revision + 1"
                 " WHERE id = ? AND state = 'waiting' AND revision = ? RETURNING id",
@@ -269,6 +274,27 @@ class Line(LineRecords):
         self.wake()
         self.tell_change()
         return self.get(task_id)
+
+    def refuse_beyond(
+        self,
+        recipes: Sequence[Recipe],
+        owner: str,
+        *,
+        instead_of: Sequence[Recipe] = (),
+        within: Transaction | None = None,
+    ) -> None:
+        """Do nothing if a user may have all of these in line; whatever puts them there asks again.
+
+        Raises:
+            FooocusError: as `fooocus_lite.quotas.refuse_beyond`.
+        """
+        ask = within.execute if within else self._database.read
+        refuse_beyond(self._limits_of(owner), recipes, ask, owner, instead_of=instead_of)
+
+    def _refuse_edit(self, transaction: Transaction, task_id: str, recipe: Recipe) -> None:
+        task = self.find(task_id)
+        if task is not None and task.state == "waiting":
+            self.refuse_beyond([recipe], task.owner, instead_of=[task.recipe], within=transaction)
 
     def _why_not_edited(self, transaction: Transaction, task_id: str) -> FooocusError:
         rows = transaction.execute("SELECT state FROM tasks WHERE id = ?", (task_id,))

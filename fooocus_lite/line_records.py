@@ -13,7 +13,7 @@ from typing import Any
 
 from fooocus_lite.errors import BadValue, NotFound
 from fooocus_lite.events import State
-from fooocus_lite.task_records import MAX_PAGE, TaskRecords
+from fooocus_lite.task_records import MAX_PAGE, OF_OWNER, TaskRecords
 from fooocus_lite.tasks import COLUMNS, Task, task_of
 
 MAX_WORK = 2**62
@@ -204,7 +204,7 @@ def no_batch(batch_id: str) -> NotFound:
 
 
 def _of(owner: str | None) -> tuple[str, tuple[str, ...]]:
-    return ("TRUE", ()) if owner is None else ("owner = ?", (owner,))
+    return ("true", ()) if owner is None else (OF_OWNER, (owner,))
 
 
 def _of_table(table: str) -> str:
@@ -230,8 +230,13 @@ def _repeat_of(row: sqlite3.Row) -> Repeat:
     return Repeat(**values)
 
 
+def _written(position: float) -> str:
+    """Exactly, and as it can stand in an address: there a plus is a space."""
+    return float(position).hex().replace("p+", "p")
+
+
 def _group_cursor(row: sqlite3.Row, ahead: int) -> str:
-    return _SIGN.join((str(row["is_held"]), float(row["line_position"]).hex(), str(ahead), row["line_id"]))
+    return _SIGN.join((str(row["is_held"]), _written(row["line_position"]), str(ahead), row["line_id"]))
 
 
 def _read_group_cursor(text: str | None) -> tuple[int, float, str, int]:
@@ -245,7 +250,7 @@ def _read_group_cursor(text: str | None) -> tuple[int, float, str, int]:
 
 
 def _task_cursor(row: sqlite3.Row) -> str:
-    return f"{float(row['position']).hex()}{_SIGN}{row['waits_for'] or ''}"
+    return f"{_written(row['position'])}{_SIGN}{row['waits_for'] or ''}"
 
 
 def _read_task_cursor(text: str | None) -> tuple[str | None, float]:

@@ -28,11 +28,11 @@ CREATE TRIGGER count_batches AFTER UPDATE OF waiting ON batches WHEN (OLD.waitin
     UPDATE totals SET tasks = tasks + iif(NEW.waiting > 0, 1, -1) WHERE state = 'batches' AND owner = NEW.owner;
 END;
 CREATE INDEX batches_in_line ON batches (is_held, position, id) WHERE waiting > 0;
-CREATE INDEX batches_of_owner ON batches (owner, is_held, position, id) WHERE waiting > 0;
+CREATE INDEX batches_of_owner ON batches (owner, is_held, position, id) WHERE owner <> '' AND waiting > 0;
 CREATE INDEX tasks_of_batch_in_line ON tasks (batch_id, waits_for, position) WHERE state = 'waiting';
 CREATE INDEX tasks_by_position ON tasks (position, id) WHERE state = 'waiting';
 CREATE INDEX tasks_ended ON tasks (finished_at, id) WHERE finished_at IS NOT NULL;
-CREATE INDEX tasks_ended_of_owner ON tasks (owner, finished_at, id) WHERE finished_at IS NOT NULL;
+CREATE INDEX tasks_ended_of_owner ON tasks (owner, finished_at, id) WHERE owner <> '' AND finished_at IS NOT NULL;
 
 CREATE TRIGGER batch_grows AFTER INSERT ON tasks BEGIN
     INSERT INTO batches (id, owner, size) VALUES (NEW.batch_id, NEW.owner, 1)

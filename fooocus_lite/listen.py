@@ -23,6 +23,10 @@ from fooocus_lite.patience import PatientProtocol
 TRIED_PORTS = 50
 PAGE_TIMEOUT_S = 300.0
 GOODBYE_S = 3
+#: WebSockets are for listening: whatever a client says there is short.
+MAX_SOCKET_BYTES = 4096
+#: So often is asked whether a WebSocket's client is still there, and so long is waited for its answer.
+PING_S = 20.0
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -88,7 +92,13 @@ def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: 
         access_log=False,
         timeout_graceful_shutdown=GOODBYE_S,
         http=PatientProtocol,
-        ws="none",
+        server_header=False,
+        forwarded_allow_ips="127.0.0.1,::1",  # of whom the words X-Forwarded-For and -Proto are taken
+        ws="websockets-sansio",
+        ws_max_size=MAX_SOCKET_BYTES,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,  # pictures do not shrink; on this machine nothing has to
     )
     _Server(config, say_goodbye).run(sockets=[listening])
 

@@ -19,6 +19,7 @@ from fooocus_lite.errors import FooocusError, NotFound
 from fooocus_lite.library import Library
 from fooocus_lite.line_records import Repeat
 from fooocus_lite.plan import expand
+from fooocus_lite.quotas import TOO_MANY_WAIT
 from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
@@ -68,10 +69,10 @@ class Repeats:
             FooocusError: where `fooocus_lite.plan.expand` or `Supply.fetch_for` refuses it, a conflict when too much
                 is repeated already, or the disk is full; nothing was queued.
         """
-        if len(self._queue.repeats(owner)) >= MAX_REPEATS:
+        if len(self._queue.repeats(owner or None)) >= MAX_REPEATS:
             problem = f"{MAX_REPEATS} recipes are repeated already."
             raise FooocusError(problem, "End one of them first.", code="conflict")
-        first = self._round_of(recipe, 0)
+        first = self._round_of(recipe, 0, owner)
         with self._database.write() as transaction:
             repeat_id = f"{time.time_ns() // 1_000_000:x}{secrets.token_hex(2)}"
             transaction.execute(
@@ -171,18 +172,19 @@ class Repeats:
 
     def _ask(self, repeat: Repeat) -> None:
         try:
-            batch = self._round_of(Recipe.model_validate_json(repeat.recipe), repeat.rounds)
+            batch = self._round_of(Recipe.model_validate_json(repeat.recipe), repeat.rounds, repeat.owner)
+            with self._database.write() as transaction:
+                if transaction.execute("SELECT 1 FROM repeats WHERE id = ? AND state = 'on'", (repeat.id,)):
+                    self._ask_in(transaction, repeat.id, repeat.owner, batch)
         except FooocusError as exc:
             if exc.code in _PASSING:
                 raise
-            self._stop(repeat, json.dumps(exc.to_dict()))
+            if exc.code != TOO_MANY_WAIT:  # there will be room when some of theirs are drawn, and then it is due again
+                self._stop(repeat, json.dumps(exc.to_dict()))
             return
-        with self._database.write() as transaction:
-            if transaction.execute("SELECT 1 FROM repeats WHERE id = ? AND state = 'on'", (repeat.id,)):
-                self._ask_in(transaction, repeat.id, repeat.owner, batch)
         self._queue.tell_change()
 
-    def _round_of(self, recipe: Recipe, number: int) -> Wanted:
+    def _round_of(self, recipe: Recipe, number: int, owner: str) -> Wanted:
         """A round's pictures; what they lack is being fetched when this returns."""
         library = self._library()
         seed = secrets.randbelow(2**32)
@@ -192,6 +194,7 @@ class Repeats:
             if recipe.seed is not None:
                 on["seed"] = (recipe.seed + number * len(recipes)) % (MAX_SEED + 1)
             recipes = expand(recipe.model_copy(update=on), library, seed)
+        self._queue.refuse_beyond(recipes, owner)
         return Wanted(recipes, waits_for=self._supply.fetch_for_all(recipes, library))
 
     def _ask_in(self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted) -> None:

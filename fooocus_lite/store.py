@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fooocus_lite.found_pictures import adopt_pictures
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.user import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,16 @@ class Store:
         self.lock.close()
 
 
-def open_store(data_dir: Path, *, output_dir: Path | None = None) -> Store:
+def open_store(
+    data_dir: Path,
+    limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS,
+    *,
+    output_dir: Path | None = None,
+) -> Store:
     """The queue and log of a data folder, for this process alone; tasks that a dead server left are put back.
 
     Args:
+        limits_of: How much the user of a name may ask for.
         output_dir: Where pictures are: one that was saved just before a kill is not drawn again.
 
     Raises:
@@ -51,7 +59,7 @@ def open_store(data_dir: Path, *, output_dir: Path | None = None) -> Store:
         log = EventLog(database)
         if output_dir is not None:
             adopt_pictures(database, log, output_dir)
-        queue = TaskQueue(database, log)
+        queue = TaskQueue(database, log, limits_of)
         queue.recover()
     except BaseException:
         lock.close()

@@ -119,8 +119,10 @@ class Supply:
         ``batch_id``, ``labels``, ``varies`` and ``owner`` are those of `TaskQueue.submit`.
 
         Raises:
-            FooocusError: where `make_plan` refuses one, as `fetch_for`, or the disk is full; nothing was queued.
+            FooocusError: where `make_plan` refuses one, as `fetch_for`, it is more than the user may ask for, or the
+                disk is full; nothing was queued.
         """
+        self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
         waits = self.fetch_for_all(recipes, library)
         ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits, owner=owner)
         if any(waits):
@@ -132,8 +134,11 @@ class Supply:
 
         Raises:
             NotFound: no such task, for that user.
+            FooocusError: it is more than its user may ask for.
         """
-        recipe = self._queue.get(task_id, owner=owner).recipe
+        old = self._queue.get(task_id, owner=owner)
+        recipe = old.recipe
+        self._queue.refuse_beyond([recipe], old.owner)
         try:
             (offer,) = self.fetch_for_all([recipe], self._library())
         except FooocusError:  # the new task ends with that sentence

@@ -47,6 +47,8 @@ class Users:
         self._checking = threading.BoundedSemaphore(_AT_ONCE)
         self._minted: str | None = None
         self._known = _read(self._path, _stamp(self._path))
+        if self._known.problem is not None:
+            logger.error("%s", self._known.problem)
 
     @property
     def is_needed(self) -> bool:

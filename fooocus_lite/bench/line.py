@@ -75,7 +75,7 @@ def measure_line(bench: Bench) -> Iterator[Row]:
             seconds = _in_turns(request)
             what = f"{name} over HTTP: {LONG:,} ÷ {SHORT} in line"
             yield ratio_row(what, 1.5, seconds[LONG], seconds[SHORT], f"one kept connection, {ASKED} in turns")
-        size_bytes = len(clients[LONG].ask("GET", "/v1/queue?limit=500"))
+        size_bytes = len(clients[LONG].ask("GET", "/v1/queue?limit=200"))
         yield Row(
             "a page of the queue", size_bytes, MAX_PAGE_BYTES, f"{LONG:,} in line, as many rows as it gives", "bytes"
         )

@@ -38,7 +38,7 @@ EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "as most clients": {"value": {"prompt": "a red star", "seed": -1, "steps": 20, "sampler_name": "Euler a"}},
 }
-DRAWING = in_shape(A1111Error, 400, 403, 404, 409, 413, 422, 500, 501, 507)
+DRAWING = in_shape(A1111Error, 400, 403, 404, 409, 413, 422, 429, 500, 501, 507)
 _NOT_HERE = {
     "img2img": "Draw from a picture", "extra-single-image": "Enlarge a picture",
     "extra-batch-images": "Enlarge pictures", "interrogate": "Describe a picture",

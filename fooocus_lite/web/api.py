@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 
 from fooocus_lite.desk import Desk
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Progress, State
 from fooocus_lite.library import Library
@@ -29,6 +29,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
 from fooocus_lite.web import schemas as s
+from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
 from fooocus_lite.web.library_api import add_library_routes
 from fooocus_lite.web.live import SSE_HEADERS, Live
@@ -39,11 +40,14 @@ from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
+from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.who import Who
 from fooocus_lite.web.workers_api import add_worker_route
+from fooocus_lite.webhooks import Webhooks
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+WEBHOOK = "Where to `POST` a message when a task has ended; the setting `webhooks` must allow the address."
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
@@ -61,6 +65,7 @@ class Parts:
     dispatcher: Dispatcher
     supply: Supply
     repeats: Repeats
+    webhooks: Webhooks
 
 
 def make_router(parts: Parts) -> APIRouter:
@@ -74,6 +79,7 @@ def make_router(parts: Parts) -> APIRouter:
     _add_control(router, parts, live)
     desk = Desk(parts.queue, parts.supply, parts.library)
     add_queue_routes(router, parts.queue, live.pages, desk, parts.repeats)
+    add_sockets(router, parts.queue, live)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
     add_sheet_routes(router, parts.queue, parts.supply, parts.library)
@@ -81,6 +87,7 @@ def make_router(parts: Parts) -> APIRouter:
     add_lora_routes(router, parts.library, parts.settings.data_dir / "thumbs")
     add_language_route(router, parts.library)
     add_worker_route(router, parts.dispatcher)
+    add_account_route(router)
     add_picture_routes(router, parts.queue, parts.library, parts.settings)
     return router
 
@@ -170,26 +177,33 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         tags=["tasks"],
         status_code=201,
         summary="Ask for pictures",
-        responses=s.problems(400, 403, 409, 413, 422, 507),
+        responses=s.problems(400, 403, 409, 413, 422, 429, 507),
     )
     def submit(
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
         who: Who,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
+        webhook_url: Annotated[str | None, Header(max_length=2000, description=WEBHOOK)] = None,
     ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
 
         A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
         The same recipe under the same `Idempotency-Key` is asked for once, however often it is sent.
         """
+        if webhook_url:
+            parts.webhooks.check(webhook_url)
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        if not idempotency_key:
-            return s.Submitted(ids=parts.supply.submit(recipes, library, owner=who.name))
-        batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
-        with asking:
-            there = parts.queue.batch(batch_id)
-            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name))
+        if idempotency_key:
+            batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
+            with asking:
+                there = parts.queue.batch(batch_id)
+                ids = there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name)
+        else:
+            there, ids = [], parts.supply.submit(recipes, library, owner=who.name)
+        if webhook_url:
+            parts.webhooks.ask(ids, webhook_url, is_again=bool(there))
+        return s.Submitted(ids=ids)
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
     def tasks(who: Who, limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
@@ -219,9 +233,12 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         who: Who,
         last_event_id: Annotated[str | None, Header(description="Facts up to this id are not told again.")] = None,
     ) -> StreamingResponse:
-        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled."""
+        """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled.
+
+        The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
+        """
         parts.queue.get(task_id, owner=who.sees)
-        return _stream(live.task_events(task_id, _event_number(last_event_id)))
+        return _stream(live.task_events(task_id, event_number(last_event_id, "Last-Event-ID")))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -236,7 +253,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         tags=["tasks"],
         status_code=201,
         summary="Try again",
-        responses=s.problems(403, 404, 422, 507),
+        responses=s.problems(403, 404, 422, 429, 507),
     )
     def retry(task_id: str, who: Who) -> s.Submitted:
         """A new task with the same recipe at the end of the line."""
@@ -245,16 +262,6 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
 
 def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
     return StreamingResponse(messages, media_type="text/event-stream", headers=SSE_HEADERS)
-
-
-def _event_number(text: str | None) -> int:
-    if text is None or text == "":
-        return 0
-    if not text.isdecimal() or len(text) > 18:
-        raise BadValue(
-            "Last-Event-ID is not a number.", "Send the id of the last event you saw.", field="Last-Event-ID"
-        )
-    return int(text)
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
@@ -285,5 +292,5 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         responses=STREAM,
     )
     def page_events(who: Who) -> StreamingResponse:
-        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself."""
+        """Server-Sent Events for the page: a snapshot, then changes; never ends by itself. As a WebSocket: `/v1/ws`."""
         return _stream(live.page_messages(who))

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -56,7 +56,7 @@ class Live:
         self.pages = LinePages(queue, log, dispatcher)
         self._owners: dict[str, str | None] = {}  # of tasks that were told of lately
 
-    async def page_messages(self, user: User) -> AsyncIterator[str]:
+    async def page_messages(self, user: User) -> AsyncGenerator[str]:
         """Server-Sent Events for a user's page; never ends by itself."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         standing, downloads = self._standing(), self._downloads()
@@ -83,7 +83,7 @@ class Live:
                 if not is_told and (message := await self._message(event, user)) is not None:
                     yield sse(message)
 
-    async def task_events(self, task_id: str, after: int) -> AsyncIterator[str]:
+    async def task_events(self, task_id: str, after: int) -> AsyncGenerator[str]:
         """Server-Sent Events of one task; ends after its last event."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
             yield "".join(map(_as_told, events)) or ": still here\n\n"

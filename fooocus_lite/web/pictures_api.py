@@ -20,7 +20,7 @@ from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
-from fooocus_lite.web.guard import LOCAL_NAMES
+from fooocus_lite.web.origins import LOCAL_NAMES
 from fooocus_lite.web.reveal import reveal
 from fooocus_lite.web.uploads import taken_in
 from fooocus_lite.web.who import ADMINS_ONLY, Who

@@ -161,7 +161,7 @@ class Health(BaseModel):
     """The server answers; `page` says whether the page is there yet."""
 
     status: str = "ok"
-    version: str
+    version: str = Field(default="", description="Empty for who is not logged in.")
     page: str = Field(description="`starting`, `ready` or `failed`.")
     problem: str | None = Field(default=None, description="Why the page failed.")
 
@@ -244,11 +244,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors that a route can answer with."""
     words = {
         400: "The body is not JSON.",
+        401: "Not logged in.",
         403: "Not allowed from there.",
         404: "There is no such thing.",
         409: "Not in this state.",
         413: "The body is too large.",
         422: "A value is not allowed; names the field and the range.",
+        429: "It is more than you may ask for now.",
         507: "The disk is full or read-only.",
     }
     return {status: {"model": Problem, "description": words[status]} for status in statuses}

@@ -111,7 +111,7 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         tags=["sheets"],
         status_code=201,
         summary="Draw a contact sheet",
-        responses=problems(400, 403, 409, 413, 422, 507),
+        responses=problems(400, 403, 409, 413, 422, 429, 507),
     )
     def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)], who: Who) -> SheetOut:
         """The same prompt and seed once per style, sampler or mode, one task each.
