@@ -23,6 +23,7 @@ from fooocus_lite.worker import take_over_pipes
 
 LOOK_S = 1.0
 RETRY_S = 5.0
+AGAIN_S = 60.0  # before a machine is tried again that could not even start
 FAREWELL_S = 5.0
 STORE_BYTES = 256 * 1024 * 1024  # of a cluster that we start: pictures on their way
 #: What a person says to Ray of a machine without a GPU: so many workers share its processor.
@@ -124,12 +125,12 @@ class Bridge:
         for key, sitting in list(self._seats.items()):
             if key not in sites:
                 self._lose(sitting)
-            elif sitting.is_over and time.monotonic() - sitting.since > RETRY_S:
+            elif sitting.is_over and time.monotonic() - sitting.since > (AGAIN_S if sitting.seat.problem else RETRY_S):
                 del self._seats[key]
         for key, site in sites.items():
             if key not in self._seats:
                 self._seats[key] = _Sitting(self, site)
-        seats = [asdict(one.seat) for one in self._seats.values() if one.is_told]
+        seats = [asdict(one.seat) for one in self._seats.values() if one.is_worth_telling]
         if seats != self._told:
             self._told = seats
             self._channel.send_json(Kind.SEATS, 0, seats)
@@ -215,14 +216,20 @@ class _Sitting:
         self._bridge, self.site = bridge, site
         self.seat = Seat(site.key, site.machine, site.address)
         self.since = time.monotonic()
-        self.is_told = self.is_over = False
+        self._is_ready = self.is_over = False
         self._lock = threading.Lock()
         self._open: set[int] = set()
         self._actor = bridge.new_actor(site)
         self.tell(Kind.OFFERS, 0, bridge.offers)
         threading.Thread(target=self._follow, name=f"seat {site.key}", daemon=True).start()
 
+    @property
+    def is_worth_telling(self) -> bool:
+        """Somebody can draw here, or it is known why not."""
+        return bool(self.seat.problem) or (self._is_ready and not self.is_over)
+
     def tell(self, kind: Kind, number: int, data: bytes) -> None:
+        """Pass a message on to the actor, in order."""
         self._actor.orders.options(concurrency_group="orders").remote(int(kind), number, data)
 
     def open(self, number: int) -> bool:
@@ -247,25 +254,23 @@ class _Sitting:
         try:
             for kind, number, data in self._bridge.stream(self._actor):
                 if kind == Kind.HELLO:
-                    self.seat, self.is_told = replace(self.seat, **json.loads(data)), True
+                    self.seat, self._is_ready = replace(self.seat, **json.loads(data)), True
                     continue
                 if kind == Kind.ENDED:
                     with self._lock:
                         self._open.discard(number)
                 self._bridge.heard(Kind(kind), number, data)
         except Exception as exc:  # noqa: BLE001 - Ray's errors, and whatever the actor's start raised
-            self._explain(exc)
+            if not self._is_ready:
+                self._explain(exc)
         self.end(f"The machine {self.site.machine} stopped drawing in the middle of it.")
 
     def _explain(self, exc: Exception) -> None:
         """An actor that never said anything could not even start."""
-        if self.is_told:
-            self.is_told = self.is_told and not isinstance(exc, Exception)
-            return
         last = (str(exc).strip().splitlines() or [type(exc).__name__])[-1][:200]
         problem = f"The machine {self.site.machine} cannot draw: {last}"
         hint = "Install the same version of Fooocus Lite there, in the environment that Ray was started from."
-        self.seat, self.is_told = replace(self.seat, problem=problem, hint=hint), True
+        self.seat = replace(self.seat, problem=problem, hint=hint)
 
 
 def main() -> None:

@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.library import Library
+from fooocus_lite.ray_runner import RayFleet, Staff
+from fooocus_lite.runner import LocalRunner, Runner
 from fooocus_lite.settings import Settings
 
 ALL = "all"
@@ -17,6 +21,45 @@ _ASK = (
     "import json; from fooocus_lite.engine.device import every_device; "  # a child: this process has no torch
     "print(json.dumps(every_device()))"
 )
+
+
+class Fleet(Protocol):
+    """All workers of a server, wherever they are."""
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        """Those that are there from the beginning."""
+        ...
+
+    def start(self, staff: Staff) -> None:
+        """From now on ``staff`` is told who comes and goes."""
+        ...
+
+    def close(self) -> None:
+        """After whoever gave them work has closed the runners."""
+        ...
+
+
+class LocalFleet:
+    """One worker per device of this machine, always the same."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.runners: Sequence[Runner] = [LocalRunner(options=options) for options in engine_options(settings)]
+
+    def start(self, staff: Staff) -> None:
+        """Nobody comes or goes."""
+
+    def close(self) -> None:
+        """The runners were all."""
+
+
+def make_fleet(settings: Settings, library: Callable[[], Library]) -> Fleet:
+    """What the setting ``engine`` asks for.
+
+    Raises:
+        FooocusError: Ray is not installed, or nobody can say which devices there are.
+    """
+    return RayFleet(settings, library) if settings.engine == "ray" else LocalFleet(settings)
 
 
 def engine_options(settings: Settings) -> list[dict[str, Any]]:
