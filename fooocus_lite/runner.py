@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -41,7 +42,7 @@ SPIN_COUNT = 5000
 
 
 class Runner(Protocol):
-    """One device that draws one plan at a time."""
+    """One device that draws: one plan, or several that are alike at once."""
 
     @property
     def is_here(self) -> bool:
@@ -58,10 +59,24 @@ class Runner(Protocol):
         ...
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Events up to and including the terminal one.
+        """Events up to and including the terminal one: `run_together` with one plan.
 
         Raises:
             WorkerDied: it ended without one.
+        """
+        ...
+
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Iterator[tuple[int, Event]]:
+        """(number of the plan, event) up to and including the last plan's terminal one.
+
+        The plans are passed on by the call itself, not when the first event is asked for: called while another run is
+        read, it is drawn when that one has ended, without a pause.
+
+        Args:
+            should_stop: Whether the picture with this number is unwanted; the others go on.
+
+        Raises:
+            WorkerDied: it ended before all had ended.
         """
         ...
 
@@ -152,37 +167,52 @@ class LocalRunner:
         self._ensure_child().send(("warm_up", 0, plan))
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """See `Runner.run`; a stop that is ignored for too long ends with a killed child and `Cancelled`.
+        """See `Runner.run`."""
+        with closing(self.run_together([plan], lambda _: should_stop())) as told:
+            for _, event in told:
+                yield event
 
-        While the child still loads, a stop ends the run at once, and the child goes on loading for the next one.
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Generator[tuple[int, Event]]:
+        """See `Runner.run_together`; a stop that is ignored for too long ends with a killed child and `Cancelled`.
+
+        While the child still loads, a stop ends a picture at once, and the child goes on loading for the next one.
         """
         child, number = self._ensure_child(), next(self._numbers)
-        child.send(("run", number, plan))
-        kill_at: float | None = None
-        is_drawing = ended = False
+        child.open(number)
+        child.send(("run", number, list(plans)))
+        return self._events(child, number, len(plans), should_stop)
+
+    def _events(
+        self, child: _Child, number: int, many: int, should_stop: Callable[[int], bool]
+    ) -> Generator[tuple[int, Event]]:
+        left, kill_at, is_drawing = set(range(many)), dict[int, float](), False
         try:
-            while not ended:
-                if kill_at is None and should_stop():
-                    child.send(("stop", number, None))
-                    kill_at = time.monotonic() + self._stop_timeout_s
-                if kill_at is not None and time.monotonic() > kill_at:
+            while left:
+                for place in [place for place in left if place not in kill_at and should_stop(place)]:
+                    child.send(("stop", number, place))
+                    kill_at[place] = time.monotonic() + self._stop_timeout_s
+                asked = [place for place in sorted(left) if place in kill_at]
+                if asked and time.monotonic() > min(kill_at[place] for place in asked):
                     logger.warning("The worker ignored a stop for %.0f s and is replaced", self._stop_timeout_s)
                     child.kill()
-                    ended = True
-                    yield Cancelled()
-                    return
-                event = child.next_event(number)
-                if event is not None:
-                    ended = event.kind in TERMINAL
+                elif (told := child.next_event(number)) is not None:
+                    place, event = told
                     is_drawing = is_drawing or event.kind not in _BEFORE_DRAWING
-                    yield event
-                elif kill_at is not None and not is_drawing:  # it loads, and nobody has to wait for that
+                    if place in left:
+                        left -= {place} if event.kind in TERMINAL else set()
+                        yield told
+                    continue
+                elif not asked or is_drawing:
+                    continue
+                else:  # it loads, and nobody has to wait for that
                     self._replace_if_silent(child)
-                    ended = True
-                    yield Cancelled()
+                left -= set(asked)
+                for place in asked:
+                    yield place, Cancelled()
         finally:
-            if not ended:
-                child.send(("stop", number, None))
+            for place in left:
+                child.send(("stop", number, place))
+            child.forget(number)
 
     def _replace_if_silent(self, child: _Child) -> None:
         if time.monotonic() - child.heard_at > self._load_timeout_s:
@@ -216,7 +246,7 @@ class _Child:
     def __init__(self, process: Process, engine: str, options: dict[str, Any]) -> None:
         self.about: dict[str, Any] = {}
         self.heard_at = time.monotonic()
-        self._inbox: queue.SimpleQueue[tuple[int, Event] | None] = queue.SimpleQueue()
+        self._inboxes: dict[int, queue.SimpleQueue[tuple[int, Event] | None]] = {}
         self._words: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._send_lock = threading.Lock()
@@ -242,20 +272,31 @@ class _Child:
             except (OSError, ValueError):
                 self._broken = True
 
-    def next_event(self, number: int) -> Event | None:
-        """The run's next event, or None after a moment of silence.
+    def open(self, number: int) -> None:
+        """Keep what comes for a run, until `forget`."""
+        inbox = self._inboxes[number] = queue.SimpleQueue()
+        if self._broken:
+            inbox.put(None)
+
+    def forget(self, number: int) -> None:
+        """Nobody reads this run any more."""
+        self._inboxes.pop(number, None)
+
+    def next_event(self, number: int) -> tuple[int, Event] | None:
+        """(place of the plan, the run's next event), or None after a moment of silence.
 
         Raises:
             WorkerDied: there will be none.
         """
+        inbox = self._inboxes[number]
         try:
-            answer = self._inbox.get(timeout=POLL_S)
+            answer = inbox.get(timeout=POLL_S)
         except queue.Empty:
             return None
         if answer is None:
-            self._inbox.put(None)
+            inbox.put(None)
             raise self._obituary()
-        return answer[1] if answer[0] == number else None
+        return answer
 
     def expand(self, number: int, wish: Expansion) -> str:
         """The words that the child chooses.
@@ -306,9 +347,8 @@ class _Child:
                 message = None
             if message is None:
                 self._broken = True
-                self._inbox.put(None)
-                for answers in list(self._words.values()):
-                    answers.put(None)
+                for waiting in (*list(self._inboxes.values()), *list(self._words.values())):
+                    waiting.put(None)
                 return
             self.heard_at = time.monotonic()
             kind, number, value = message
@@ -317,8 +357,8 @@ class _Child:
             elif kind == "words":
                 if number in self._words:  # else nobody waits for them any more
                     self._words[number].put(value)
-            else:
-                self._inbox.put((number, value))
+            elif number in self._inboxes:  # else nobody reads that run any more
+                self._inboxes[number].put(value)
 
     def _read_log(self) -> None:
         for line in self._stderr:

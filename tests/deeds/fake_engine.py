@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,21 @@ class FakeEngine:
             os._exit(3)
         return f"words {wish.seed}"
 
-    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Iterator[tuple[int, Event]]:
+        """Event by event in turns, as a batch walks."""
+        runs = {
+            number: self.run(plan, lambda number=number: should_stop(number), len(plans))
+            for number, plan in enumerate(plans)
+        }
+        while runs:
+            for number, run in list(runs.items()):
+                event = next(run, None)
+                if event is None:
+                    del runs[number]
+                else:
+                    yield number, event
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool], together: int = 1) -> Iterator[Event]:
         yield Started(device=self.device)
         word, _, rest = plan.texts[0].partition(" ")
         while word == "load" and not Path(rest).exists():
@@ -85,6 +99,7 @@ class FakeEngine:
         if word == "large":  # more than there is room for, unless it begins on a lower rung
             ran_out = {"memory": "groups", "too_much": "resident", "free_memory_bytes": 1000}
             facts = FACTS | ({"memory": plan.memory} if plan.memory else ran_out)
+        facts = facts | {"together": together} if together > 1 else facts
         yield ImageReady(width=plan.width, height=plan.height, rgb=pixels(plan), facts=facts)
         yield Finished(seconds=0.01)
 
