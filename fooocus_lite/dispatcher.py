@@ -7,20 +7,21 @@ encoded. A task ends only when its picture is safe.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fooocus_lite.affinity import Taste
-from fooocus_lite.errors import BadValue, FooocusError, WorkerDied
+from fooocus_lite.errors import BadValue, FooocusError, WorkerAway, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, ImageSaved, PromptReady, Started
 from fooocus_lite.images import clear_parts, find_saved, save_image
+from fooocus_lite.lanes import Lane, Lanes
 from fooocus_lite.library import Library
 from fooocus_lite.outlook import Outlook, look_ahead
 from fooocus_lite.picture_text import describe_picture
@@ -36,22 +37,6 @@ logger = logging.getLogger(__name__)
 RETRY_S = 1.0
 JOIN_S = 15.0
 SAVES_PER_WORKER = 2
-
-
-@dataclass
-class _Lane:
-    """One worker and what it is at."""
-
-    name: str
-    runner: Runner
-    task: Task | None = None
-    warm: set[str] = field(default_factory=set[str])  # models that this worker has drawn with
-    is_started: bool = False  # with a task, or to warm up
-
-    @property
-    def models(self) -> frozenset[str]:
-        """Those that it need not load."""
-        return frozenset(self.runner.about.get("models", self.warm))
 
 
 @dataclass(frozen=True)
@@ -85,25 +70,32 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._queue = store.queue
-        self._lanes = [_Lane(f"worker {number}", runner) for number, runner in enumerate(runners, start=1)]
+        self._lanes = Lanes(runners, self._work)
         self._library = library
         self._output_dir = output_dir
         self._supply = supply
         self._closing = threading.Event()
         self._may_warm_up = threading.Event()
-        self._saver = ThreadPoolExecutor(max_workers=max(1, len(runners)), thread_name_prefix="saver")
-        self._room_to_save = threading.BoundedSemaphore(max(1, SAVES_PER_WORKER * len(runners)))
-        self._threads: list[threading.Thread] = []
-        #: What keeps the queue from moving right now, such as a full disk; None when all is well.
-        self.trouble: FooocusError | None = None
+        savers = len(runners) or os.cpu_count() or 1  # who comes later shares them
+        self._saver = ThreadPoolExecutor(max_workers=savers, thread_name_prefix="saver")
+        self._room_to_save = threading.BoundedSemaphore(SAVES_PER_WORKER * savers)
+        self._trouble: FooocusError | None = None
 
     def start(self) -> None:
         """Begin to draw."""
         self._saver.submit(clear_parts, self._output_dir)
-        for lane in self._lanes:
-            thread = threading.Thread(target=self._work, args=(lane,), name=lane.name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        self._lanes.start()
+
+    @property
+    def trouble(self) -> FooocusError | None:
+        """What keeps the queue from moving right now, such as a full disk; None when all is well."""
+        return self._trouble or self._lanes.nobody
+
+    def staff(self, runners: Sequence[Runner], nobody: FooocusError | None = None) -> None:
+        """From now on these draw; ``nobody`` says why none of them is here."""
+        self._lanes.staff(runners, nobody)
+        self._queue.wake()
+        self._store.log.nudge()  # the page shows who is there
 
     def warm_up(self) -> None:
         """Let workers that have nothing to do load the start-up preset's model before anybody asks."""
@@ -114,10 +106,7 @@ class Dispatcher:
         """Stop drawing; what was being drawn is in line again, what was drawn is saved."""
         self._closing.set()
         self._queue.wake()
-        for lane in self._lanes:
-            lane.runner.close()
-        for thread in self._threads:
-            thread.join(JOIN_S)
+        self._lanes.close(JOIN_S)
         self._saver.shutdown(wait=True)
 
     # What a person asks.
@@ -141,15 +130,14 @@ class Dispatcher:
         plan = make_plan(wish, self._library(), 0)
         if plan.expansion is None:
             raise BadValue("There is nothing to expand.", "Write a prompt first.", field="prompt")
-        lane = next((lane for lane in self._lanes if lane.task is None), self._lanes[0])
+        lane = self._lanes.idle()
+        if lane is None:
+            raise self._lanes.nobody or WorkerAway("Nobody is there to choose words.", "Try again in a moment.")
         return lane.runner.expand(plan.expansion)
 
     def workers(self) -> list[dict[str, Any]]:
         """Each worker's name, state, task, and what its engine says about its device and memory."""
-        return [
-            {**lane.runner.about, "name": lane.name, "state": _state(lane), "task_id": lane.task and lane.task.id}
-            for lane in self._lanes
-        ]
+        return [lane.told() for lane in self._lanes.all]
 
     def seconds_per_picture(self, recipe: Recipe) -> float | None:
         """About how long a resolved recipe takes on this machine; None before anything was measured."""
@@ -157,7 +145,10 @@ class Dispatcher:
 
     def outlook(self, plan: Plan, recipe: Recipe) -> Outlook | None:
         """How the worker with most free memory would keep a picture's models; None while none is ready to say."""
-        lane = max(self._lanes, key=lambda lane: lane.runner.about.get("free_memory_bytes") or 0)
+        here = self._lanes.here
+        if not here:
+            return None
+        lane = max(here, key=lambda lane: lane.runner.about.get("free_memory_bytes") or 0)
         return look_ahead(self._begun(plan, recipe, lane), lane.runner.about, self._library())
 
     def bytes_per_picture(self, recipe: Recipe) -> int | None:
@@ -167,23 +158,27 @@ class Dispatcher:
     def seconds_left(self) -> float | None:
         """About how long the waiting line takes; None before anything was measured."""
         seconds = self._store.speeds.work_seconds(self._queue.waiting_work())
-        return None if seconds is None else seconds / max(1, len(self._lanes))
+        return None if seconds is None else seconds / max(1, len(self._lanes.here))
 
     def _drawn_now(self) -> list[Task]:
-        return [task for lane in self._lanes if (task := lane.task) is not None]
+        return [task for lane in self._lanes.all if (task := lane.task) is not None]
 
     # One worker's thread.
 
-    def _work(self, lane: _Lane) -> None:
-        while not self._closing.is_set():
+    def _work(self, lane: Lane) -> None:
+        while not (self._closing.is_set() or lane.is_leaving):
             try:
                 version = self._queue.work_version()
+                if not lane.runner.is_here:
+                    lane.is_started = False
+                    self._queue.wait_for_work(version)
+                    continue
                 device = str(lane.runner.about.get("device", ""))
-                task = self._queue.claim(lane.name, device=device, taste=self._taste(lane))
+                task = self._queue.claim(lane.name, device=device, taste=self._lanes.taste(lane))
                 self._set_trouble(None)
                 if task is not None:
                     lane.is_started, lane.task = True, task
-                    if len(self._lanes) > 1:
+                    if len(self._lanes.all) > 1:
                         self._queue.wake()  # who left a task to this worker must not wait for it
                     self._draw(lane, task)
                 elif self._may_warm_up.is_set() and not lane.is_started:
@@ -202,15 +197,7 @@ class Dispatcher:
             finally:
                 lane.task = None
 
-    def _taste(self, lane: _Lane) -> Taste | None:
-        """What this worker would rather draw; None where there is no other."""
-        if len(self._lanes) == 1:
-            return None
-        has = lane.models
-        idle = (other.models for other in self._lanes if other is not lane and other.task is None)
-        return Taste(has, frozenset[str]().union(*idle) - has)
-
-    def _warm_up(self, lane: _Lane) -> None:
+    def _warm_up(self, lane: Lane) -> None:
         plan = None
         try:
             library = self._library()
@@ -224,7 +211,7 @@ class Dispatcher:
         except (FooocusError, OSError) as exc:
             logger.warning("%s does not start: %s", lane.name, exc)
 
-    def _draw(self, lane: _Lane, task: Task) -> None:
+    def _draw(self, lane: Lane, task: Task) -> None:
         if task.attempt > 1 and self._adopt(task):
             return
         try:
@@ -239,7 +226,8 @@ class Dispatcher:
             self._run(lane, job)
         except WorkerDied as exc:
             lane.warm.clear()
-            reason = None if self._closing.is_set() else _failed(exc)
+            is_blameless = self._closing.is_set() or isinstance(exc, WorkerAway)
+            reason = None if is_blameless else _failed(exc)
             self._persist(lambda: self._queue.put_back(task.id, reason))
 
     def _decide(self, task: Task) -> tuple[_Job, str | None]:
@@ -259,7 +247,7 @@ class Dispatcher:
         if self._supply is not None:
             self._supply.wake()
 
-    def _run(self, lane: _Lane, job: _Job) -> None:
+    def _run(self, lane: Lane, job: _Job) -> None:
         task, begun = job.task, time.monotonic()
         image: ImageReady | None = None
         was_loaded = job.plan.model.name in lane.models
@@ -275,6 +263,8 @@ class Dispatcher:
                     self._saver.submit(self._save, job, image, event)
                 case Finished():
                     self._end(task, _internal("the engine finished without a picture"))
+                case Failed(code="missing_model") if self._lanes.leaves_to_others(lane, plan.model.name):
+                    self._persist(lambda: self._queue.put_back(task.id, None))
                 case Failed() | Cancelled():
                     self._end(task, event)
                 case PromptReady():
@@ -292,12 +282,12 @@ class Dispatcher:
             self._persist(lambda: self._queue.settle(job.task.id, recipe))
         return replace(job, recipe=recipe, plan=plan)
 
-    def _begun(self, plan: Plan, recipe: Recipe, lane: _Lane) -> Plan:
+    def _begun(self, plan: Plan, recipe: Recipe, lane: Lane) -> Plan:
         """The plan, begun where a picture like it ended that ran out of memory."""
         rung = self._store.speeds.first_rung(recipe, lane.runner.about.get("free_memory_bytes"))
         return replace(plan, memory=rung)
 
-    def _measure(self, lane: _Lane, job: _Job, seconds: float | None, facts: dict[str, Any]) -> None:
+    def _measure(self, lane: Lane, job: _Job, seconds: float | None, facts: dict[str, Any]) -> None:
         """Remember what a picture took; ``seconds`` is None for one that had to load its model first."""
         lane.warm.add(job.plan.model.name)
         speeds = self._store.speeds
@@ -364,20 +354,14 @@ class Dispatcher:
                     return False
 
     def _report(self, exc: FooocusError) -> None:
-        if self.trouble is None or self.trouble.problem != exc.problem:
+        if self._trouble is None or self._trouble.problem != exc.problem:
             logger.error("%s", exc)
         self._set_trouble(exc)
 
     def _set_trouble(self, trouble: FooocusError | None) -> None:
-        before, self.trouble = self.trouble, trouble
+        before, self._trouble = self._trouble, trouble
         if (before and before.problem) != (trouble and trouble.problem):
             self._store.log.nudge()  # a disk that is full has no room for a fact that would tell it
-
-
-def _state(lane: _Lane) -> str:
-    if lane.task is not None:
-        return "drawing"
-    return "idle" if lane.runner.about else "starting"
 
 
 def _failed(exc: FooocusError) -> Failed:

@@ -13,7 +13,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from fooocus_lite import __version__
@@ -29,8 +30,6 @@ from fooocus_lite.supply import downloading
 from fooocus_lite.wire import join_frame, read_raw_frame, split_frame
 
 logger = logging.getLogger(__name__)
-#: Messages that are no picture to draw, and need no files.
-_WITHOUT_FILES = ("engine", "stop", "expand")
 Say = Callable[[Kind, int, bytes], None]
 
 
@@ -93,7 +92,7 @@ class _Worker:
 
     def __init__(self, number: int, files: NodeFiles, say: Say) -> None:
         self._number, self._files, self._say_to = number, files, say
-        self._fetching: dict[int, Halt] = {}
+        self._fetches: dict[int, _Fetch] = {}  # by the number of the run that waits
         self._lock = threading.Lock()
         self._process: Process = start_process()
         threading.Thread(target=self._read_answers, name="worker answers", daemon=True).start()
@@ -101,11 +100,12 @@ class _Worker:
         self._log.start()
 
     def obey(self, kind: Kind, data: bytes) -> None:
+        """One message from the server."""
         if kind == Kind.DATA:
             self._take(data)
             return
-        for halt in list(self._fetching.values()):
-            halt.set()
+        for fetch in list(self._fetches.values()):
+            fetch.halt.set()
         if kind == Kind.KILL:
             self._process.kill()
         elif kind == Kind.CLOSE:
@@ -113,49 +113,56 @@ class _Worker:
                 self._process.stdin.close()
 
     def _take(self, frame: bytes) -> None:
-        (kind, number, value), picture = split_frame(frame)
+        (kind, number, value), _ = split_frame(frame)
         value = self._files.localized(value)
-        frame = join_frame([kind, number, value], picture)
-        if kind == "stop" and (halt := self._fetching.get(number)) is not None:
-            halt.set()
-        if kind in _WITHOUT_FILES:
-            self._pass_on(frame)
+        if kind == "warm_up":
+            value = self._without_files(value)
+        elif kind == "stop" and (fetch := self._fetches.get(number)) is not None:
+            fetch.stop(value)
+        if kind == "run" and not self._has_files(number, value):
             return
-        try:
-            offers = self._files.needed_offers(value)
-        except FooocusError as exc:
-            offers, problem = [], exc
-        else:
-            problem = None
-        if kind == "warm_up":  # nobody asked for these files yet, so it only loads what it can
-            self._pass_on(frame if problem is None and not offers else join_frame([kind, number, None]))
-        elif problem is not None:
-            self._tell(number, _failed(problem))
-        elif offers:
-            halt = self._fetching[number] = Halt()
-            fetching = threading.Thread(target=self._fetch, args=(number, frame, offers, halt), daemon=True)
-            fetching.start()
-        else:
-            self._pass_on(frame)
+        self._pass_on(join_frame([kind, number, value]))
 
-    def _fetch(self, number: int, frame: bytes, offers: list[Offer], halt: Halt) -> None:
-        """Fetch what a picture needs, tell how far that is, and let it be drawn."""
+    def _without_files(self, plan: Any) -> Any:
+        """A plan to warm up with, or None where that would need a download that nobody asked for."""
         try:
-            self._files.fetch(offers, halt, lambda at: self._tell(number, downloading(at)))
-            self._pass_on(frame)
-        except Halted:
-            self._tell(number, Cancelled())
+            return None if plan is None or self._files.needed_offers(plan) else plan
+        except FooocusError:
+            return None
+
+    def _has_files(self, number: int, plans: list[Any]) -> bool:
+        """Whether a run can be passed on now; else it is told why not, or waits for its files."""
+        try:
+            offers = self._files.needed_offers(plans)
         except FooocusError as exc:
-            self._tell(number, _failed(exc))
-        except Exception as exc:  # the thread's border: without it the picture would wait for ever
+            self._tell(number, range(len(plans)), _failed(exc))
+            return False
+        if offers:
+            fetch = self._fetches[number] = _Fetch(offers, Halt(), set(range(len(plans))))
+            threading.Thread(target=self._fetch, args=(number, plans, fetch), name="fetch", daemon=True).start()
+        return not offers
+
+    def _fetch(self, number: int, plans: list[Any], fetch: _Fetch) -> None:
+        """Fetch what pictures need, tell how far that is, and let them be drawn."""
+        places = range(len(plans))
+        try:
+            self._files.fetch(fetch.offers, fetch.halt, lambda at: self._tell(number, places, downloading(at)))
+            self._pass_on(join_frame(["run", number, plans]))
+        except Halted:
+            self._tell(number, places, Cancelled())
+        except FooocusError as exc:
+            self._tell(number, places, _failed(exc))
+        except Exception as exc:  # the thread's border: without it the pictures would wait for ever
             logger.exception("a download: something that should not happen")
             problem = f"A download ended with something unexpected ({type(exc).__name__})."
-            self._tell(number, Failed(problem=problem, hint="Press Retry; if it happens again, please report it."))
+            hint = "Press Retry; if it happens again, please report it."
+            self._tell(number, places, Failed(problem=problem, hint=hint))
         finally:
-            self._fetching.pop(number, None)
+            self._fetches.pop(number, None)
 
-    def _tell(self, number: int, event: Event) -> None:
-        self._say_to(Kind.DATA, self._number, join_frame(["event", number, event.to_dict()]))
+    def _tell(self, number: int, places: Iterable[int], event: Event) -> None:
+        for place in places:
+            self._say_to(Kind.DATA, self._number, join_frame(["event", number, [place, event.to_dict()]]))
 
     def _pass_on(self, frame: bytes) -> None:
         with self._lock:
@@ -178,6 +185,21 @@ class _Worker:
     def _read_log(self) -> None:
         for line in self._process.stderr:
             self._say_to(Kind.LOG, self._number, line)
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """What pictures wait for; ``wanted`` are the places in their run of those that somebody still wants."""
+
+    offers: list[Offer]
+    halt: Halt
+    wanted: set[int]
+
+    def stop(self, place: int) -> None:
+        """One picture less; the last one ends the download."""
+        self.wanted.discard(place)
+        if not self.wanted:
+            self.halt.set()
 
 
 def _failed(exc: FooocusError) -> Failed:

@@ -136,7 +136,7 @@ class Live:
     def _now(self) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        keys = ("name", "state", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
+        keys = ("name", "state", "machine", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
         return {
             "waiting": self._queue.counts()["waiting"],
             "held": self._queue.held_count(),
@@ -148,7 +148,8 @@ class Live:
     def _standing(self) -> tuple[object, ...]:
         """What changes without a fact: trouble, and what a worker says of its device once it is loaded."""
         trouble = self._dispatcher.trouble
-        devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
+        workers = self._dispatcher.workers()
+        devices = [(one["name"], one.get("device"), one.get("device_name"), one["state"] == "away") for one in workers]
         return (trouble and trouble.problem, *devices)
 
     def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
