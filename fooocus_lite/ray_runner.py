@@ -128,6 +128,11 @@ class RayFleet:
         """Those that are known; none before `start`."""
         return list(self._runners)
 
+    @property
+    def bridge_pid(self) -> int | None:
+        """Of the process that speaks to Ray."""
+        return self._bridge.pid if self._bridge is not None else None
+
     def start(self, staff: Staff) -> None:
         """Find the machines, and tell ``staff`` of each as it comes or goes."""
         self._staff = staff

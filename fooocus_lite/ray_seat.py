@@ -24,10 +24,10 @@ from fooocus_lite.http_streams import Halt, Halted
 from fooocus_lite.node_files import NodeFiles, ServerFolders
 from fooocus_lite.offers import Offer
 from fooocus_lite.ray_wire import Kind
-from fooocus_lite.runner import Process, start_process
 from fooocus_lite.settings import load_settings
 from fooocus_lite.supply import downloading
 from fooocus_lite.wire import join_frame, read_raw_frame, split_frame
+from fooocus_lite.worker_process import Process, start_process
 
 logger = logging.getLogger(__name__)
 Say = Callable[[Kind, int, bytes], None]

@@ -9,11 +9,9 @@ from __future__ import annotations
 import collections
 import itertools
 import logging
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from fooocus_lite.events import TERMINAL, Cancelled, Event
 from fooocus_lite.expansion import Expansion
 from fooocus_lite.plan import Plan
 from fooocus_lite.wire import Message, read_frame, send_frame
+from fooocus_lite.worker_process import Process, start_process
 
 logger = logging.getLogger(__name__)
 #: What draws, unless a test wants something else.
@@ -37,8 +36,6 @@ LAST_WORDS = 3
 _BEFORE_DRAWING = frozenset({"started", "downloading"})
 #: Most time for the words of an expansion: the first ones wait until torch and the language model are loaded.
 WORDS_S = 180.0
-#: Looks at a flag, some 20 ns each, before a computing thread goes to sleep: enough to reach the next loop awake.
-SPIN_COUNT = 5000
 
 
 class Runner(Protocol):
@@ -91,33 +88,6 @@ class Runner(Protocol):
     def close(self) -> None:
         """Stop drawing and let the device go; `run` in another thread raises `WorkerDied`."""
         ...
-
-
-class Process(Protocol):
-    """What a worker's process shows of itself: what `subprocess.Popen` does, wherever it runs."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def stdin(self) -> Any: ...
-
-    @property
-    def stdout(self) -> Any: ...
-
-    @property
-    def stderr(self) -> Any: ...
-
-    @property
-    def reason(self) -> WorkerDied | None:
-        """Why it ended, where that is known better than by a code."""
-        ...
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-    def kill(self) -> None: ...
 
 
 class LocalRunner:
@@ -398,32 +368,3 @@ def last_words(lines: Iterable[str]) -> str:
 
 def _shutting_down() -> WorkerDied:
     return WorkerDied("Fooocus Lite is shutting down.", "Start it again; the queue is kept.")
-
-
-def patient_threads(environment: Mapping[str, str]) -> dict[str, str]:
-    """What keeps torch's threads from burning a busy machine; nothing where a person has decided that already.
-
-    Between two parallel loops libgomp's threads spin for milliseconds by default. Beside other programs they spin
-    away the very time that the one they wait for needs, and a picture takes ten times as long.
-    """
-    if "OMP_WAIT_POLICY" in environment or "GOMP_SPINCOUNT" in environment:
-        return {}
-    return {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
-
-
-class _LocalProcess(subprocess.Popen[bytes]):
-    reason: WorkerDied | None = None
-
-
-def start_process() -> Process:
-    """A new worker process of this machine, which waits for the name of its engine."""
-    own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
-    environment = os.environ | patient_threads(os.environ) | own
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    return _LocalProcess(
-        [sys.executable, "-m", "fooocus_lite.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-        start_new_session=True, creationflags=flags,  # Ctrl-C in the terminal must not reach the child
-    )  # fmt: skip

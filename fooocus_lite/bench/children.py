@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from fooocus_lite.plan import Plan
-from fooocus_lite.runner import patient_threads
 from fooocus_lite.settings import Settings
+from fooocus_lite.worker_process import patient_threads
 from fooocus_lite.workers import first_device
 
 DEADLINE_S = 600.0

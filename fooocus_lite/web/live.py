@@ -136,7 +136,8 @@ class Live:
     def _now(self) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        keys = ("name", "state", "machine", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
+        keys = ("name", "state", "machine", "problem", "device", "device_name", "models")
+        keys += ("total_memory_bytes", "free_memory_bytes")
         return {
             "waiting": self._queue.counts()["waiting"],
             "held": self._queue.held_count(),
