@@ -130,10 +130,15 @@ class Bridge:
         for key, site in sites.items():
             if key not in self._seats:
                 self._seats[key] = _Sitting(self, site)
-        seats = [asdict(one.seat) for one in self._seats.values() if one.is_worth_telling]
-        if seats != self._told:
-            self._told = seats
-            self._channel.send_json(Kind.SEATS, 0, seats)
+        self.tell_seats()
+
+    def tell_seats(self) -> None:
+        """Tell the server who is there, if that changed."""
+        with self._lock:
+            seats = [asdict(one.seat) for one in list(self._seats.values()) if one.is_worth_telling]
+            if seats != self._told:
+                self._told = seats
+                self._channel.send_json(Kind.SEATS, 0, seats)
 
     def _lose(self, sitting: _Sitting) -> None:
         sitting.end(f"The machine {sitting.site.machine} is gone from the cluster.")
@@ -165,7 +170,7 @@ class Bridge:
         if kind == Kind.OPEN:
             sitting = self._seats.get(json.loads(data)["seat"])
             if sitting is None or not sitting.open(number):
-                self.lost(number, "The machine that was to draw is gone from the cluster.")
+                self.lost(number, "The machine that was to draw is gone from the cluster.", is_away=True)
                 return
             self._of_process[number] = sitting
         sitting = self._of_process.get(number)
@@ -180,11 +185,11 @@ class Bridge:
         if kind == Kind.ENDED:
             self._of_process.pop(number, None)
 
-    def lost(self, number: int, problem: str) -> None:
-        """A process ended, and nobody will ever say how."""
+    def lost(self, number: int, problem: str, *, is_away: bool = False) -> None:
+        """A process ended, and nobody will ever say how; ``is_away``: it never began."""
         self._of_process.pop(number, None)
         hint = "It is drawn on another machine, or there once it is back."
-        self._channel.send_json(Kind.ENDED, number, {"problem": problem, "hint": hint})
+        self._channel.send_json(Kind.ENDED, number, {"problem": problem, "hint": hint, "is_away": is_away})
 
     def new_actor(self, site: Site) -> Any:
         """An actor there, as soon as Ray can put it there."""
@@ -246,6 +251,7 @@ class _Sitting:
                 return
             self.is_over, self.since = True, time.monotonic()
             lost = list(self._open)
+        self._bridge.tell_seats()  # first: what is drawn again must not come here again
         for number in lost:
             self._bridge.lost(number, problem)
         self._bridge.end_actor(self._actor)

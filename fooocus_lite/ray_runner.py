@@ -94,22 +94,21 @@ class RayFleet:
 
     Args:
         library: Gives the newest snapshot; what it offers is fetched by each machine for itself.
-        engine: As of a `LocalRunner`.
+        options, engine: As of a `LocalRunner`; the device ``cpu`` leaves GPUs alone.
     """
 
-    def __init__(self, settings: Settings, library: Callable[[], Library], *, engine: str = ENGINE) -> None:
+    def __init__(
+        self, settings: Settings, library: Callable[[], Library], options: Mapping[str, Any], *, engine: str = ENGINE
+    ) -> None:
         if importlib.util.find_spec("ray") is None:
             raise FooocusError(
                 "Ray is not installed, and the setting engine asks for it.",
                 f'Install it: "{sys.executable}" -m pip install "fooocus-lite[ray]" (docs/machines.md).',
                 field="engine",
             )
-        self._library, self._engine = library, engine
-        use_gpu = not settings.device.startswith("cpu")
-        self._options = {"device": "auto" if use_gpu else "cpu", "dtype": settings.dtype}
-        self._options |= {"memory": settings.memory, "preview_fps": settings.preview_fps}
+        self._library, self._engine, self._options = library, engine, options
         seat = {"version": __version__, **asdict(server_folders(settings))}
-        self._order = {"address": settings.ray_address, "use_gpu": use_gpu, "seat": seat}
+        self._order = {"address": settings.ray_address, "use_gpu": options["device"] != "cpu", "seat": seat}
         self._numbers = itertools.count(1)
         self._processes: dict[int, RemoteProcess] = {}
         self._runners: list[RayRunner] = []
@@ -288,7 +287,7 @@ class RemoteProcess:
         elif kind == Kind.ENDED:
             said = json.loads(data)
             if "problem" in said:
-                self.reason = WorkerDied(said["problem"], said["hint"])
+                self.reason = (WorkerAway if said["is_away"] else WorkerDied)(said["problem"], said["hint"])
             self._end(said.get("code", -1))
 
     def lose(self, problem: str) -> None:

@@ -25,7 +25,7 @@ class Kind(IntEnum):
     OFFERS = 5  # to every seat: what can be downloaded. JSON: a list of offers
     SEATS = 6  # to the server: every `Seat` there is now. JSON: a list
     LOG = 7  # a line that the process wrote for people
-    ENDED = 8  # the process has. JSON: {"code"} or, where nobody knows it, {"problem", "hint"}
+    ENDED = 8  # the process has. JSON: {"code"}; where nobody knows it {"problem", "hint", "is_away"}
     TROUBLE = 9  # to the server: why there is no cluster; {} when there is one again. JSON: {"problem", "hint"}
     HELLO = 10  # from a seat to the bridge: it is ready. JSON: {} or {"problem", "hint"}
 

@@ -59,7 +59,9 @@ def make_fleet(settings: Settings, library: Callable[[], Library]) -> Fleet:
     Raises:
         FooocusError: Ray is not installed, or nobody can say which devices there are.
     """
-    return RayFleet(settings, library) if settings.engine == "ray" else LocalFleet(settings)
+    if settings.engine == "ray":
+        return RayFleet(settings, library, remote_options(settings))
+    return LocalFleet(settings)
 
 
 def engine_options(settings: Settings) -> list[dict[str, Any]]:
@@ -68,8 +70,16 @@ def engine_options(settings: Settings) -> list[dict[str, Any]]:
     Raises:
         FooocusError: nobody can say which devices there are.
     """
-    common = {"dtype": settings.dtype, "preview_fps": settings.preview_fps, "memory": settings.memory}
-    return [{"device": name} | common for name in device_names(settings.device)]
+    return [{"device": name} | _common_options(settings) for name in device_names(settings.device)]
+
+
+def remote_options(settings: Settings) -> dict[str, Any]:
+    """The same for a worker on whichever machine: of each it is the GPU that it was given, unless nobody wants GPUs."""
+    return {"device": "cpu" if settings.device.startswith("cpu") else "auto"} | _common_options(settings)
+
+
+def _common_options(settings: Settings) -> dict[str, Any]:
+    return {"dtype": settings.dtype, "preview_fps": settings.preview_fps, "memory": settings.memory}
 
 
 def device_names(setting: str) -> list[str]:

@@ -46,7 +46,7 @@ class Site:
         self.store: Store = open_store(folder / "data")
         self.library = with_big_model(make_library(folder), self.settings)
         self.dispatcher = Dispatcher(self.store, [], library=lambda: self.library, output_dir=folder / "outputs")
-        self.fleet = RayFleet(self.settings, lambda: self.library, engine=FAKE)
+        self.fleet = RayFleet(self.settings, lambda: self.library, {"device": "cpu"}, engine=FAKE)
         self.dispatcher.start()
         self.fleet.start(self.dispatcher)
         self.outputs = folder / "outputs"
@@ -105,7 +105,7 @@ def has_all(site: Site, count: int) -> None:
     until(lambda: len(site.here()) == count, f"{count} machines")
 
 
-def test_pictures_are_drawn_on_machines_that_come_and_are_killed(
+def test_machines_come_and_are_killed_while_they_draw(
     machines: Machines, site: Site, tmp_path: Path
 ) -> None:
     assert site.dispatcher.trouble is not None  # it says so from the first moment
