@@ -13,6 +13,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -30,6 +31,7 @@ from fooocus_lite.wire import join_frame, read_raw_frame, split_frame
 from fooocus_lite.worker_process import Process, start_process
 
 logger = logging.getLogger(__name__)
+PARENT_S = 1.0
 Say = Callable[[Kind, int, bytes], None]
 
 
@@ -46,6 +48,7 @@ class RaySeat:
         self._workers: dict[int, _Worker] = {}
         self._offers: list[dict[str, Any]] = []
         self._files: NodeFiles | None = None
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
         self._say(Kind.HELLO, 0, json.dumps(self._set_up(order)).encode("ascii"))
 
     def _set_up(self, order: dict[str, Any]) -> dict[str, str]:
@@ -185,6 +188,13 @@ class _Worker:
     def _read_log(self) -> None:
         for line in self._process.stderr:
             self._say_to(Kind.LOG, self._number, line)
+
+
+def _end_with(parent: int) -> None:
+    """End when Ray's process on this machine is gone: an actor that outlives it would keep the GPU's memory."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    os._exit(0)
 
 
 @dataclass(frozen=True)

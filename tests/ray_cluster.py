@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from typing import Any
 
@@ -47,6 +48,12 @@ class Machines:
         for process in mine:
             process.kill()
         until(lambda: not any(is_alive(process.pid) for process in mine), "the end of the machine's processes")
+        self._cluster.worker_nodes.discard(node)
+
+    def kill_ray(self, node: Any) -> None:
+        """``kill -9`` of Ray's own process there, and of nothing else."""
+        for info in node.all_processes["raylet"]:
+            os.kill(info.process.pid, signal.SIGKILL)
         self._cluster.worker_nodes.discard(node)
 
     def workers(self, node: Any) -> list[int]:
