@@ -3,6 +3,7 @@
 Loading a model can take as long as drawing several pictures with it. So of several workers one leaves a task to an
 idle one that has its model, and takes a task of its own model before the first in line. Nobody starves: whoever passes
 the first was asked for less than `WINDOW` tasks later, however many more come, so it is passed a few times at most.
+Where several users wait, that is the line of the one whose turn it is (`fooocus_lite.turns`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from fooocus_lite.database import Transaction
+from fooocus_lite.turns import in_turn
 
 #: How many tasks, counted in the order they were asked for from the first in line, may be taken in its place.
 WINDOW = 8
@@ -37,14 +39,25 @@ def pick(transaction: Transaction, taste: Taste | None) -> str | None:
     Args:
         taste: Where there are several workers; else it is the first in line.
     """
+    turns = in_turn(transaction.execute)
+    if len(turns) < 2:
+        return _pick_in(transaction, taste, _WAITS, ())
+    lines = (_pick_in(transaction, taste, f"owner = ? AND {_WAITS}", (turn.owner,)) for turn in turns)
+    return next((task_id for task_id in lines if task_id is not None), None)
+
+
+def _pick_in(transaction: Transaction, taste: Taste | None, waits: str, values: tuple[str, ...]) -> str | None:
+    """The id of the task to take of one line."""
     if taste is None:
-        rows = transaction.execute(f"SELECT id FROM tasks WHERE {_WAITS} ORDER BY position LIMIT 1")
+        rows = transaction.execute(f"SELECT id FROM tasks WHERE {waits} ORDER BY position LIMIT 1", values)
         return rows[0]["id"] if rows else None
+    whose = "owner = ? AND " if values else ""
     # By age, ended ones counted, not by place: else those that come later could pass the first again and again.
     rows = transaction.execute(
         "SELECT * FROM (SELECT *, json_extract(recipe, '$.model') AS model FROM tasks"
-        f" WHERE id >= (SELECT id FROM tasks WHERE {_WAITS} ORDER BY position LIMIT 1) ORDER BY id LIMIT {WINDOW})"
-        f" WHERE {_WAITS} ORDER BY position"
+        f" WHERE {whose}id >= (SELECT id FROM tasks WHERE {waits} ORDER BY position LIMIT 1) ORDER BY id"
+        f" LIMIT {WINDOW}) WHERE {_WAITS} ORDER BY position",
+        values * 2,
     )
     return choose([(row["id"], row["model"] or "") for row in rows], taste)
 

@@ -85,6 +85,51 @@ END;
     """
 ALTER TABLE tasks ADD COLUMN owner TEXT NOT NULL DEFAULT ''; -- the user who asked for it; '' where there are no users
 """,
+    """
+DROP TRIGGER count_new;
+DROP TRIGGER count_moved;
+DROP TRIGGER count_new_held;
+DROP TRIGGER count_held;
+DROP TABLE totals;
+CREATE TABLE totals ( -- 'held': of those that are waiting, the ones that wait for files
+    state TEXT NOT NULL, owner TEXT NOT NULL, tasks INTEGER NOT NULL, work INTEGER NOT NULL, PRIMARY KEY (state, owner)
+) WITHOUT ROWID;
+INSERT INTO totals SELECT state, owner, count(*), sum(work) FROM tasks GROUP BY state, owner;
+INSERT INTO totals SELECT 'held', owner, count(*), sum(work) FROM tasks WHERE waits_for IS NOT NULL GROUP BY owner;
+CREATE TRIGGER count_new AFTER INSERT ON tasks BEGIN
+    INSERT INTO totals VALUES (NEW.state, NEW.owner, 1, NEW.work)
+        ON CONFLICT (state, owner) DO UPDATE SET tasks = tasks + 1, work = work + excluded.work;
+END;
+CREATE TRIGGER count_moved AFTER UPDATE OF state ON tasks WHEN OLD.state <> NEW.state BEGIN
+    UPDATE totals SET tasks = tasks - 1, work = work - OLD.work WHERE state = OLD.state AND owner = OLD.owner;
+    INSERT INTO totals VALUES (NEW.state, NEW.owner, 1, NEW.work)
+        ON CONFLICT (state, owner) DO UPDATE SET tasks = tasks + 1, work = work + excluded.work;
+END;
+CREATE TRIGGER count_new_held AFTER INSERT ON tasks WHEN NEW.waits_for IS NOT NULL BEGIN
+    INSERT INTO totals VALUES ('held', NEW.owner, 1, NEW.work)
+        ON CONFLICT (state, owner) DO UPDATE SET tasks = tasks + 1, work = work + excluded.work;
+END;
+CREATE TRIGGER count_held AFTER UPDATE OF waits_for ON tasks
+WHEN OLD.waits_for IS NULL AND NEW.waits_for IS NOT NULL BEGIN
+    INSERT INTO totals VALUES ('held', NEW.owner, 1, NEW.work)
+        ON CONFLICT (state, owner) DO UPDATE SET tasks = tasks + 1, work = work + excluded.work;
+END;
+CREATE TRIGGER count_released AFTER UPDATE OF waits_for ON tasks
+WHEN OLD.waits_for IS NOT NULL AND NEW.waits_for IS NULL BEGIN
+    UPDATE totals SET tasks = tasks - 1, work = work - OLD.work WHERE state = 'held' AND owner = OLD.owner;
+END;
+CREATE TABLE turns (owner TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID; -- who was served last has the most
+CREATE INDEX tasks_of_owner ON tasks (owner, id);
+CREATE INDEX tasks_in_line_of_owner ON tasks (owner, waits_for, position) WHERE state = 'waiting';
+-- Where there are no users, these are empty and cost nothing.
+CREATE INDEX tasks_of_owner_by_state ON tasks (owner, state, id) WHERE owner <> '';
+CREATE INDEX tasks_of_owner_by_end ON tasks (owner, state, finished_at, id) WHERE owner <> '';
+CREATE INDEX tasks_of_owner_by_day ON tasks (owner, created_at) WHERE owner <> '';
+CREATE INDEX sheets_of_owner ON tasks (owner, batch_id, id) WHERE owner <> '' AND label IS NOT NULL;
+CREATE INDEX tasks_of_owner_by_style ON tasks (owner, json_extract(recipe, '$.styles[0]'), finished_at, id)
+    WHERE owner <> '' AND state = 'finished' AND image_path IS NOT NULL
+    AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

@@ -50,8 +50,12 @@ def disk_problem(exc: OSError, folder: Path, setting: str) -> DiskProblem:
     )
 
 
-def write_atomic(path: Path, data: bytes, *, replace: bool = False) -> None:
+def write_atomic(path: Path, data: bytes, *, replace: bool = False, is_secret: bool = False) -> None:
     """``data`` at ``path``, flushed to the disk; a crash leaves a ``.part`` file or nothing, never half a file.
+
+    Args:
+        replace: Write anew what is there.
+        is_secret: Nobody else on this machine may read it, at no moment.
 
     Raises:
         FileExistsError: ``path`` is taken; it is left alone, unless ``replace`` allows to write anew.
@@ -61,7 +65,9 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = False) -> None:
         raise FileExistsError(errno.EEXIST, "already there", str(path))
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        if is_secret:  # one that a crash left may be open to others
+            part.unlink(missing_ok=True)
+        with open(part, "wb", opener=_open_secret if is_secret else None) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -69,3 +75,7 @@ def write_atomic(path: Path, data: bytes, *, replace: bool = False) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def _open_secret(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_EXCL, 0o600)

@@ -6,64 +6,18 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 from fooocus_lite.affinity import Taste
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.lane import LACKS_S, Lane
 from fooocus_lite.runner import Runner
-from fooocus_lite.tasks import Task
-
-#: So long a worker is not asked again for a model that it said it does not have: somebody may put it there.
-LACKS_S = 60.0
-
-
-@dataclass(eq=False)
-class Lane:
-    """One worker and what it is at."""
-
-    name: str
-    runner: Runner
-    task: Task | None = None
-    warm: set[str] = field(default_factory=set[str])  # models that this worker has drawn with
-    lacks: dict[str, float] = field(default_factory=dict[str, float])  # models that it has not; until when
-    is_started: bool = False  # with a task, or to warm up
-    is_leaving: bool = False
-
-    @property
-    def models(self) -> frozenset[str]:
-        """Those that it need not load."""
-        return frozenset(self.runner.about.get("models", self.warm))
-
-    @property
-    def lacking(self) -> frozenset[str]:
-        """Models that its machine does not have, as far as it said so just now."""
-        now = time.monotonic()
-        return frozenset(name for name, until in tuple(self.lacks.items()) if until > now)
-
-    @property
-    def state(self) -> str:
-        """``away``, ``drawing``, ``idle`` or ``starting``."""
-        if not self.runner.is_here:
-            return "away"
-        if self.task is not None:
-            return "drawing"
-        return "idle" if "device" in self.runner.about else "starting"
-
-    def told(self) -> dict[str, Any]:
-        """Name, state, task, and what its engine says about its device and memory."""
-        return {**self.runner.about, "name": self.name, "state": self.state, "task_id": self.task and self.task.id}
 
 
 class Lanes:
-    """Safe from every thread; a list that was read stays as it was.
+    """Safe from every thread; a list that was read stays as it was."""
 
-    Args:
-        work: What the thread of a lane does, until its lane is leaving.
-    """
-
-    def __init__(self, runners: Sequence[Runner], work: Callable[[Lane], None]) -> None:
-        self._work = work
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._work: Callable[[Lane], None] = lambda _: None
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._threads: list[threading.Thread] = []
@@ -101,10 +55,10 @@ class Lanes:
                     if lane not in before:
                         self._start(lane)
 
-    def start(self) -> None:
-        """Begin to work."""
+    def start(self, work: Callable[[Lane], None]) -> None:
+        """Begin: ``work`` is what the thread of a lane does, until its lane is leaving."""
         with self._lock:
-            self._is_started = True
+            self._work, self._is_started = work, True
             for lane in self.all:
                 self._start(lane)
 
@@ -118,7 +72,7 @@ class Lanes:
     def idle(self) -> Lane | None:
         """One that has nothing to do, else one that has; None where nobody is here."""
         here = self.here
-        return next((lane for lane in here if lane.task is None), here[0] if here else None)
+        return next((lane for lane in here if not lane.tasks), here[0] if here else None)
 
     def taste(self, lane: Lane) -> Taste | None:
         """What this worker would rather draw; None where there is no other."""
@@ -126,7 +80,7 @@ class Lanes:
         if not others:
             return None
         has = lane.models
-        idle = frozenset[str]().union(*(other.models for other in others if other.task is None))
+        idle = frozenset[str]().union(*(other.models for other in others if not other.tasks))
         return Taste(has, (idle - has) | lane.lacking)
 
     def leaves_to_others(self, lane: Lane, model: str) -> bool:

@@ -59,7 +59,7 @@ class RayRunner(LocalRunner):
     def __init__(
         self, seat: Seat, open_process: Callable[[str, str], RemoteProcess], engine: str, options: Mapping[str, Any]
     ) -> None:
-        super().__init__(engine, options, start=self._open)
+        super().__init__(engine, options, start=self._start_there)
         self._open_process = open_process
         self.seat: Seat | None = seat
         self.place = (seat.machine, seat.address)
@@ -82,7 +82,7 @@ class RayRunner(LocalRunner):
         """Its machine is gone."""
         self.seat, self.left_at = None, time.monotonic()
 
-    def _open(self) -> RemoteProcess:
+    def _start_there(self) -> RemoteProcess:
         seat = self.seat
         if seat is None or seat.problem:
             raise WorkerAway(f"The machine {self.place[0]} is away.", "It is drawn on another one, or once it is back.")

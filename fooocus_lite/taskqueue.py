@@ -19,8 +19,9 @@ from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
-from fooocus_lite.task_records import TaskRecords, no_such
-from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
+from fooocus_lite.task_records import OF_OWNER, TaskRecords, no_such
+from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
+from fooocus_lite.turns import take_turn
 
 MAX_ATTEMPTS = 2
 _ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
@@ -101,25 +102,27 @@ class TaskQueue(TaskRecords):
             owner=old.owner,
         )[0]
 
-    def cancel(self, task_id: str) -> bool:
+    def cancel(self, task_id: str, *, owner: str | None = None) -> bool:
         """End a waiting task now, or ask a running one to stop; False if it had already ended.
 
         Raises:
             NotFound: no such task.
         """
-        if self.find(task_id) is None:
+        if self.find(task_id, owner=owner) is None:
             raise no_such(task_id)
         return self._cancel("id = ?", (task_id,)) > 0
 
-    def cancel_batch(self, batch_id: str) -> int:
+    def cancel_batch(self, batch_id: str, *, owner: str | None = None) -> int:
         """Cancel what is left of a batch; how many tasks that were."""
-        return self._cancel("batch_id = ?", (batch_id,))
+        return self._cancel("batch_id = ?", (batch_id,), owner)
 
-    def clear_waiting(self) -> int:
+    def clear_waiting(self, *, owner: str | None = None) -> int:
         """Cancel everything that waits; running tasks go on."""
-        return self._cancel("state = ?", ("waiting",))
+        return self._cancel("state = ?", ("waiting",), owner)
 
-    def _cancel(self, where: str, values: tuple[str, ...]) -> int:
+    def _cancel(self, where: str, values: tuple[str, ...], owner: str | None = None) -> int:
+        if owner is not None:
+            where, values = f"{where} AND {OF_OWNER}", (*values, owner)
         with self._database.write() as transaction:
             rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
             waiting = [row["id"] for row in rows if row["state"] == "waiting"]
@@ -136,16 +139,43 @@ class TaskQueue(TaskRecords):
     def claim(self, worker: str, *, device: str = "", taste: Taste | None = None) -> Task | None:
         """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``; None if there is nothing."""
         with self._database.write() as transaction:
-            rows = transaction.execute(
-                "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
-                f" WHERE id = ? RETURNING {COLUMNS}",
-                (worker, time.time(), pick(transaction, taste)),
-            )
-            if not rows:
-                return None
-            task = task_of(rows[0])
-            self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
-            return task
+            return self._claim_in(transaction, pick(transaction, taste), worker, device)
+
+    def claim_more(
+        self, first: Task, worker: str, limit: int, *, device: str = "", taste: Taste | None = None
+    ) -> list[Task]:
+        """What `claim` would give next, as long as it is of the kind of ``first``: never past one that is not.
+
+        One whose worker died before is not among them: it is drawn alone, so that it takes no other down again.
+
+        Args:
+            first: Claimed a moment ago.
+            limit: How many at most, besides ``first``.
+        """
+        more: list[Task] = []
+        kind = kind_of(first.recipe)
+        with self._database.write() as transaction:
+            while len(more) < limit and (task_id := pick(transaction, taste)) is not None:
+                (row,) = transaction.execute(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+                following = task_of(row)
+                if following.attempt > 0 or kind_of(following.recipe) != kind:
+                    break
+                task = self._claim_in(transaction, task_id, worker, device)
+                more += [task] if task is not None else []
+        return more
+
+    def _claim_in(self, transaction: Transaction, task_id: str | None, worker: str, device: str) -> Task | None:
+        rows = transaction.execute(
+            "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
+            f" WHERE id = ? RETURNING {COLUMNS}",
+            (worker, time.time(), task_id),
+        )
+        if not rows:
+            return None
+        task = task_of(rows[0])
+        take_turn(transaction, task.owner)
+        self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
+        return task
 
     def work_version(self) -> int:
         """Changes whenever there may be something to claim: read it, `claim`, and if there was nothing, wait."""

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from statistics import median
 
 from fooocus_lite.bench.base import Bench
@@ -29,15 +29,16 @@ def measure_machines(bench: Bench) -> Iterator[Row]:
         yield Row(NAME, None, LIMIT, "Ray is not installed: pip install fooocus-lite[ray]")
         return
     took: dict[int, list[float]] = {1: [], 2: []}
-    with _cluster(1) as one, _cluster(2) as two:
-        with _server(bench, one, "one") as first, _server(bench, two, "two") as second:
-            servers = {1: first, 2: second}
+    with ExitStack() as open_now:
+        servers: dict[int, AppServer] = {}
+        for count in took:
+            address = open_now.enter_context(_cluster(count))
+            servers[count] = open_now.enter_context(_server(bench, address, f"machines-{count}"))
+            _wait_for_workers(servers[count], count)
+        for number in range(ROUNDS + 1):
             for count, server in servers.items():
-                _wait_for_workers(server, count)
-            for number in range(ROUNDS + 1):
-                for count, server in servers.items():
-                    took[count].append(_batch(server, bench.recipe(seed=number * PICTURES)))
-                bench.say(f"  round {number} of {ROUNDS}: {took[2][-1]:.2f} s and {took[1][-1]:.2f} s")
+                took[count].append(_batch(server, bench.recipe(seed=number * PICTURES)))
+            bench.say(f"  round {number} of {ROUNDS}: {took[2][-1]:.2f} s and {took[1][-1]:.2f} s")
     for seconds in took.values():
         del seconds[0]  # it loads the model
     above, below = median(took[2]), median(took[1])

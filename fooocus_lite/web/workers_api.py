@@ -15,7 +15,7 @@ class WorkerOut(BaseModel):
 
     name: str
     state: str = Field(description="`starting`, `idle`, `drawing`, or `away`: its machine has left the cluster.")
-    task_id: str | None = Field(description="What it draws.")
+    task_ids: list[str] = Field(description="What it draws: one task, or those of a batch in the line's order.")
     machine: str | None = Field(default=None, description="Which one of a cluster; null on the server's own.")
     address: str | None = Field(default=None, description="Of that machine.")
     device: str | None = Field(default=None, examples=["cuda:0"])

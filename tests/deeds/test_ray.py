@@ -66,7 +66,7 @@ class Site:
         return any(event.kind == "preview" for event in self.store.log.latest(task_id))
 
     def worker_of(self, task_id: str) -> dict[str, Any]:
-        return next(worker for worker in self.dispatcher.workers() if worker["task_id"] == task_id)
+        return next(worker for worker in self.dispatcher.workers() if task_id in worker["task_ids"])
 
     def close(self) -> None:
         self.dispatcher.close()
