@@ -333,12 +333,11 @@ def run_serve(options: argparse.Namespace) -> int:
     from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
     from fooocus_lite.model_scan import ModelScan
-    from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
     from fooocus_lite.supply import Supply
     from fooocus_lite.users import Users
     from fooocus_lite.web.app import create_app
-    from fooocus_lite.workers import engine_options
+    from fooocus_lite.workers import make_fleet
 
     settings = _settings_of(options)
     _stop_on_signals()
@@ -351,9 +350,9 @@ def run_serve(options: argparse.Namespace) -> int:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
         store.lock.tell(address)
-        runners = [LocalRunner(options=options) for options in engine_options(settings)]
+        fleet = make_fleet(settings, library)
         supply = Supply(store, settings, library)
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
+        dispatcher = Dispatcher(store, fleet.runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         print(*welcome(address, settings, users), sep="\n", flush=True)
@@ -361,6 +360,7 @@ def run_serve(options: argparse.Namespace) -> int:
             open_browser_when_ready(address)
         supply.start()
         dispatcher.start()
+        fleet.start(dispatcher)
         scan.start()
         try:
             app = create_app(settings, library, store, dispatcher, supply, users)
@@ -370,6 +370,7 @@ def run_serve(options: argparse.Namespace) -> int:
         finally:
             scan.close()
             dispatcher.close()
+            fleet.close()
             supply.close()
     finally:
         store.close()

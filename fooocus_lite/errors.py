@@ -130,6 +130,10 @@ class WorkerDied(FooocusError):
     code = "worker_died"
 
 
+class WorkerAway(WorkerDied):
+    """The machine that was to draw is not there: nothing was begun."""
+
+
 class NotFound(FooocusError):
     """A task or picture that is not there."""
 

@@ -132,6 +132,22 @@ SETTINGS: dict[str, Setting] = {
             pattern=rf"all|{_DEVICE}(\s*,\s*{_DEVICE}){{0,15}}",
         ),
         Setting(
+            "engine",
+            "text",
+            "local",
+            "Who computes: this machine, or every machine of a Ray cluster (docs/machines.md).",
+            "local or ray",
+            pattern="local|ray",
+        ),
+        Setting(
+            "ray_address",
+            "text",
+            "",
+            "The Ray cluster, for engine = ray; empty: one of this machine alone.",
+            "auto, or host:port as ray start says it",
+            pattern=r"(auto|[^\s/:]+:\d{1,5})?",
+        ),
+        Setting(
             "memory",
             "text",
             "auto",
@@ -203,6 +219,8 @@ class Settings:
     port: int
     open_browser: bool
     device: str
+    engine: str
+    ray_address: str
     memory: str
     dtype: str
     preset: str

@@ -187,7 +187,8 @@ class Live:
     def _now(self, user: User) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        keys = ("name", "state", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
+        keys = ("name", "state", "machine", "problem", "device", "device_name", "models")
+        keys += ("total_memory_bytes", "free_memory_bytes")
         return self._numbers(user) | {
             "places": self._queue.places(owner=user.sees, limit=ROWS),
             "seconds_left": self._dispatcher.seconds_left(owner=user.sees),
@@ -201,7 +202,8 @@ class Live:
     def _standing(self) -> tuple[object, ...]:
         """What changes without a fact: order and switches, trouble, what a worker says of its device once loaded."""
         trouble = self._dispatcher.trouble
-        devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
+        workers = self._dispatcher.workers()
+        devices = [(one["name"], one.get("device"), one.get("device_name"), one["state"] == "away") for one in workers]
         return (self._queue.version, trouble and trouble.problem, *devices)
 
 

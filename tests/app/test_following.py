@@ -89,6 +89,7 @@ def test_page_begins_with_a_snapshot_and_then_hears_everything(quiet_server: Ser
 
 class _NoRunner:
     about: ClassVar[dict[str, Any]] = {}
+    is_here = True
 
     def warm_up(self, plan: object) -> None: ...
 

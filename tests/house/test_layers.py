@@ -124,7 +124,7 @@ def test_importing_does_nothing_heavy() -> None:
     written = [ROOT / name for name in ("data", "outputs", "test-results", "fooocus.toml")]
     before = [path for path in written if path.exists()]
     state = json.loads(run(IMPORT_ALL, *light_modules()))
-    assert not (HEAVY | {"gradio"}) & set(state["modules"])
+    assert not (HEAVY | {"gradio", "ray"}) & set(state["modules"])
     assert state["threads"] == 1
     assert [path for path in written if path.exists()] == before
 
