@@ -18,7 +18,7 @@ WORDS = {
     *("memory", "download_state", "download_words", "weight_sizes", "weight_header", "gguf_header", "user"),
 }
 THOUGHT = {
-    *("settings", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
+    *("settings", "settings_table", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
     *("offers", "catalog_files", "missing_files", "model_headers", "model_index", "found_models", "family_fit"),
