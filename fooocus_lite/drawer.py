@@ -148,7 +148,7 @@ class Drawer:
             job = self._ready(task)
             if job is None:
                 return None
-            more = self._queue.claim_more(task, lane.name, self._most(job) - 1, device=device, taste=taste)
+            more = self._more(job, device, taste)
             tasks += more
             if not is_ahead:
                 lane.tasks = tuple(tasks)
@@ -178,6 +178,15 @@ class Drawer:
         has = self._lane.models
         idle = (other.models for other in self._shop.lanes if other is not self._lane and not other.tasks)
         return Taste(has, frozenset[str]().union(*idle) - has)
+
+    def _more(self, first: Job, device: str, taste: Taste | None) -> list[Task]:
+        """What may be drawn with a job; nothing if the disk cannot tell just now."""
+        try:
+            most = self._most(first)
+            return self._queue.claim_more(first.task, self._lane.name, most - 1, device=device, taste=taste)
+        except FooocusError as exc:
+            self._ledger.report(exc)
+            return []
 
     def _most(self, first: Job) -> int:
         """How many may be drawn with this one, itself counted."""
