@@ -135,7 +135,7 @@ def _settings_of(options: argparse.Namespace) -> Settings:
     settings = load_settings({name: getattr(options, name, None) for name in SETTINGS})
     level = "DEBUG" if options.debug else settings.log_level.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL"):
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL", "mcp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return settings
 
@@ -346,7 +346,7 @@ def run_serve(options: argparse.Namespace) -> int:
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
     users = Users(settings)
-    store = open_store(settings.data_dir, users.limits_of)
+    store = open_store(settings.data_dir, users.limits_of, output_dir=settings.output_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)

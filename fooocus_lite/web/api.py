@@ -45,8 +45,10 @@ from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.who import Who
 from fooocus_lite.web.workers_api import add_worker_route
+from fooocus_lite.webhooks import Webhooks
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+WEBHOOK = "Where to `POST` a message when a task has ended; the setting `webhooks` must allow the address."
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
@@ -64,6 +66,7 @@ class Parts:
     dispatcher: Dispatcher
     supply: Supply
     repeats: Repeats
+    webhooks: Webhooks
     users: Users
 
 
@@ -182,20 +185,27 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
         who: Who,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
+        webhook_url: Annotated[str | None, Header(max_length=2000, description=WEBHOOK)] = None,
     ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
 
         A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
         The same recipe under the same `Idempotency-Key` is asked for once, however often it is sent.
         """
+        if webhook_url:
+            parts.webhooks.check(webhook_url)
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        if not idempotency_key:
-            return s.Submitted(ids=parts.supply.submit(recipes, library, owner=who.name))
-        batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
-        with asking:
-            there = parts.queue.batch(batch_id)
-            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name))
+        if idempotency_key:
+            batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
+            with asking:
+                there = parts.queue.batch(batch_id)
+                ids = there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name)
+        else:
+            there, ids = [], parts.supply.submit(recipes, library, owner=who.name)
+        if webhook_url:
+            parts.webhooks.ask(ids, webhook_url, is_again=bool(there))
+        return s.Submitted(ids=ids)
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
     def tasks(who: Who, limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
