@@ -132,12 +132,7 @@ class Tools:
         try:
             checked = tool.arguments.model_validate(arguments)
         except ValidationError as exc:
-            first = exc.errors(include_url=False)[0]
-            field = str(first["loc"][0])[:60] if first["loc"] else "arguments"
-            given = "" if first["type"] == "missing" else f" ({str(first['input'])[:40]!r})"
-            raise BadValue(
-                f"{field} cannot be used{given}: {first['msg']}.", "See the tool's schema.", field=field
-            ) from exc
+            raise _wrong_argument(exc) from exc
         return await tool.run(checked, user, tell)
 
     async def _generate(self, asked: GenerateIn, user: User, tell: Tell) -> Answer:
