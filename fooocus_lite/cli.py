@@ -346,7 +346,7 @@ def run_serve(options: argparse.Namespace) -> int:
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
     users = Users(settings)
-    store = open_store(settings.data_dir, users.limits_of)
+    store = open_store(settings.data_dir, users.limits_of, output_dir=settings.output_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from fooocus_lite.client_queue import QueueCalls, error_of
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import KINDS, TERMINAL, Event, State, event_from_dict
 from fooocus_lite.recipe import Recipe, parse_recipe
@@ -70,7 +71,7 @@ class Picture:
         Path(path).write_bytes(self.data)
 
 
-class Client:
+class Client(QueueCalls):
     """Talks to one server; every call opens a connection of its own, so threads may share a client.
 
     Args:
@@ -113,7 +114,7 @@ class Client:
             recipe=parse_recipe(recipe),
             position=said["position"],
             seconds=said["seconds"],
-            error=_error(said["error"]) if said["error"] else None,
+            error=error_of(said["error"]) if said["error"] else None,
             revision=said.get("revision", 0),
         )
 
@@ -218,10 +219,6 @@ class Client:
 
 def _refusal(status: int, body: bytes) -> FooocusError:
     try:
-        return _error(json.loads(body))
+        return error_of(json.loads(body))
     except (ValueError, KeyError, TypeError):
         return FooocusError(f"The server answered with status {status}.", "Is it Fooocus Lite that answers there?")
-
-
-def _error(said: Mapping[str, Any]) -> FooocusError:
-    return FooocusError(said["problem"], said.get("hint") or "", code=said["code"], field=said.get("field"))

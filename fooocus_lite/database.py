@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.line_schema import LINE_SCHEMA
@@ -166,10 +167,11 @@ class Transaction:
 class Database:
     """One SQLite file, shared by the threads of one process.
 
-    A file that is damaged is moved aside and replaced; `warnings` says so.
+    A file that is damaged is moved aside; its last good copy, or else an empty one, takes its place, and `warnings`
+    says so.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0, copier: Copier | None = None) -> None:
         self.path = path
         self.warnings: list[str] = []
         self._busy_timeout_s = busy_timeout_s
@@ -181,19 +183,27 @@ class Database:
         with _in_words(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._open()
+        #: Unix time of the copy that this file was made from, until `forget_restored`; what came later is not in it.
+        self.restored_at = restored_at(path)
         self._flusher = threading.Thread(target=self._flush_soon, name="queue flusher", daemon=True)
         self._flusher.start()
+        self._copier = copier or Copier(path)
+        self._copier.start()
 
     def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        finish_restore(self.path)  # if it was interrupted
         try:
             return self._connect()
         except sqlite3.DatabaseError as exc:
             if not _is_damage(exc):
                 raise
             logger.warning("%s is damaged: %s", self.path, exc)
+        copied_at = begin_restore(self.path)
         aside = _move_aside(self.path)
+        finish_restore(self.path)
+        instead = "a new one was begun" if copied_at is None else f"its last good copy, {_age(copied_at)}, was put back"
         self.warnings.append(
-            f"The queue file {self.path.name} was damaged. It was moved to {aside.name} and a new one was begun;"
+            f"The queue file {self.path.name} was damaged. It was moved to {aside.name} and {instead};"
             " saved pictures are untouched."
         )
         logger.warning(self.warnings[-1])
@@ -248,11 +258,17 @@ class Database:
             for callback in transaction.callbacks:
                 callback()
         self._unflushed.set()
+        self._copier.note()
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a SELECT."""
         with self._read_lock, _in_words(self.path):
             return self._reader.execute(sql, values).fetchall()
+
+    def forget_restored(self) -> None:
+        """What a copy that was put back lacks has been looked for: the next start need not do it again."""
+        forget_restored(self.path)
+        self.restored_at = None
 
     def _flush_soon(self) -> None:
         # Waiting for a slow disk inside `write` would put its 10 to 50 ms between a click and the first step.
@@ -271,6 +287,7 @@ class Database:
         """Fold the WAL into the file and let go of it; closing again does nothing."""
         self._closing.set()
         self._unflushed.set()
+        self._copier.close()
         self._flusher.join()
         with self._write_lock, self._read_lock:
             self._reader.close()
@@ -296,10 +313,20 @@ def _is_damage(exc: sqlite3.DatabaseError) -> bool:
     return any(sign in text for sign in ("malformed", "not a database", "no such table", "already exists", "encrypted"))
 
 
+def _age(at: float) -> str:
+    """How old something of Unix time ``at`` is, in words."""
+    minutes = max(0.0, time.time() - at) / 60
+    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = round(minutes / size)
+            return f"{count} {unit}{'' if count == 1 else 's'} old"
+    return "less than a minute old"
+
+
 def _move_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):  # the file itself last: another must never meet this one's WAL
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
@@ -328,7 +355,8 @@ def _in_words(path: Path) -> Generator[None]:
         if not _is_damage(exc):
             raise
         raise FooocusError(
-            f"The queue file {path} is damaged.", "Restart Fooocus Lite: it puts the file aside and begins a new one."
+            f"The queue file {path} is damaged.",
+            "Restart Fooocus Lite: it puts the file aside and goes back to the last good copy.",
         ) from exc
     except OSError as exc:
         raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc

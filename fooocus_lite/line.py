@@ -336,6 +336,8 @@ class Line(LineRecords):
     def _new_id(self) -> str:
         """Twelve hex digits that rise with time; called inside a transaction, so no two threads meet."""
         milliseconds = int((time.time() - _ID_EPOCH_S) * 1000)
+        if milliseconds >> 40:  # a clock that is wrong by decades: a thirteenth digit would sort before the others
+            milliseconds = 0
         self._last_id = max(self._last_id + 1, (milliseconds << 8) | secrets.randbelow(256))
         return f"{self._last_id:012x}"
 

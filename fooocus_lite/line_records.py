@@ -230,8 +230,13 @@ def _repeat_of(row: sqlite3.Row) -> Repeat:
     return Repeat(**values)
 
 
+def _written(position: float) -> str:
+    """Exactly, and as it can stand in an address: there a plus is a space."""
+    return float(position).hex().replace("p+", "p")
+
+
 def _group_cursor(row: sqlite3.Row, ahead: int) -> str:
-    return _SIGN.join((str(row["is_held"]), float(row["line_position"]).hex(), str(ahead), row["line_id"]))
+    return _SIGN.join((str(row["is_held"]), _written(row["line_position"]), str(ahead), row["line_id"]))
 
 
 def _read_group_cursor(text: str | None) -> tuple[int, float, str, int]:
@@ -245,7 +250,7 @@ def _read_group_cursor(text: str | None) -> tuple[int, float, str, int]:
 
 
 def _task_cursor(row: sqlite3.Row) -> str:
-    return f"{float(row['position']).hex()}{_SIGN}{row['waits_for'] or ''}"
+    return f"{_written(row['position'])}{_SIGN}{row['waits_for'] or ''}"
 
 
 def _read_task_cursor(text: str | None) -> tuple[str | None, float]:

@@ -41,7 +41,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         raise BadValue(f"host cannot be '{host}': there is no such address.", "Use 127.0.0.1.", field="host") from exc
     last = min(port + TRIED_PORTS, 65536)
     for candidate in range(port, last):
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # Named: asyncio lets answers of several parts go out at once only where it knows that this is TCP. Else
+        # the second part waits for the system's delayed acknowledgement, 40 ms with every request.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             _keep_for_us(listening)
             listening.bind((address[0], candidate, *address[2:]))

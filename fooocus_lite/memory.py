@@ -190,17 +190,18 @@ def passes_at_once(picture: Picture) -> int:
     return 1 + is_led + (is_led and picture.perp_neg != 0) + (picture.pag_scale != 0)
 
 
-def make_needs(picture: Picture, models: Sequence[ModelSize], *, dtype: str) -> Needs:
+def make_needs(picture: Picture, models: Sequence[ModelSize], *, dtype: str, together: int = 1) -> Needs:
     """What a picture asks for.
 
     Args:
         models: Sizes of its model, and of its refiner if it has one.
         dtype: The machine's: ``fp32``, ``fp16`` or ``bf16``.
+        together: How many such pictures are walked as one batch; they are decoded one after another.
     """
     footprint = FOOTPRINTS.get(picture.model.family) or FOOTPRINTS[_DEFAULT]
     scale = WORKSPACE * NUMBER_BYTES[dtype] / 2
     pixels = picture.width * picture.height
-    in_passes = footprint.denoise * pixels * passes_at_once(picture)
+    in_passes = footprint.denoise * pixels * passes_at_once(picture) * together
     return Needs(
         models=tuple(models),
         denoise=int((in_passes + footprint.denoise_fixed) * scale),

@@ -77,6 +77,12 @@ class Plan(Weights):
     refiner_switch: float = 1.0
     memory: str = ""
 
+    @property
+    def walk(self) -> Plan:
+        """What is the same in plans that can be drawn as one batch: all but words, seed and kind of file."""
+        own = {"texts": (), "negative_texts": (), "embeddings": (), "expansion": None, "warnings": ()}
+        return dataclasses.replace(self, seed=0, image_format="png", **own)
+
 
 def plan_from_dict(data: dict[str, Any]) -> Plan:
     """The inverse of `dataclasses.asdict`, also after JSON has made lists of the tuples."""

@@ -69,7 +69,7 @@ class Repeats:
             FooocusError: where `fooocus_lite.plan.expand` or `Supply.fetch_for` refuses it, a conflict when too much
                 is repeated already, or the disk is full; nothing was queued.
         """
-        if len(self._queue.repeats(owner)) >= MAX_REPEATS:
+        if len(self._queue.repeats(owner or None)) >= MAX_REPEATS:
             problem = f"{MAX_REPEATS} recipes are repeated already."
             raise FooocusError(problem, "End one of them first.", code="conflict")
         first = self._round_of(recipe, 0, owner)

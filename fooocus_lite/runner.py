@@ -16,8 +16,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import FooocusError, WorkerDied
@@ -39,7 +40,7 @@ SPIN_COUNT = 5000
 
 
 class Runner(Protocol):
-    """One device that draws one plan at a time."""
+    """One device that draws: one plan, or several that are alike at once."""
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -51,10 +52,23 @@ class Runner(Protocol):
         ...
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """Events up to and including the terminal one.
+        """Events up to and including the terminal one: `run_together` with one plan.
 
         Raises:
             WorkerDied: it ended without one.
+        """
+        ...
+
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Iterator[tuple[int, Event]]:
+        """(number of the plan, event) up to and including the last plan's terminal one.
+
+        The call itself passes the plans on: while another run is read, they are drawn when that one has ended.
+
+        Args:
+            should_stop: Whether the picture with this number is unwanted; the others go on.
+
+        Raises:
+            WorkerDied: it ended before all had ended.
         """
         ...
 
@@ -93,6 +107,7 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._child: _Child | None = None
         self._closed = False
+        self._open: list[_Run] = []
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -111,37 +126,53 @@ class LocalRunner:
         self._ensure_child().send(("warm_up", 0, plan))
 
     def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
-        """See `Runner.run`; a stop that is ignored for too long ends with a killed child and `Cancelled`.
+        """See `Runner.run`."""
+        with closing(self.run_together([plan], lambda _: should_stop())) as told:
+            for _, event in told:
+                yield event
 
-        While the child still loads, a stop ends the run at once, and the child goes on loading for the next one.
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Generator[tuple[int, Event]]:
+        """See `Runner.run_together`; a stop that is ignored for too long ends with a killed child and `Cancelled`.
+
+        While the child still loads, a stop ends a picture at once, and the child goes on loading for the next one.
         """
-        child, number = self._ensure_child(), next(self._numbers)
-        child.send(("run", number, plan))
-        kill_at: float | None = None
-        is_drawing = ended = False
+        run = _Run(self._ensure_child(), next(self._numbers), set(range(len(plans))), should_stop)
+        run.child.open(run.number)
+        run.child.send(("run", run.number, list(plans)))
+        self._open.append(run)
+        return self._events(run)
+
+    def _events(self, run: _Run) -> Generator[tuple[int, Event]]:
+        child, is_drawing = run.child, False
+        for place in run.asked:  # in vain while it was not its turn
+            run.asked[place] = time.monotonic()
         try:
-            while not ended:
-                if kill_at is None and should_stop():
-                    child.send(("stop", number, None))
-                    kill_at = time.monotonic() + self._stop_timeout_s
-                if kill_at is not None and time.monotonic() > kill_at:
+            while run.left:
+                for each in self._open:  # also those that this one keeps waiting
+                    each.pass_on_stops()
+                asked = [place for place in sorted(run.left) if place in run.asked]
+                if asked and time.monotonic() > min(run.asked[place] for place in asked) + self._stop_timeout_s:
                     logger.warning("The worker ignored a stop for %.0f s and is replaced", self._stop_timeout_s)
                     child.kill()
-                    ended = True
-                    yield Cancelled()
-                    return
-                event = child.next_event(number)
-                if event is not None:
-                    ended = event.kind in TERMINAL
+                elif (told := child.next_event(run.number)) is not None:
+                    place, event = told
                     is_drawing = is_drawing or event.kind not in _BEFORE_DRAWING
-                    yield event
-                elif kill_at is not None and not is_drawing:  # it loads, and nobody has to wait for that
+                    if place in run.left:
+                        run.left -= {place} if event.kind in TERMINAL else set()
+                        yield told
+                    continue
+                elif not asked or is_drawing:
+                    continue
+                else:  # it loads, and nobody has to wait for that
                     self._replace_if_silent(child)
-                    ended = True
-                    yield Cancelled()
+                run.left -= set(asked)
+                for place in asked:
+                    yield place, Cancelled()
         finally:
-            if not ended:
-                child.send(("stop", number, None))
+            self._open.remove(run)
+            for place in run.left:
+                child.send(("stop", run.number, place))
+            child.forget(run.number)
 
     def _replace_if_silent(self, child: _Child) -> None:
         if time.monotonic() - child.heard_at > self._load_timeout_s:
@@ -169,13 +200,30 @@ class LocalRunner:
             return self._child
 
 
+@dataclass
+class _Run:
+    """Plans that were sent to a child; places ``left`` that have not ended, and when each was ``asked`` to stop."""
+
+    child: _Child
+    number: int
+    left: set[int]
+    should_stop: Callable[[int], bool]
+    asked: dict[int, float] = field(default_factory=dict[int, float])
+
+    def pass_on_stops(self) -> None:
+        for place in self.left - self.asked.keys():
+            if self.should_stop(place):
+                self.child.send(("stop", self.number, place))
+                self.asked[place] = time.monotonic()
+
+
 class _Child:
     """One life of the worker process."""
 
     def __init__(self, engine: str, options: dict[str, Any]) -> None:
         self.about: dict[str, Any] = {}
         self.heard_at = time.monotonic()
-        self._inbox: queue.SimpleQueue[tuple[int, Event] | None] = queue.SimpleQueue()
+        self._inboxes: dict[int, queue.SimpleQueue[tuple[int, Event] | None]] = {}
         self._words: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = {}
         self._last_lines: collections.deque[str] = collections.deque(maxlen=20)
         self._send_lock = threading.Lock()
@@ -201,20 +249,31 @@ class _Child:
             except (OSError, ValueError):
                 self._broken = True
 
-    def next_event(self, number: int) -> Event | None:
-        """The run's next event, or None after a moment of silence.
+    def open(self, number: int) -> None:
+        """Keep what comes for a run, until `forget`."""
+        inbox = self._inboxes[number] = queue.SimpleQueue()
+        if self._broken:
+            inbox.put(None)
+
+    def forget(self, number: int) -> None:
+        """Nobody reads this run any more."""
+        self._inboxes.pop(number, None)
+
+    def next_event(self, number: int) -> tuple[int, Event] | None:
+        """(place of the plan, the run's next event), or None after a moment of silence.
 
         Raises:
             WorkerDied: there will be none.
         """
+        inbox = self._inboxes[number]
         try:
-            answer = self._inbox.get(timeout=POLL_S)
+            answer = inbox.get(timeout=POLL_S)
         except queue.Empty:
             return None
         if answer is None:
-            self._inbox.put(None)
+            inbox.put(None)
             raise self._obituary()
-        return answer[1] if answer[0] == number else None
+        return answer
 
     def expand(self, number: int, wish: Expansion) -> str:
         """The words that the child chooses.
@@ -265,9 +324,8 @@ class _Child:
                 message = None
             if message is None:
                 self._broken = True
-                self._inbox.put(None)
-                for answers in list(self._words.values()):
-                    answers.put(None)
+                for waiting in (*list(self._inboxes.values()), *list(self._words.values())):
+                    waiting.put(None)
                 return
             self.heard_at = time.monotonic()
             kind, number, value = message
@@ -276,8 +334,8 @@ class _Child:
             elif kind == "words":
                 if number in self._words:  # else nobody waits for them any more
                     self._words[number].put(value)
-            else:
-                self._inbox.put((number, value))
+            elif number in self._inboxes:  # else nobody reads that run any more
+                self._inboxes[number].put(value)
 
     def _read_log(self) -> None:
         for line in self._stderr:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fooocus_lite.database import Database
 from fooocus_lite.eventlog import EventLog
+from fooocus_lite.restored import adopt_pictures
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
@@ -36,11 +37,17 @@ class Store:
         self.lock.close()
 
 
-def open_store(data_dir: Path, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS) -> Store:
+def open_store(
+    data_dir: Path,
+    limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS,
+    *,
+    output_dir: Path | None = None,
+) -> Store:
     """The queue and log of a data folder, for this process alone; tasks that a dead server left are put back.
 
     Args:
         limits_of: How much the user of a name may ask for.
+        output_dir: Where pictures are, to find again what a queue file that had to be restored has forgotten.
 
     Raises:
         FooocusError: another server uses the folder.
@@ -50,6 +57,8 @@ def open_store(data_dir: Path, limits_of: Callable[[str], Limits] = lambda _: NO
     try:
         database = Database(data_dir / "queue.db")
         log = EventLog(database)
+        if output_dir is not None:
+            adopt_pictures(database, log, output_dir)
         queue = TaskQueue(database, log, limits_of)
         queue.recover()
     except BaseException:

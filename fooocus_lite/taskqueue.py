@@ -20,7 +20,7 @@ from fooocus_lite.line import Line, Spot
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
 from fooocus_lite.task_records import OF_OWNER, no_such
-from fooocus_lite.tasks import COLUMNS, PastPicture, Task, task_of, to_json, work_of
+from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
 from fooocus_lite.turns import take_turn
 from fooocus_lite.user import NO_LIMITS, Limits
 
@@ -216,19 +216,43 @@ class TaskQueue(Line):
         None if there is nothing, or the queue is paused.
         """
         with self._database.write() as transaction:
-            if self.is_paused:
-                return None
-            rows = transaction.execute(
-                "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
-                f" WHERE id = ? RETURNING {COLUMNS}",
-                (worker, time.time(), pick(transaction, taste)),
-            )
-            if not rows:
-                return None
-            task = task_of(rows[0])
-            take_turn(transaction, task.owner)
-            self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
-            return task
+            return None if self.is_paused else self._claim_in(transaction, pick(transaction, taste), worker, device)
+
+    def claim_more(
+        self, first: Task, worker: str, limit: int, *, device: str = "", taste: Taste | None = None
+    ) -> list[Task]:
+        """What `claim` would give next, as long as it is of the kind of ``first``: never past one that is not.
+
+        One whose worker died before is not among them: it is drawn alone, so that it takes no other down again.
+
+        Args:
+            first: Claimed a moment ago.
+            limit: How many at most, besides ``first``.
+        """
+        more: list[Task] = []
+        kind = kind_of(first.recipe)
+        with self._database.write() as transaction:
+            while len(more) < limit and not self.is_paused and (task_id := pick(transaction, taste)) is not None:
+                (row,) = transaction.execute(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
+                following = task_of(row)
+                if following.attempt > 0 or kind_of(following.recipe) != kind:
+                    break
+                task = self._claim_in(transaction, task_id, worker, device)
+                more += [task] if task is not None else []
+        return more
+
+    def _claim_in(self, transaction: Transaction, task_id: str | None, worker: str, device: str) -> Task | None:
+        rows = transaction.execute(
+            "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
+            f" WHERE id = ? RETURNING {COLUMNS}",
+            (worker, time.time(), task_id),
+        )
+        if not rows:
+            return None
+        task = task_of(rows[0])
+        take_turn(transaction, task.owner)
+        self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
+        return task
 
     def stop_asked(self, task_id: str) -> bool:
         """Whether somebody wants this running task to end; cheap enough for every step."""

@@ -19,6 +19,8 @@ _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
     "label", "varies", "waits_for", "owner", "place", "revision",
 )  # fmt: skip
+#: What pictures of a batch have each for itself.
+_OWN = {"prompt", "negative_prompt", "styles", "expansion", "seed", "index", "count", "preset", "image_format"}
 COLUMNS = ", ".join((*_PLAIN, "recipe", "error", "facts", "cancel_requested"))
 
 
@@ -89,6 +91,14 @@ def work_of(recipe: Recipe) -> int:
         return 0
     passes = passes_per_step(recipe.weights(), recipe.steps)
     return round(recipe.width * recipe.height * model_calls(recipe.sampler or "", recipe.steps) * passes)
+
+
+def kind_of(recipe: Recipe) -> dict[str, Any]:
+    """What the recipes of pictures have in common that may be drawn as one batch: all but words and seed.
+
+    Words can name LoRAs, so only the plans know for sure (`fooocus_lite.plan.Plan.walk`).
+    """
+    return recipe.model_dump(exclude=_OWN, exclude_none=True)
 
 
 def model_calls(sampler: str, steps: int) -> int:

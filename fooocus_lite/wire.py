@@ -15,11 +15,11 @@ from fooocus_lite.events import Event, event_from_dict
 from fooocus_lite.plan import Plan, plan_from_dict
 
 #: (kind, number of the run, value). To the worker: ``engine`` with its name and options, ``warm_up`` with a plan
-#: or None, ``run`` with a plan, ``stop``, ``expand`` with what an `Expansion` says. Back: ``event`` with an event,
-#: ``about`` with a dict, ``words`` with the words or the problem.
+#: or None, ``run`` with a list of plans, ``stop`` with the place of one of them, ``expand`` with what an `Expansion`
+#: says. Back: ``event`` with (place of the plan, event), ``about`` with a dict, ``words`` with the words or the
+#: problem.
 Message = tuple[str, int, Any]
 _HEADER = struct.Struct(">II")  # bytes of JSON, bytes of picture
-_WITH_PLAN = ("warm_up", "run")
 
 
 def send_frame(stream: BinaryIO, message: Message) -> None:
@@ -29,9 +29,12 @@ def send_frame(stream: BinaryIO, message: Message) -> None:
         TypeError: the value is nothing that JSON can say; nothing was written.
     """
     kind, number, value = message
-    picture = value.picture_bytes if isinstance(value, Event) else b""
-    if isinstance(value, Event):
-        value = value.to_dict()
+    picture = b""
+    if kind == "event":
+        place, event = cast("tuple[int, Event]", value)
+        value, picture = [place, event.to_dict()], event.picture_bytes
+    elif kind == "run":
+        value = [asdict(plan) for plan in cast("list[Plan]", value)]
     elif isinstance(value, Plan):
         value = asdict(value)
     text = json.dumps([kind, number, value]).encode("ascii")
@@ -63,5 +66,8 @@ def read_frame(stream: BinaryIO) -> Message | None:
 
 def _value(kind: str, value: Any, picture: bytes) -> Any:
     if kind == "event":
-        return event_from_dict(value, picture)
-    return plan_from_dict(value) if kind in _WITH_PLAN and value is not None else value
+        place, event = value
+        return int(place), event_from_dict(event, picture)
+    if kind == "run":
+        return [plan_from_dict(plan) for plan in value]
+    return plan_from_dict(value) if kind == "warm_up" and value is not None else value

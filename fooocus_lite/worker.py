@@ -15,11 +15,11 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.events import Event, Failed
+from fooocus_lite.events import TERMINAL, Event, Failed
 from fooocus_lite.expansion import Expansion
 from fooocus_lite.plan import Plan
 from fooocus_lite.wire import Message, read_frame, send_frame
@@ -28,7 +28,9 @@ from fooocus_lite.wire import Message, read_frame, send_frame
 class Engine(Protocol):
     """What ``"module:attr"`` must name; ``warm_up(plan)`` and ``describe()`` are optional."""
 
-    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]: ...
+    def run_together(
+        self, plans: Sequence[Plan], should_stop: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Event]]: ...
 
     def expand(self, wish: Expansion) -> str: ...
 
@@ -43,7 +45,7 @@ class Worker:
         self._load_lock = threading.Lock()
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._wishes: queue.SimpleQueue[Message] = queue.SimpleQueue()
-        self._stopped_run = 0
+        self._stopped: set[tuple[int, int]] = set()  # (run, place in it)
         self._engine: Engine | None = None
         first = read_frame(orders)
         self._wanted: dict[str, Any] = first[2] if first is not None else {"name": "", "options": {}}
@@ -53,17 +55,17 @@ class Worker:
         threading.Thread(target=self._listen, name="orders", daemon=True).start()
         threading.Thread(target=self._answer_wishes, name="words", daemon=True).start()
         while True:
-            kind, number, plan = self._inbox.get()
+            kind, number, value = self._inbox.get()
             if kind == "warm_up":
-                self._warm_up(plan)
+                self._warm_up(value)
             else:
-                self._run(number, plan)
+                self._run(number, value)
 
     def _listen(self) -> None:
         try:
             while (message := read_frame(self._orders)) is not None:
                 if message[0] == "stop":
-                    self._stopped_run = max(self._stopped_run, message[1])
+                    self._stopped.add((message[1], message[2]))
                 else:
                     (self._wishes if message[0] == "expand" else self._inbox).put(message)
         finally:
@@ -89,12 +91,18 @@ class Worker:
             logging.getLogger(__name__).warning("Warming up did not work", exc_info=True)
         self._tell_about()
 
-    def _run(self, number: int, plan: Plan) -> None:
+    def _run(self, number: int, plans: Sequence[Plan]) -> None:
+        """Draw; the next run may be in the inbox by the time this one ends, so the device need not wait for it."""
+        places = set(range(len(plans)))
         try:
-            for event in self._load().run(plan, lambda: self._stopped_run >= number):
-                self._send("event", number, event)
+            for place, event in self._load().run_together(plans, lambda place: (number, place) in self._stopped):
+                places -= {place} if event.kind in TERMINAL else set()
+                self._send("event", number, (place, event))
         except Exception as exc:  # noqa: BLE001 - the process border: an engine that cannot even start
-            self._send("event", number, _failed(exc))
+            for place in places:
+                self._send("event", number, (place, _failed(exc)))
+        for stop in [stop for stop in tuple(self._stopped) if stop[0] <= number]:
+            self._stopped.discard(stop)
         self._tell_about()
 
     def _load(self) -> Engine:

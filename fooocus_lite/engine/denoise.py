@@ -9,7 +9,7 @@ from torch import Tensor
 from fooocus_lite.engine.moment import Moment, Predict, Step
 from fooocus_lite.engine.samplers import Path
 
-#: Applied to the latents after every step; inpainting pins pixels here.
+#: Applied to the latents after every step; inpainting pins pixels here, and pictures that nobody wants leave a batch.
 Constraint = Callable[[Tensor, Moment], Tensor]
 #: Sees every step and may raise `Stopped`; it cannot change the result.
 Observer = Callable[[Step], None]
@@ -43,14 +43,14 @@ def denoise(
     Args:
         predict: Guided model output at one moment.
         latents: (B, C, h, w) float32, noise already scaled by ``path.init_noise_sigma``.
-        constrain: Applied after every step.
-        observe: Sees every step; may raise `Stopped`.
+        constrain: Applied after every step; may raise `Stopped`.
+        observe: Sees every step before that; may raise `Stopped`.
 
     Returns:
         (B, C, h, w) float32 latents, ready to decode.
     """
     for index in range(len(path.spans)):
         latents, seen = path.step(predict, latents, index)
-        latents = constrain(latents, seen.moment)
         observe(seen)
+        latents = constrain(latents, seen.moment)
     return latents

@@ -103,16 +103,17 @@ class ModelCache:
         free = self._free_bytes(_HOME)
         return None if free is None else free + sum(loaded.residence.home_bytes for loaded in self._loaded.values())
 
-    def needs(self, picture: Picture) -> Needs:
-        """What a picture asks of the device."""
-        return make_needs(picture, [self._size(ref) for ref in models_of(picture)], dtype=self._machine().dtype_name)
+    def needs(self, picture: Picture, *, together: int = 1) -> Needs:
+        """What so many pictures of a kind ask of the device at once."""
+        sizes = [self._size(ref) for ref in models_of(picture)]
+        return make_needs(picture, sizes, dtype=self._machine().dtype_name, together=together)
 
-    def fit(self, picture: Picture, *, forced: str = AUTO, start: str = "") -> Fit:
-        """How a picture will be kept in memory; see `fooocus_lite.memory.choose_rung`."""
+    def fit(self, picture: Picture, *, forced: str = AUTO, start: str = "", together: int = 1) -> Fit:
+        """How so many pictures of a kind will be kept in memory; see `fooocus_lite.memory.choose_rung`."""
         device = self._machine().device.type
-        home_free = self.home_free_bytes()
+        needs, home_free = self.needs(picture, together=together), self.home_free_bytes()
         fit = choose_rung(
-            self.needs(picture), self.free_bytes(), device=device, forced=forced, start=start, home_free_bytes=home_free
+            needs, self.free_bytes(), device=device, forced=forced, start=start, home_free_bytes=home_free
         )
         if fit.is_short_at_home:
             log.warning("model %s: %s", picture.model.name, fit.words(self._machine().dtype_name))

@@ -114,6 +114,11 @@ class NoiseSource:
         """(h, w) of a picture's latents."""
         return self._shape[-2], self._shape[-1]
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these pictures of the batch only; their noise is what it would have been."""
+        self._generators = [self._generators[row] for row in rows]
+        self._shape = (len(rows), *self._shape[1:])
+
     def draw(self) -> Tensor:
         """(B, C, h, w) float32 on the device; the host does not wait for the copy."""
         noise = torch.empty(self._shape, dtype=torch.float32, pin_memory=self._device.type == "cuda")

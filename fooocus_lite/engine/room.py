@@ -1,4 +1,4 @@
-"""The memory of one picture: its models on the rung that was chosen, and who is on the device when."""
+"""The memory of one picture or batch: its models on the rung that was chosen, and who is on the device when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from fooocus_lite.plan import Plan
 
 
 class Room:
-    """A picture's models, loaded.
+    """The models of a picture or of a batch, loaded.
+
+    Args:
+        together: How many pictures are walked at once.
 
     Attributes:
         model: What draws the picture.
@@ -34,11 +37,11 @@ class Room:
         BadValue: the refiner does not go with the model, or LoRAs not with the rung.
     """
 
-    def __init__(self, models: ModelCache, plan: Plan, fit: Fit) -> None:
+    def __init__(self, models: ModelCache, plan: Plan, fit: Fit, *, together: int = 1) -> None:
         if plan.refiner is not None:
             check_latents(plan.model, plan.refiner)
         refs = [plan.model] if plan.refiner is None else [plan.model, plan.refiner]
-        needs = models.needs(plan)
+        needs = models.needs(plan, together=together)
         self._refs, self._fit = refs, fit
         self._decoding = needs.decode_tiled if fit.in_tiles else needs.decode
         room = max(needs.denoise, self._decoding) + RESERVE_BYTES
@@ -113,7 +116,7 @@ class Room:
         residence.wake(*filter(is_denoiser, residence.parts))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """As `Family.decode`; in tiles if the picture is to be kept small."""
+        """As `Family.decode`, of one picture; in tiles if it is to be kept small."""
         family, residence = self.model, self._models[0].residence
         if isinstance(family, DrawsItself):
             raise TypeError("a model that draws by itself decodes by itself")
@@ -121,10 +124,12 @@ class Room:
         residence.wake(VAE, room_bytes=self._decoding)
         networks = [(ref, loaded.family.parts) for ref, loaded in zip(self._refs, self._models, strict=True)]
         with broken_weights_named(*networks):
-            pixels = family.decode(latents).contiguous().cpu()
+            return family.decode(latents).contiguous().cpu()
+
+    def after_decoding(self) -> None:
+        """The last picture is decoded: below the first rung the VAE leaves."""
         if self._comes_and_goes:
-            residence.rest(lambda part: part == VAE)
-        return pixels
+            self._models[0].residence.rest(lambda part: part == VAE)
 
     def facts(self, tried: Fit | None) -> dict[str, Any]:
         """What the picture says about its memory.

@@ -70,6 +70,12 @@ class Path(Walk):
         self._seen = self._seen or Step(moment, model_input, prediction)
         return moment.denoised(model_input, prediction)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these pictures of the batch only, in what multistep methods look back to and in the noise."""
+        for call in self.past:
+            call.latents, call.denoised = call.latents[list(rows)], call.denoised[list(rows)]
+        self._noise.keep(rows)
+
     def noise(self) -> Tensor:
         """Fresh standard normal noise, (B, C, h, w), from each picture's own seed."""
         return self._noise.draw()

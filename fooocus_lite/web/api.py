@@ -66,8 +66,8 @@ class Parts:
     dispatcher: Dispatcher
     supply: Supply
     repeats: Repeats
-    users: Users
     webhooks: Webhooks
+    users: Users
 
 
 def make_router(parts: Parts) -> APIRouter:

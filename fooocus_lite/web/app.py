@@ -83,10 +83,12 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         repeats.start()
         webhooks.start()
-        async with page.building(), assistants.open():
-            yield
-        await asyncio.to_thread(repeats.close)
-        await asyncio.to_thread(webhooks.close)
+        try:
+            async with page.building(), assistants.open():
+                yield
+        finally:
+            await asyncio.to_thread(repeats.close)
+            await asyncio.to_thread(webhooks.close)
 
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
@@ -109,7 +111,7 @@ def create_app(
     plain = app.openapi
     app.openapi = lambda: add_examples(plain())
 
-    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, users, webhooks)
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks, users)
     app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))

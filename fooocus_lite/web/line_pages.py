@@ -63,7 +63,8 @@ class LinePages:
     def _seconds_of_running(self) -> float:
         """Until a worker is free, on average."""
         workers = self._dispatcher.workers()
-        latest = [event for worker in workers if worker["task_id"] for event in self._log.latest(worker["task_id"])]
+        ids = [task_id for worker in workers for task_id in worker["task_ids"]]
+        latest = [event for task_id in ids for event in self._log.latest(task_id)]
         return sum(event.seconds_left or 0.0 for event in latest if isinstance(event, Progress)) / max(1, len(workers))
 
     def waiting(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:

@@ -22,7 +22,6 @@ from starlette.requests import Request
 
 from fooocus_lite import __version__
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.user import LOCAL
 from fooocus_lite.web.mcp_tools import Tools, to_base64
 from fooocus_lite.web.who import user_of
 
@@ -51,7 +50,9 @@ def make_manager(tools: Tools) -> StreamableHTTPSessionManager:
 
     async def call_tool(context: Context, asked: CallToolRequestParams) -> CallToolResult:
         request = cast("Request | None", context.request)
-        user = LOCAL if request is None else user_of(request)
+        if request is None:  # then nobody can tell who asks
+            return CallToolResult(content=[TextContent(text="This way of asking is not open.")], is_error=True)
+        user = user_of(request)
         try:
             answer = await tools.call(asked.name, asked.arguments or {}, user, context.session.report_progress)
         except FooocusError as exc:

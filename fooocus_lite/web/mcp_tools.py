@@ -198,13 +198,13 @@ class Tools:
         return row | ({"step": steps[-1].step, "steps": steps[-1].steps} if steps else {})
 
     async def _picture(self, asked: TaskIn, user: User, tell: Tell) -> Answer:
-        task = await run_in_threadpool(lambda: self._queue.get(asked.id, owner=user.sees))
+        task = await run_in_threadpool(self._queue.get, asked.id, owner=user.sees)
         if task.state in TERMINAL.values():
             return await run_in_threadpool(self._drawn, [task.id])
         return Answer(json.dumps({"state": task.state} | self._row(task), ensure_ascii=False))
 
     async def _cancel(self, asked: TaskIn, user: User, tell: Tell) -> Answer:
-        is_news = await run_in_threadpool(lambda: self._queue.cancel(asked.id, owner=user.sees))
+        is_news = await run_in_threadpool(self._queue.cancel, asked.id, owner=user.sees)
         return Answer("It is cancelled." if is_news else "It had already ended.")
 
 

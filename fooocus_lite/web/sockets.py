@@ -44,7 +44,7 @@ def add_sockets(router: APIRouter, queue: TaskQueue, live: Live) -> None:
         user = user_of(socket)
         try:
             after = event_number(socket.query_params.get("after"), "after")
-            await run_in_threadpool(lambda: queue.get(task_id, owner=user.sees))
+            await run_in_threadpool(queue.get, task_id, owner=user.sees)
         except FooocusError as exc:
             await socket.send_denial_response(problem_response(exc))
             return

@@ -16,7 +16,9 @@ class WorkerOut(BaseModel):
 
     name: str
     state: str = Field(description="`starting`, `idle` or `drawing`.")
-    task_id: str | None = Field(description="What it draws, if you may see that.")
+    task_ids: list[str] = Field(
+        description="What it draws, of what you may see: one task, or those of a batch in the line's order."
+    )
     device: str | None = Field(default=None, examples=["cuda:0"])
     device_name: str | None = None
     dtype: str | None = None

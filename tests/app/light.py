@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,7 @@ from fooocus_lite.users import Users
 from fooocus_lite.web.app import create_app
 from tests.app.client import ask_json
 from tests.deeds.conftest import FAKE, until
-
-MODES = {"quality": {"steps": 20}, "speed": {"steps": 10}}
+from tests.house.code import ROOT
 
 
 def make_settings(folder: Path) -> Settings:
@@ -91,3 +93,32 @@ class LightServer:
         self.dispatcher.close()
         self.supply.close()
         self.store.close()
+
+
+class LightProcess:
+    """A `LightServer` that draws, as a process of its own: to be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "tests.app.light", str(folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().strip()
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and answer; 0 when nobody answers."""
+        try:
+            return ask_json(self.address, method, path, body)
+        except (OSError, http.client.HTTPException, ValueError):
+            return 0, None
+
+    def kill(self) -> None:
+        """``kill -9``."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+if __name__ == "__main__":
+    print(LightServer(Path(sys.argv[1]), is_drawing=True).address, flush=True)
+    threading.Event().wait()

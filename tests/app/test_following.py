@@ -95,6 +95,9 @@ class _NoRunner:
     def run(self, plan: object, should_stop: object) -> Iterator[Any]:
         return iter(())
 
+    def run_together(self, plans: object, should_stop: object) -> Iterator[Any]:
+        return iter(())
+
     def close(self) -> None: ...
 
 

@@ -13,9 +13,13 @@ from fastapi.routing import iter_route_contexts
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from fooocus_lite.errors import NotFound
+from fooocus_lite.user import User
+from fooocus_lite.web.mcp_tools import Tools
 from tests.app.client import ask, follow
 from tests.app.light import LightServer
 from tests.app.people import KEYS, Client, people
+from tests.aside import run_aside
 from tests.deeds.conftest import until
 
 SECRET = "harbour of ana"  # in the prompt of everything that is hers
@@ -93,8 +97,12 @@ POST /v1/queue/import
 POST /v1/images/generations
 POST /sdapi/v1/txt2img
 """
-#: Told one by one: `test_streams_tell_each_their_own`.
+#: Told one by one below: `test_streams_tell_each_their_own`, `…_sockets_…`, `…_assistants_…`.
 STREAMS = """
+WS /mcp
+WS /mcp/
+WS /gradio_api/mcp
+WS /gradio_api/mcp/
 GET /v1/events
 WS /v1/ws
 WS /v1/tasks/{task_id}/ws
@@ -337,6 +345,25 @@ def test_sockets_tell_each_their_own(scene: Scene) -> None:
     assert refused.value.response.status_code == 404
     with connect(f"{address}/v1/tasks/{scene.drawn}/ws", additional_headers=scene.ana.headers) as socket:
         assert json.loads(socket.recv())["kind"] == "queued"
+
+
+def test_assistants_are_told_their_own(scene: Scene) -> None:
+    server = scene.server
+    tools = Tools(server.library, server.store.queue, server.store.log, server.supply)
+    ben, ana = User("ben", is_admin=False), User("ana", is_admin=False)
+
+    async def tell(*_: object) -> None: ...
+
+    def call(name: str, user: User, **arguments: str) -> str:
+        return run_aside(tools.call(name, arguments, user, tell)).text
+
+    line = json.loads(call("queue", ben))
+    assert (line["drawing"], line["waiting"], line["waiting_in_all"]) == ([], [], 0)
+    assert json.loads(call("queue", ana))["drawing"][0]["id"] == scene.drawing
+    for name in ("picture", "cancel"):
+        with pytest.raises(NotFound):
+            call(name, ben, id=scene.drawn)
+    assert call("picture", ana, id=scene.drawn)
 
 
 def test_a_key_of_one_user_is_not_the_same_key_of_another(scene: Scene) -> None:

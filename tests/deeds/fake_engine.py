@@ -3,7 +3,7 @@
 ``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills
 itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails
 politely; ``large`` runs out of memory on the way; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes
-it first. Everything else draws one colour from the seed.
+it first; ``decode PATH`` waits after the last step until PATH exists. Everything else draws one colour from the seed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,21 @@ class FakeEngine:
             os._exit(3)
         return f"words {wish.seed}"
 
-    def run(self, plan: Plan, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Iterator[tuple[int, Event]]:
+        """Event by event in turns, as a batch walks."""
+        runs = {
+            number: self.run(plan, lambda number=number: should_stop(number), len(plans))
+            for number, plan in enumerate(plans)
+        }
+        while runs:
+            for number, run in list(runs.items()):
+                event = next(run, None)
+                if event is None:
+                    del runs[number]
+                else:
+                    yield number, event
+
+    def run(self, plan: Plan, should_stop: Callable[[], bool], together: int = 1) -> Iterator[Event]:
         yield Started(device=self.device)
         word, _, rest = plan.texts[0].partition(" ")
         while word == "load" and not Path(rest).exists():
@@ -78,6 +92,11 @@ class FakeEngine:
                 return
             yield Progress(step=step, steps=plan.steps, seconds_left=0.0)
             yield Preview(step=step, jpeg=b"jpeg", width=8, height=8)
+        while word == "decode" and not Path(rest).exists() and not should_stop():
+            time.sleep(0.01)
+        if word == "decode" and should_stop():
+            yield Cancelled()
+            return
         if word == "fail":
             yield Failed(code="out_of_memory", problem="There is not enough memory.", hint="Choose a smaller size.")
             return
@@ -85,6 +104,7 @@ class FakeEngine:
         if word == "large":  # more than there is room for, unless it begins on a lower rung
             ran_out = {"memory": "groups", "too_much": "resident", "free_memory_bytes": 1000}
             facts = FACTS | ({"memory": plan.memory} if plan.memory else ran_out)
+        facts = facts | {"together": together} if together > 1 else facts
         yield ImageReady(width=plan.width, height=plan.height, rgb=pixels(plan), facts=facts)
         yield Finished(seconds=0.01)
 

@@ -194,7 +194,7 @@ def test_two_workers_share_the_line(store: Store, library: Library, tmp_path: Pa
 def test_saving_does_not_hold_up_the_next_picture(
     store: Store, dispatcher: Dispatcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fooocus_lite import dispatcher as module
+    from fooocus_lite import saver as module
 
     really_save, may_save = module.save_image, threading.Event()
 

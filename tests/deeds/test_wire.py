@@ -41,8 +41,11 @@ def test_every_kind_of_event_arrives_as_it_was() -> None:
         ImageReady(rgb=b"\0" * 3_000_000, width=1000, height=1000, facts={"device": "CPU", "seconds": 0.5}),
         Failed(problem="p", field_name="width", details="a\nb"),
     ]
-    *seen, end = through(*[("event", number, event) for number, event in enumerate(told)])
-    assert seen == [("event", number, event) for number, event in enumerate(told)]
+    messages: list[Message] = [
+        ("event", number, (place, event)) for place in (0, 7) for number, event in enumerate(told)
+    ]
+    *seen, end = through(*messages)
+    assert seen == messages
     assert end is None
 
 
@@ -51,7 +54,13 @@ def test_a_plan_arrives_exactly(library: Library) -> None:
     named = {"loras": (LoraRef("ink", "/ink.safetensors", 0.5),), "embeddings": (("ann", "/ann.safetensors"),)}
     plan = replace(make_plan(recipe, library, 0), **named)
     about = {"device": "cpu", "total_memory_bytes": None}
-    messages: list[Message] = [("run", 7, plan), ("warm_up", 0, None), ("stop", 7, None), ("about", 0, about)]
+    messages: list[Message] = [
+        ("run", 7, [plan, plan]),
+        ("warm_up", 0, plan),
+        ("warm_up", 0, None),
+        ("stop", 7, 1),
+        ("about", 0, about),
+    ]
     assert through(*messages) == [*messages, None]
 
 
@@ -82,8 +91,9 @@ def test_nothing_that_comes_through_the_pipe_is_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [b"no json", b"\xff\xfe", b"7", b"[1, 2]", b'["event", 1, null]', b'["event", 1, {"kind": "exploded"}]',
-     b'["event", 1, {"kind": ["progress"]}]', b'["run", 1, {"texts": []}]', b'["run", "x", null]'],
+    [b"no json", b"\xff\xfe", b"7", b"[1, 2]", b'["event", 1, null]', b'["event", 1, [0, {"kind": "exploded"}]]',
+     b'["event", 1, [0, {"kind": ["progress"]}]]', b'["event", 1, ["x", {"kind": "finished"}]]', b'["event", 1, [0]]',
+     b'["run", 1, [{"texts": []}]]', b'["run", 1, 7]', b'["run", "x", null]'],
 )  # fmt: skip
 def test_what_is_no_message_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError):
@@ -92,7 +102,7 @@ def test_what_is_no_message_is_refused(text: bytes) -> None:
 
 def test_a_stream_that_breaks_off_has_ended() -> None:
     pipe = io.BytesIO()
-    send_frame(pipe, ("event", 1, Preview(jpeg=b"jpeg")))
+    send_frame(pipe, ("event", 1, (0, Preview(jpeg=b"jpeg"))))
     whole = pipe.getvalue()
     for length in range(len(whole)):
         assert read_frame(io.BytesIO(whole[:length])) is None

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from fooocus_lite.engine.guidance import Condition, Passes, Weights
 from fooocus_lite.engine.guidance.classifier_free import (
+    Projected,
     classifier_free,
     perpendicular,
-    projected,
     rescaled,
     scale_at,
 )
@@ -92,7 +92,7 @@ def reference_projected(
 )
 def test_projected_guidance_is_the_papers(kind: str, eta: float, threshold: float, momentum: float) -> None:
     weights = Weights(guidance_scale=7.5, apg_eta=eta, apg_threshold=threshold, apg_momentum=momentum)
-    correction = projected(weights)
+    correction = Projected(weights)
     running: list[Any] = [0.0, 0.0]
     for call in range(3):
         answers = passes(kind, seed=call)
@@ -206,7 +206,7 @@ def test_a_picture_in_a_batch_is_led_as_alone(name: str) -> None:
     weights = Weights(guidance_scale=7, apg_eta=0.2, apg_threshold=8, apg_momentum=-0.5)
 
     def term(answers: list[Passes]) -> Tensor:
-        correction = projected(weights)
+        correction = Projected(weights)
         terms = {
             "projected": correction,
             "perpendicular": lambda of: perpendicular(of, 1.5),

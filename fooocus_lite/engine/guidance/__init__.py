@@ -11,7 +11,7 @@ or what it is told acts there, too: FreeU, and the sizes while they are scaled.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
@@ -19,19 +19,19 @@ from torch import Tensor
 from fooocus_lite.engine.attention import identity_attention, recorded_attention
 from fooocus_lite.engine.guidance.classifier_free import (
     Correction,
+    Projected,
     classifier_free,
     perpendicular,
-    projected,
     rescaled,
 )
-from fooocus_lite.engine.guidance.condition import Condition, Forward, Told, joined, unet_forward
+from fooocus_lite.engine.guidance.condition import Condition, Forward, Told, gathered, joined, unet_forward
 from fooocus_lite.engine.guidance.freeu import freeu
 from fooocus_lite.engine.guidance.layers import Layers, not_there, unet_layers
 from fooocus_lite.engine.guidance.passes import Passes, Questions
 from fooocus_lite.engine.guidance.perturbed_attention import perturbed_attention
 from fooocus_lite.engine.guidance.self_attention import degrade, map_size, self_attention
 from fooocus_lite.engine.guidance.sharpness import sharpened
-from fooocus_lite.engine.moment import Moment, Predict
+from fooocus_lite.engine.moment import Moment
 from fooocus_lite.engine.remembered import remembered
 from fooocus_lite.guidances import GUIDANCES, Weights
 
@@ -39,11 +39,13 @@ __all__ = [
     "Condition",
     "Correction",
     "Forward",
+    "Guided",
     "Layers",
     "Passes",
     "Told",
     "Weights",
     "degrade",
+    "gathered",
     "guided",
     "joined",
     "map_size",
@@ -53,15 +55,61 @@ __all__ = [
 ]
 
 
+class Guided:
+    """A `Predict` with corrections, for a batch that pictures may leave; `guided` makes it."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        weights: Weights,
+        *,
+        steps: int,
+        early: Questions,
+        late: Questions,
+        led: Correction | None,
+        corrections: Sequence[Correction],
+    ) -> None:
+        self._forward, self._weights = forward, weights
+        self._early, self._late = early, late
+        self._led, self._corrections = led, corrections
+        self._guided_steps = weights.guided_steps(steps)
+
+    def __call__(self, model_input: Tensor, moment: Moment) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        weights = self._weights
+        questions = self._early if moment.progress < weights.adm_end else self._late
+        if moment.index not in self._guided_steps:
+            return self._forward(model_input, moment, questions.cond)
+        answers = questions.ask(self._forward, model_input, moment)
+        wanted = _wanted(answers, weights)
+        prediction = wanted.cond
+        if self._led is not None:
+            prediction = prediction + self._led(wanted)
+        for correction in self._corrections:
+            prediction = prediction + correction(answers)
+        if weights.guidance_rescale != 0 and (self._led or self._corrections):
+            prediction = rescaled(prediction, answers, weights.guidance_rescale)
+        return prediction
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these pictures of the batch only."""
+        self._late.keep(rows)
+        if self._early is not self._late:
+            self._early.keep(rows)
+        if isinstance(self._led, Projected):
+            self._led.keep(rows)
+
+
 @contextmanager
 def guided(
     forward: Forward, told: Told, weights: Weights, *, steps: int, layers: Layers | None = None
-) -> Generator[Predict]:
+) -> Generator[Guided]:
     """A `Predict` with the corrections whose weight is not zero; the model is as before when the block ends.
 
     Args:
         forward: The bare model.
-        told: The texts; the unwanted are needed when ``guidance_scale`` is not 1, no text at all for Perp-Neg.
+        told: The texts, a row for each picture; the unwanted are needed when ``guidance_scale`` is not 1, no text at
+            all for Perp-Neg.
         steps: Of the walk; the guidance interval is a share of them.
         layers: Where the model lets guidance in; what finds no place is left out.
     """
@@ -80,36 +128,19 @@ def guided(
             corrections.append(self_attention(weights.sag_scale, forward, recorder))
         if perturbation is not None:
             corrections.append(perturbed_attention(weights.pag_scale))
-        led = _led(told, weights)
-        is_corrected = bool(led or corrections)
-        guided_steps = weights.guided_steps(steps)
         late = early = Questions(told, weights, recorder=recorder, perturbation=perturbation)
         if GUIDANCES["adm"].is_on(weights):
             early = Questions(_resized(told, weights), weights, recorder=recorder, perturbation=perturbation)
-
-        def predict(model_input: Tensor, moment: Moment) -> Tensor:
-            questions = early if moment.progress < weights.adm_end else late
-            if moment.index not in guided_steps:
-                return forward(model_input, moment, questions.cond)
-            answers = questions.ask(forward, model_input, moment)
-            wanted = _wanted(answers, weights)
-            prediction = wanted.cond
-            if led is not None:
-                prediction = prediction + led(wanted)
-            for correction in corrections:
-                prediction = prediction + correction(answers)
-            if weights.guidance_rescale != 0 and is_corrected:
-                prediction = rescaled(prediction, answers, weights.guidance_rescale)
-            return prediction
-
-        yield predict
+        yield Guided(
+            forward, weights, steps=steps, early=early, late=late, led=_led(told, weights), corrections=corrections
+        )
 
 
 def _led(told: Told, weights: Weights) -> Correction | None:
     """The correction that leads away from a second text; ``None`` where there is none."""
     if told.uncond is None or weights.guidance_scale == 1:
         return None
-    return projected(weights) if GUIDANCES["apg"].is_on(weights) else classifier_free(weights)
+    return Projected(weights) if GUIDANCES["apg"].is_on(weights) else classifier_free(weights)
 
 
 def _resized(told: Told, weights: Weights) -> Told:

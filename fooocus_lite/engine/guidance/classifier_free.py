@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,21 +27,25 @@ def classifier_free(weights: Weights) -> Correction:
     return lambda passes: (passes.cond - passes.base).mul_(scale_at(weights, passes.moment) - 1)
 
 
-def projected(weights: Weights) -> Correction:
+class Projected:
     """The same with its step from base to cond tamed, on estimates of x0 (arXiv:2410.02416).
 
     Momentum over the calls of the model so far, a longest norm, and less of what is parallel to cond: that part
     mostly adds contrast. Norms are of one picture. Holds the momentum of one picture or batch.
     """
-    running: Tensor | None = None
 
-    def correction(passes: Passes) -> Tensor:
-        nonlocal running
-        moment = passes.moment
+    def __init__(self, weights: Weights) -> None:
+        self._weights = weights
+        self._running: Tensor | None = None
+
+    def __call__(self, passes: Passes) -> Tensor:
+        """(B, C, h, w), as a `Correction`."""
+        weights, moment = self._weights, passes.moment
         step = (passes.cond - passes.base).mul_(moment.slope)
         if weights.apg_momentum != 0:
-            running = step if running is None else torch.add(step, running, alpha=weights.apg_momentum)
-            step = running
+            running = self._running
+            step = step if running is None else torch.add(step, running, alpha=weights.apg_momentum)
+            self._running = step
         if weights.apg_threshold > 0:
             norm = torch.linalg.vector_norm(step, dim=PICTURE, keepdim=True)
             step = step * (weights.apg_threshold / norm.clamp_min(_LEAST_NORM)).clamp_max(1)
@@ -50,7 +54,9 @@ def projected(weights: Weights) -> Correction:
             step = torch.add(step, along, alpha=weights.apg_eta - 1)
         return step * ((scale_at(weights, moment) - 1) / moment.slope)
 
-    return correction
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these pictures of the batch only."""
+        self._running = None if self._running is None else self._running[list(rows)]
 
 
 def along_direction(vector: Tensor, direction: Tensor) -> Tensor:

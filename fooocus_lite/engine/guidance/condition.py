@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,11 @@ class Condition:
         sizes[:, :2] *= factor
         return dataclasses.replace(self, added=self.added | {_SIZES: sizes})
 
+    def rows(self, kept: Sequence[int]) -> Condition:
+        """What the pictures of these rows of the batch are told."""
+        rows = list(kept)
+        return Condition(self.prompt_embeds[rows], {name: tensor[rows] for name, tensor in self.added.items()})
+
 
 @dataclass(frozen=True)
 class Told:
@@ -78,6 +83,20 @@ def joined(*conditions: Condition) -> Condition | None:
     embeds = [c.prompt_embeds.repeat(1, together // c.prompt_embeds.shape[1], 1) for c in conditions]
     names = conditions[0].added
     return Condition(torch.cat(embeds), {name: torch.cat([c.added[name] for c in conditions]) for name in names})
+
+
+def gathered(pictures: Sequence[Told]) -> Told | None:
+    """What several pictures are told, a row each, or ``None`` when their texts cannot share a batch."""
+    if len(pictures) == 1:
+        return pictures[0]
+    cond = joined(*(told.cond for told in pictures))
+    unwanted = [told.uncond for told in pictures if told.uncond is not None]
+    nothing = [told.empty for told in pictures if told.empty is not None]
+    counts = {len(pictures), len(unwanted) or len(pictures), len(nothing) or len(pictures)}
+    uncond, empty = (joined(*conditions) if conditions else None for conditions in (unwanted, nothing))
+    if cond is None or len(counts) > 1 or (uncond is None and unwanted) or (empty is None and nothing):
+        return None
+    return Told(cond, uncond, empty)
 
 
 def unet_forward(unet: Any, dtype: torch.dtype) -> Forward:

@@ -49,9 +49,6 @@ class _Pass:
 class Questions:
     """The passes of a guided step, of one batch where the texts allow it.
 
-    Attributes:
-        cond: The wanted texts: all that a step without guidance is told.
-
     Args:
         told: What there is to tell.
         weights: Which passes they need.
@@ -68,7 +65,6 @@ class Questions:
         perturbation: IdentityAttention | None = None,
     ) -> None:
         self._recorder, self._perturbation = recorder, perturbation
-        self.cond = told.cond
         passes: list[_Pass] = []
         uncond = told.uncond if weights.guidance_scale != 1 else None
         empty = told.empty if weights.perp_neg != 0 else None
@@ -81,6 +77,16 @@ class Questions:
             passes.append(_Pass("perturbed", told.cond))
         self._passes = passes
         self._together = joined(*(one.told for one in passes))
+
+    @property
+    def cond(self) -> Condition:
+        """The wanted texts: all that a step without guidance is told."""
+        return next(one.told for one in self._passes if one.role == "cond")
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these pictures of the batch only."""
+        self._passes = [_Pass(one.role, one.told.rows(rows)) for one in self._passes]
+        self._together = self._together and joined(*(one.told for one in self._passes))
 
     def ask(self, forward: Forward, model_input: Tensor, moment: Moment) -> Passes:
         """The answers to (B, C, h, w)."""

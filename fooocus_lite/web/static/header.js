@@ -2,7 +2,8 @@
 
 import { button, h, setText, whenThere } from "./dom.js";
 import { estimateWords, isBusy } from "./form.js";
-import { cancelRows, queueLength } from "./queue.js";
+import { queueLength } from "./queue.js";
+import { cancelRows } from "./queueacts.js";
 import { onChange, running, state } from "./store.js";
 import { isAdvancedOpen, setAdvanced, setSheet, themeButton } from "./theme.js";
 
@@ -95,7 +96,7 @@ async function showBar() {
   const queue = tab("Queue", "list", "queue");
   const close = button("Close", { icon: "close", kind: "small bare", id: "fl-sheet-close", onclick: () => setSheet("") });
   bar.append(queue, tab("Pictures", "grid", "pictures"), tab("Advanced", "sliders", "advanced"), close);
-  onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength()}` : "Queue"));
+  onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength().toLocaleString("en", { notation: "compact" })}` : "Queue"));
 }
 
 /** Everything of the frame that lives. */

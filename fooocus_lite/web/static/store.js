@@ -17,6 +17,9 @@ export const state = {
   nextPictures: null, // where the next page begins; null = all are here
   picturesKnown: false, // false until the first page came
   selected: null, // id of the picture a person looks at; null = follow what is being drawn
+  paused: false, // nothing new is begun
+  repeats: [], // {id, words, times, begun, error}: what runs again and again
+  version: 0, // another one when the line is another than what was told of single tasks
   secondsLeft: null, // of the waiting line, measured
   workers: [], // {name, state, device, device_name, memory}
   trouble: null, // what keeps the program from drawing now

@@ -1,0 +1,328 @@
+"""One worker's thread: takes tasks from the line, has them drawn, and passes the pictures on to be saved.
+
+Tasks that follow one another in line and walk the same way are drawn as one batch, as many as `Speeds.best_together`
+says pay; never past one of another kind, so the order is the line's. Who asks while a worker is idle gets the first
+picture alone, as soon as ever. What a worker draws next is sent to it while it still decodes, so the device waits for
+neither the queue nor the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fooocus_lite.affinity import Taste
+from fooocus_lite.errors import FooocusError, WorkerDied
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Progress, PromptReady, Started
+from fooocus_lite.families import FAMILIES
+from fooocus_lite.lane import Job, Lane
+from fooocus_lite.ledger import RETRY_S, Ledger, failed, internal
+from fooocus_lite.library import Library
+from fooocus_lite.plan import make_plan, resolve, with_expansion
+from fooocus_lite.recipe import Recipe
+from fooocus_lite.saver import Saver
+from fooocus_lite.store import Store
+from fooocus_lite.supply import Supply
+from fooocus_lite.tasks import Task
+
+logger = logging.getLogger(__name__)
+#: Pictures that take longer are not sent ahead: what a person asks meanwhile should still change what comes next, and
+#: the pause is nothing beside them.
+AHEAD_S = 5.0
+
+
+@dataclass
+class _Batch:
+    """Jobs that were sent to the worker.
+
+    Attributes:
+        events: What it tells of them.
+        is_ahead: They were sent while it drew others.
+        was_begun: It told something of them.
+        was_followed: What comes next was looked for.
+        drawn: How many pictures came.
+        images: Place of the job → its pixels, until they go to be saved.
+    """
+
+    jobs: list[Job]
+    events: Iterator[tuple[int, Event]]
+    is_ahead: bool
+    was_begun: bool = False
+    was_followed: bool = False
+    drawn: int = 0
+    images: dict[int, ImageReady] = field(default_factory=dict[int, ImageReady])
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(job.task for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What the threads of all workers share.
+
+    Attributes:
+        lanes: All workers.
+        library: Gives the newest snapshot.
+        supply: Fetches what a picture lacks; without one, such a picture fails.
+        may_warm_up: Set when workers with nothing to do may load a model.
+        closing: Set at shutdown.
+    """
+
+    lanes: Sequence[Lane]
+    store: Store
+    ledger: Ledger
+    saver: Saver
+    library: Callable[[], Library]
+    supply: Supply | None
+    may_warm_up: threading.Event
+    closing: threading.Event
+
+
+class Drawer:
+    """What `Dispatcher` runs in a thread for each worker."""
+
+    def __init__(self, lane: Lane, shop: Shop) -> None:
+        self._lane, self._shop = lane, shop
+        self._store, self._queue = shop.store, shop.store.queue
+        self._ledger, self._saver, self._closing = shop.ledger, shop.saver, shop.closing
+        self._was_idle = True
+        self._ahead: _Batch | None = None
+
+    def work(self) -> None:
+        """Until the server shuts down."""
+        lane = self._lane
+        while not self._closing.is_set():
+            batch = self._ahead
+            self._ahead = None
+            try:
+                version = self._queue.work_version()
+                batch = batch or self._next()
+                if batch is not None:
+                    self._draw(batch)
+                elif lane.tasks:
+                    pass  # what was claimed has ended or waits again; there may be more
+                elif self._shop.may_warm_up.is_set() and not lane.is_started:
+                    lane.is_started = True
+                    self._warm_up()
+                else:
+                    self._queue.wait_for_work(version)
+                    self._was_idle = True
+            except FooocusError as exc:
+                self._ledger.report(exc)
+                self._closing.wait(RETRY_S)
+            except Exception:  # one of the two places where anything may come: the queue must go on
+                logger.exception("%s: something that should not happen", lane.name)
+                for task in lane.tasks:
+                    self._ledger.end(task, internal(traceback.format_exc()))
+                self._closing.wait(RETRY_S)
+            finally:
+                lane.tasks = ()
+        for task in self._ahead.tasks if self._ahead is not None else ():
+            self._put_back(task, None)
+
+    # What comes next.
+
+    def _next(self, *, is_ahead: bool = False) -> _Batch | None:
+        """The next of the line, sent to the worker; ``None`` if there is nothing to draw.
+
+        Then `Lane.tasks` says whether anything was claimed, unless it ``is_ahead`` of what they draw.
+        """
+        lane = self._lane
+        device, taste = str(lane.runner.about.get("device", "")), self._taste()
+        task = self._queue.claim(lane.name, device=device, taste=taste)
+        self._ledger.all_well()
+        if task is None:
+            return None
+        lane.is_started = True
+        tasks = [task]
+        if not is_ahead:
+            lane.tasks = (task,)
+        try:
+            job = self._ready(task)
+            if job is None:
+                return None
+            more = self._queue.claim_more(task, lane.name, self._most(job) - 1, device=device, taste=taste)
+            tasks += more
+            if not is_ahead:
+                lane.tasks = tuple(tasks)
+            if len(self._shop.lanes) > 1:
+                self._queue.wake()  # who left a task to this worker must not wait for it
+            jobs = [job, *self._like(job, more)]
+            places = [job.task.id for job in jobs]
+            events = lane.runner.run_together(
+                [job.plan for job in jobs], lambda place: self._queue.stop_asked(places[place])
+            )
+        except WorkerDied as exc:
+            for task in tasks:
+                self._put_back(task, None if self._closing.is_set() else failed(exc))
+            return None
+        except Exception:
+            if is_ahead:  # nobody else knows of them
+                for task in tasks:
+                    self._put_back(task, None)
+            raise
+        self._was_idle = False
+        return _Batch(jobs, events, is_ahead)
+
+    def _taste(self) -> Taste | None:
+        """What this worker would rather draw; None where there is no other."""
+        if len(self._shop.lanes) == 1:
+            return None
+        has = self._lane.models
+        idle = (other.models for other in self._shop.lanes if other is not self._lane and not other.tasks)
+        return Taste(has, frozenset[str]().union(*idle) - has)
+
+    def _most(self, first: Job) -> int:
+        """How many may be drawn with this one, itself counted."""
+        if first.task.attempt > 1 or self._was_idle or FAMILIES[first.plan.model.family].pipeline is not None:
+            return 1
+        share = math.ceil((self._queue.counts()["waiting"] + 1) / len(self._shop.lanes))
+        return min(share, self._store.speeds.best_together(first.recipe))
+
+    def _like(self, first: Job, tasks: Sequence[Task]) -> list[Job]:
+        """The jobs of those tasks that walk as the first does; the rest wait again from the first that does not."""
+        jobs: list[Job] = []
+        is_like = True
+        for task in tasks:
+            job = self._ready(task) if is_like else None
+            if job is not None and job.plan.walk == first.plan.walk:
+                jobs.append(job)
+            elif job is not None or not is_like:
+                is_like = False
+                self._put_back(task, None)
+        return jobs
+
+    def _ready(self, task: Task) -> Job | None:
+        """The task with everything decided; ``None`` if it has ended, or waits for files."""
+        if task.attempt > 1 and self._saver.adopt(task):
+            return None
+        try:
+            job, offer = self._decide(task)
+        except FooocusError as exc:
+            self._ledger.end(task, failed(exc))
+            return None
+        if offer is not None:
+            self._wait_for(task, offer)
+            return None
+        return job
+
+    def _decide(self, task: Task) -> tuple[Job, str | None]:
+        """The job, and the name of the offer whose files must come first."""
+        library = self._shop.library()
+        seed = int(task.id, 16)  # only if nobody froze one at the click; the same at every attempt
+        recipe = resolve(task.recipe, library, seed)
+        plan = make_plan(recipe, library, seed)
+        rung = self._store.speeds.first_rung(recipe, self._lane.runner.about.get("free_memory_bytes"))
+        job = Job(task, recipe, replace(plan, memory=rung))
+        if self._shop.supply is not None:
+            return job, self._shop.supply.fetch_for(plan, library)
+        library.check_available(plan.model.name)
+        return job, None
+
+    def _wait_for(self, task: Task, offer: str) -> None:
+        """Back into the line, where others pass it until the offer's files are there."""
+        self._ledger.persist(lambda: self._queue.put_back(task.id, None, waits_for=offer))
+        if self._shop.supply is not None:
+            self._shop.supply.wake()
+
+    def _put_back(self, task: Task, reason: Failed | None) -> None:
+        self._ledger.persist(lambda: self._queue.put_back(task.id, reason))
+
+    def _warm_up(self) -> None:
+        plan = None
+        try:
+            library = self._shop.library()
+            plan = make_plan(Recipe(), library, 0)
+            library.check_available(plan.model.name)
+        except FooocusError as exc:
+            plan = None
+            logger.warning("nothing to warm up: %s", exc)
+        try:
+            self._lane.runner.warm_up(plan)
+        except (FooocusError, OSError) as exc:
+            logger.warning("%s does not start: %s", self._lane.name, exc)
+
+    # What is drawn now.
+
+    def _draw(self, batch: _Batch) -> None:
+        lane = self._lane
+        lane.tasks = batch.tasks
+        begun = time.monotonic()
+        was_loaded = batch.jobs[0].plan.model.name in lane.models
+        try:
+            for place, event in batch.events:
+                batch.was_begun = True
+                self._take(batch, place, event, begun if was_loaded else None)
+                if isinstance(event, Progress) and event.step == event.steps and not batch.was_followed:
+                    batch.was_followed = True
+                    self._look_ahead(time.monotonic() - begun)
+        except WorkerDied as exc:
+            lane.warm.clear()
+            # One that was sent ahead and never begun is not to blame.
+            is_innocent = self._closing.is_set() or (batch.is_ahead and not batch.was_begun)
+            for task in lane.tasks:
+                self._put_back(task, None if is_innocent else failed(exc))
+
+    def _look_ahead(self, seconds: float) -> None:
+        """The last step is done and the decoder at work: let the worker have what comes next."""
+        if seconds < AHEAD_S and not self._closing.is_set():
+            try:
+                self._ahead = self._next(is_ahead=True)
+            except FooocusError as exc:
+                self._ledger.report(exc)
+
+    def _take(self, batch: _Batch, place: int, event: Event, begun: float | None) -> None:
+        """Pass on what the worker tells of one picture."""
+        job = batch.jobs[place]
+        match event:
+            case ImageReady():
+                batch.images[place] = event
+                batch.drawn += 1
+                self._measure(batch, job, begun, event.facts)
+            case Finished() if place in batch.images:
+                self._lane.without(job.task)
+                self._saver.save(job, batch.images.pop(place), event)
+            case Finished():
+                self._lane.without(job.task)
+                self._ledger.end(job.task, internal("the engine finished without a picture"))
+            case Failed() | Cancelled():
+                self._lane.without(job.task)
+                self._ledger.end(job.task, event)
+            case PromptReady():
+                batch.jobs[place] = self._decide_words(job, event)
+                self._ledger.note(job.task, event)
+            case Started():
+                pass  # the claim said so already, in the same breath as the row
+            case _:
+                self._ledger.note(job.task, event)
+
+    def _decide_words(self, job: Job, event: PromptReady) -> Job:
+        """The job with the words that the engine chose, in its row too: drawn again, it is the same picture."""
+        recipe, plan = with_expansion(job.recipe, job.plan, event)
+        if recipe is not job.recipe:
+            self._ledger.persist(lambda: self._queue.settle(job.task.id, recipe))
+        return replace(job, recipe=recipe, plan=plan)
+
+    def _measure(self, batch: _Batch, job: Job, begun: float | None, facts: dict[str, Any]) -> None:
+        """Remember what a picture took; ``begun`` is None for one that had to load its model first."""
+        self._lane.warm.add(job.plan.model.name)
+        speeds, many = self._store.speeds, len(batch.jobs)
+        seconds = 0.0 if begun is None else time.monotonic() - begun
+        try:
+            if "too_much" in facts:
+                speeds.record_too_much(job.recipe, facts["memory"], facts["free_memory_bytes"])
+            elif begun is None:
+                pass
+            elif many == 1:
+                speeds.record(job.recipe, seconds, facts.get("peak_memory_bytes"))
+            elif batch.drawn == many:  # the last of them; none of a batch has a time of its own
+                speeds.record_together(job.recipe, many, seconds / many)
+        except FooocusError as exc:
+            self._ledger.report(exc)
