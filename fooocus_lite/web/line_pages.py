@@ -63,7 +63,8 @@ class LinePages:
     def _seconds_of_running(self) -> float:
         """Until a worker is free, on average."""
         workers = self._dispatcher.workers()
-        return sum(max(map(self._seconds_of, worker["task_ids"]), default=0.0) for worker in workers) / len(workers)
+        longest = (max(map(self._seconds_of, worker["task_ids"]), default=0.0) for worker in workers)
+        return sum(longest) / max(1, len(workers))
 
     def _seconds_of(self, task_id: str) -> float:
         """Until a task that is being drawn is done; 0 while unknown."""
