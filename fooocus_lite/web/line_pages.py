@@ -63,9 +63,13 @@ class LinePages:
     def _seconds_of_running(self) -> float:
         """Until a worker is free, on average."""
         workers = self._dispatcher.workers()
-        ids = [task_id for worker in workers for task_id in worker["task_ids"]]
-        latest = [event for task_id in ids for event in self._log.latest(task_id)]
-        return sum(event.seconds_left or 0.0 for event in latest if isinstance(event, Progress)) / max(1, len(workers))
+        longest = (max(map(self._seconds_of, worker["task_ids"]), default=0.0) for worker in workers)
+        return sum(longest) / max(1, len(workers))
+
+    def _seconds_of(self, task_id: str) -> float:
+        """Until a task that is being drawn is done; 0 while unknown."""
+        steps = (event.seconds_left for event in self._log.latest(task_id) if isinstance(event, Progress))
+        return next(steps, None) or 0.0
 
     def waiting(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:
         """A page of what waits of one batch.
