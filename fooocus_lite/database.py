@@ -19,6 +19,7 @@ from typing import Any
 from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.line_ranks import RANK_SCHEMA
 from fooocus_lite.line_schema import LINE_SCHEMA
 
 logger = logging.getLogger(__name__)
@@ -144,6 +145,7 @@ WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
     UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
 END;
 """,
+    RANK_SCHEMA,
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fooocus_lite.database import Database
 from fooocus_lite.eventlog import EventLog
-from fooocus_lite.restored import adopt_pictures
+from fooocus_lite.found_pictures import adopt_pictures
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
@@ -47,7 +47,7 @@ def open_store(
 
     Args:
         limits_of: How much the user of a name may ask for.
-        output_dir: Where pictures are, to find again what a queue file that had to be restored has forgotten.
+        output_dir: Where pictures are: one that was saved just before a kill is not drawn again.
 
     Raises:
         FooocusError: another server uses the folder.

@@ -13,6 +13,7 @@ from typing import Any
 from fooocus_lite.database import Database
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import TERMINAL, State
+from fooocus_lite.line_ranks import RANK_OF
 from fooocus_lite.tasks import COLUMNS, SheetHead, Task, task_of
 from fooocus_lite.turns import Turn, drawn_before, in_turn, next_ones, place
 
@@ -52,13 +53,7 @@ class TaskRecords:
 
     def position(self, task_id: str) -> int | None:
         """1 = next; None if it does not wait, or waits for files: then others pass it."""
-        # An index alone answers this: 10,000 entries in well under a millisecond.
-        rows = self._database.read(
-            "SELECT owner, (SELECT count(*) FROM tasks AS other WHERE other.state = 'waiting'"
-            " AND other.waits_for IS NULL AND other.owner = tasks.owner AND other.position <= tasks.position) AS rank"
-            " FROM tasks WHERE id = ? AND state = 'waiting' AND waits_for IS NULL",
-            (task_id,),
-        )
+        rows = self._database.read(RANK_OF, (task_id,))
         return place(in_turn(self._database.read), rows[0]["owner"], rows[0]["rank"]) if rows else None
 
     def page(

@@ -97,7 +97,9 @@ def test_pictures_that_came_after_the_copy_are_found_and_not_drawn_again(tmp_pat
     (files[ids[1]].parent / "holiday.png").write_bytes(b"none of ours")
 
     store = open_store(tmp_path, output_dir=outputs)
-    assert len(store.warnings) == 2 and store.warnings[1].startswith("3 pictures that were drawn after that copy")
+    assert len(store.warnings) == 2 and store.warnings[1].startswith(
+        "3 pictures that were drawn after that copy: found again in"
+    )
     for task_id, file in files.items():
         task = store.queue.get(task_id)
         assert (task.state, task.image_path, task.waits_for) == ("finished", str(file), None)
@@ -109,6 +111,26 @@ def test_pictures_that_came_after_the_copy_are_found_and_not_drawn_again(tmp_pat
     store.close()
     store = open_store(tmp_path, output_dir=outputs)
     assert store.warnings == () and store.queue.counts()["finished"] == 3
+    store.close()
+
+
+def test_a_picture_that_was_saved_but_not_recorded_is_finished_even_after_a_second_kill(tmp_path: Path) -> None:
+    """And one that somebody had asked to stop too late: the picture is there."""
+    outputs = tmp_path / "outputs"
+    store = open_store(tmp_path)
+    ids = store.queue.submit([a_recipe(seed=n) for n in range(3)])
+    for _ in range(2):
+        assert [store.queue.claim("w") for _ in ids]
+        store.close()
+        store = open_store(tmp_path, output_dir=outputs)
+        assert [task.id for task in store.queue.waiting()] == ids[: len(store.queue.waiting())]
+        if store.queue.waiting():
+            assert [store.queue.claim("w") for _ in ids]
+            files = [drawn(outputs, ids[n], a_recipe(seed=n)) for n in range(2)]
+            store.queue.cancel(ids[1])
+    assert [store.queue.get(task_id).state for task_id in ids] == ["finished", "finished", "failed"]
+    assert [store.queue.get(task_id).image_path for task_id in ids[:2]] == [str(file) for file in files]
+    assert [fold(store.log.facts(task_id)).state for task_id in ids] == ["finished", "finished", "failed"]
     store.close()
 
 
@@ -125,7 +147,7 @@ open_store(Path(sys.argv[1]), output_dir=Path(sys.argv[1]) / "outputs")
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
 @pytest.mark.parametrize(
-    "module, name", [("database", "_move_aside"), ("database", "finish_restore"), ("restored", "read_recipe")]
+    "module, name", [("database", "_move_aside"), ("database", "finish_restore"), ("found_pictures", "read_recipe")]
 )
 def test_a_kill_in_the_middle_of_it_loses_nothing(tmp_path: Path, module: str, name: str) -> None:
     outputs = tmp_path / "outputs"

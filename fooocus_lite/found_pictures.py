@@ -1,12 +1,14 @@
-"""After the queue went back to its last good copy: pictures that were drawn since are found again on the disk.
+"""Pictures on the disk that the queue does not know of, found when it is opened: nothing is drawn twice.
 
-Their tasks are finished then, so that nothing is drawn twice; and those that were asked for after the copy come back
-into the history, with their settings as they stand in the pictures.
+A server may be killed after it has saved a picture and before it has written that down. And after the queue went back
+to its last good copy, all that was drawn since is found again: those that were asked for after the copy come back into
+the history, with their settings as they stand in the pictures.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +17,7 @@ from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Finished, ImageSaved
-from fooocus_lite.images import saved_pictures
+from fooocus_lite.images import find_saved, saved_pictures
 from fooocus_lite.picture_text import read_recipe
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.tasks import to_json
@@ -24,19 +26,30 @@ logger = logging.getLogger(__name__)
 
 
 def adopt_pictures(database: Database, log: EventLog, output_dir: Path) -> int:
-    """If a copy was put back, take in the pictures that are newer; how many. A kill on the way costs nothing.
+    """Finish what was running and is there, and if a copy was put back, take in what is newer; how many that were.
+
+    A kill on the way costs nothing: the next start does it again.
 
     Raises:
         FooocusError: the queue file cannot be written.
     """
-    if database.restored_at is None:
-        return 0
-    adopted = sum(_adopt(database, log, task_id, path) for task_id, path in _newer(output_dir, database.restored_at))
-    if adopted:
-        database.warnings.append(f"{adopted} pictures that were drawn after that copy were found in {output_dir}.")
-        logger.warning(database.warnings[-1])
-    database.forget_restored()
-    return adopted
+    newer = 0
+    if database.restored_at is not None:
+        newer = sum(_adopt(database, log, task_id, path) for task_id, path in _newer(output_dir, database.restored_at))
+        if newer:
+            were = "1 picture that was" if newer == 1 else f"{newer} pictures that were"
+            database.warnings.append(f"{were} drawn after that copy: found again in {output_dir}.")
+            logger.warning(database.warnings[-1])
+        database.forget_restored()
+    running = [row["id"] for row in database.read("SELECT id FROM tasks WHERE state = 'running'")]
+    saved = {task_id: find_saved(output_dir, task_id, _days_of(log, task_id)) for task_id in running}
+    return newer + sum(_adopt(database, log, task_id, Path(there.path)) for task_id, there in saved.items() if there)
+
+
+def _days_of(log: EventLog, task_id: str) -> set[str]:
+    """Those on which something is known of a task, and today."""
+    stamps = [event.at for event in log.facts(task_id)] + [time.time()]
+    return {datetime.fromtimestamp(stamp).strftime("%Y-%m-%d") for stamp in stamps}
 
 
 def _newer(output_dir: Path, since: float) -> Iterator[tuple[str, Path]]:
