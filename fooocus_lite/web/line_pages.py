@@ -63,8 +63,12 @@ class LinePages:
     def _seconds_of_running(self) -> float:
         """Until a worker is free, on average."""
         workers = self._dispatcher.workers()
-        latest = [event for worker in workers if worker["task_id"] for event in self._log.latest(worker["task_id"])]
-        return sum(event.seconds_left or 0.0 for event in latest if isinstance(event, Progress)) / max(1, len(workers))
+        left = [max(map(self._seconds_of, worker["task_ids"]), default=0.0) for worker in workers]
+        return sum(left) / max(1, len(workers))
+
+    def _seconds_of(self, task_id: str) -> float:
+        latest = [event for event in self._log.latest(task_id) if isinstance(event, Progress)]
+        return (latest[-1].seconds_left or 0.0) if latest else 0.0
 
     def waiting(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:
         """A page of what waits of one batch.
