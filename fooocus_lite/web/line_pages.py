@@ -68,8 +68,8 @@ class LinePages:
 
     def _seconds_of(self, task_id: str) -> float:
         """Until a task that is being drawn is done; 0 while unknown."""
-        steps = (event.seconds_left for event in self._log.latest(task_id) if isinstance(event, Progress))
-        return next(steps, None) or 0.0
+        steps = [event for event in self._log.latest(task_id) if isinstance(event, Progress)]
+        return (steps[-1].seconds_left or 0.0) if steps else 0.0
 
     def waiting(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:
         """A page of what waits of one batch.

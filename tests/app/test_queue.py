@@ -210,8 +210,10 @@ def test_bodies_of_an_import_that_are_none(server: LightServer) -> None:
     assert server.line() == []
 
 
-def test_ten_thousand_prompts_are_one_row_and_no_page_is_large(server: LightServer, client: Client) -> None:
-    ids = client.import_queue("\n".join(f"a very long prompt about number {n} " + "★" * 300 for n in range(10_000)))
+def test_a_batch_of_ten_thousand_is_one_row_and_no_page_is_large(server: LightServer, client: Client) -> None:
+    prompts = (f"a very long prompt about number {n} " + "★" * 300 for n in range(10_000))
+    tasks = [{"batch": 1, "recipe": {"prompt": prompt}} for prompt in prompts]
+    ids = client.import_queue(json.dumps({"fooocus_lite_queue": 1, "tasks": tasks}))
     assert len(ids) == 10_000 and server.line() == ids
     assert [(group.waiting, group.first.of) for group in client.line()] == [(10_000, 10_000)]
     pages, path = list[str](), f"/v1/queue/batches/{ids[0]}?limit=200"
