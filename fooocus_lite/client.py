@@ -45,6 +45,7 @@ class RemoteTask:
         position: Place in line, 1 = next; ``None`` unless it waits.
         seconds: From start to end; ``None`` before that.
         error: Why it failed.
+        revision: How often it was edited while it waited; `Client.edit` needs it.
     """
 
     id: str
@@ -53,6 +54,7 @@ class RemoteTask:
     position: int | None = None
     seconds: float | None = None
     error: FooocusError | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,14 +87,16 @@ class Client:
         self._parts = parts
         self._timeout_s = timeout_s
 
-    def submit(self, prompt: str = "", **fields: Any) -> list[str]:
+    def submit(self, prompt: str = "", *, webhook: str = "", **fields: Any) -> list[str]:
         """Ask for pictures and return at once; the tasks' ids, one per picture. Never twice, if a connection breaks.
 
         Args:
             prompt: What they show.
+            webhook: Where the server sends a message when one has ended; its setting `webhooks` must allow that.
             fields: Any other field of `Recipe`, such as ``count=4`` or ``styles=["Watercolor"]``.
         """
         headers = {"Idempotency-Key": secrets.token_hex(16)}  # so that a lost answer may be asked for again
+        headers |= {"Webhook-Url": webhook} if webhook else {}
         for _ in range(TRIES - 1):
             with contextlib.suppress(Unreachable):
                 return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
@@ -110,6 +114,7 @@ class Client:
             position=said["position"],
             seconds=said["seconds"],
             error=_error(said["error"]) if said["error"] else None,
+            revision=said.get("revision", 0),
         )
 
     def events(self, task_id: str) -> Iterator[Event]:

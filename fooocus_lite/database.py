@@ -18,6 +18,7 @@ from typing import Any
 
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.line_schema import LINE_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,18 @@ CREATE INDEX tasks_of_owner_by_style ON tasks (owner, json_extract(recipe, '$.st
     WHERE owner <> '' AND state = 'finished' AND image_path IS NOT NULL
     AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
 """,
+    LINE_SCHEMA,
+    """
+CREATE TABLE webhooks ( -- messages to other programs; due from the moment in which the task ends
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL, url TEXT NOT NULL, target TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, due_at REAL, UNIQUE (task_id, url)
+);
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+CREATE TRIGGER webhooks_fall_due AFTER UPDATE OF state ON tasks
+WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
+    UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
+END;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 
@@ -160,7 +173,8 @@ class Database:
         self.path = path
         self.warnings: list[str] = []
         self._busy_timeout_s = busy_timeout_s
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._open_write: Transaction | None = None
         self._read_lock = threading.Lock()
         self._unflushed = threading.Event()
         self._closing = threading.Event()
@@ -210,13 +224,18 @@ class Database:
     def write(self) -> Generator[Transaction]:
         """A transaction. Committed work survives ``kill -9`` at once, and a power cut about a second later.
 
+        Within another one of the same thread it is a part of that: all of both becomes visible, or nothing does.
+
         Raises:
             DiskProblem: the disk is full or read-only; nothing was written.
             FooocusError: another program keeps the file locked.
         """
         with self._write_lock, _in_words(self.path):
+            if self._open_write is not None:
+                yield self._open_write
+                return
             self._writer.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._writer)
+            self._open_write = transaction = Transaction(self._writer)
             try:
                 yield transaction
                 self._writer.execute("COMMIT")
@@ -224,6 +243,8 @@ class Database:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._open_write = None
             for callback in transaction.callbacks:
                 callback()
         self._unflushed.set()

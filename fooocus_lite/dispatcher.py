@@ -128,8 +128,11 @@ class Dispatcher:
 
     def stop(self, *, owner: str | None = None) -> int:
         """Cancel what is being drawn and what is left of its batch, likewise; how many tasks that were."""
-        tasks = self._drawn_now(owner) or self._queue.waiting(limit=1, owner=owner)
-        return sum(self._queue.cancel_batch(batch) for batch in {task.batch_id for task in tasks})
+        return sum(self._queue.cancel_batch(batch) for batch in self.batches_now(owner=owner))
+
+    def batches_now(self, *, owner: str | None = None) -> set[str]:
+        """The batches of what is being drawn; while nothing is, the one that is next."""
+        return {task.batch_id for task in self._drawn_now(owner) or self._queue.waiting(limit=1, owner=owner)}
 
     def words_for(self, recipe: Recipe) -> str:
         """What the style `Expand prompt` adds to a recipe's first picture, whether it is chosen or not.
@@ -168,7 +171,11 @@ class Dispatcher:
 
     def seconds_left(self, *, owner: str | None = None) -> float | None:
         """About how long it takes until the line, or a user's last in it, is drawn; None before a measurement."""
-        seconds = self._store.speeds.work_seconds(self._queue.waiting_work(owner=owner))
+        return self.seconds_for(self._queue.waiting_work(owner=owner))
+
+    def seconds_for(self, work: int) -> float | None:
+        """About how long so much work takes (`fooocus_lite.tasks.work_of`); None likewise."""
+        seconds = self._store.speeds.work_seconds(work)
         return None if seconds is None else seconds / max(1, len(self._lanes))
 
     def _drawn_now(self, owner: str | None) -> list[Task]:

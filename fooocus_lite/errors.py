@@ -31,6 +31,7 @@ HTTP_STATUS: dict[str, int] = {
     "unsupported": 501,
     "unreachable": 503,
     "limit_reached": 429,
+    "too_many_waiting": 429,
 }
 
 

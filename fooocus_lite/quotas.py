@@ -17,6 +17,8 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.user import NO_LIMITS, Limits
 
 MEGA = 1_000_000
+#: The code of the error that there is room again when some of what waits is drawn.
+TOO_MANY_WAIT = "too_many_waiting"
 #: (sql, values) → rows, of a transaction or of the reading connection.
 Ask = Callable[..., Sequence[Any]]
 
@@ -47,37 +49,45 @@ def used_by(ask: Ask, owner: str, now: float | None = None) -> Used:
     return Used(row["pictures"], row["pixels"] / MEGA, waiting[0]["tasks"] if waiting else 0, renews_at)
 
 
-def refuse_beyond(limits: Limits, recipes: Sequence[Recipe], ask: Ask, owner: str) -> None:
+def refuse_beyond(
+    limits: Limits, recipes: Sequence[Recipe], ask: Ask, owner: str, *, instead_of: Sequence[Recipe] = ()
+) -> None:
     """Do nothing if a user may ask for all of ``recipes``, which are resolved.
+
+    Args:
+        instead_of: What of theirs in line they take the places of.
 
     Raises:
         BadValue: one picture is larger than they may ask for.
-        FooocusError: it is more than is left (``limit_reached``); says how much that is, and when there is more.
+        FooocusError: it is more than is left of a day (``limit_reached``), or too much would wait at once
+            (``too_many_waiting``); says how much is left, and when there is more.
     """
     if limits == NO_LIMITS or not recipes:
         return
-    sizes = [(recipe.width or 0) * (recipe.height or 0) / MEGA for recipe in recipes]
+    sizes = _sizes(recipes)
     most = limits.picture_megapixels
     if most is not None and max(sizes) > most:
         problem = f"A picture of {_number(max(sizes))} megapixels is larger than you may ask for."
         raise BadValue(problem, f"Choose a size of at most {_number(most)} megapixels.", field="width")
-    used, count = used_by(ask, owner), len(recipes)
-    if limits.waiting is not None and used.waiting + count > limits.waiting:
+    used, count, more = used_by(ask, owner), len(recipes) - len(instead_of), sum(sizes) - sum(_sizes(instead_of))
+    if limits.waiting is not None and count > 0 and used.waiting + count > limits.waiting:
         left = max(0, limits.waiting - used.waiting)
         problem = f"At most {_pictures(limits.waiting)} of yours may wait at once, so there is room for {left} more now"
-        raise _refusal(f"{problem}, not {count}.", "Wait until some are drawn, or cancel some.")
-    if limits.pictures_a_day is not None and used.pictures + count > limits.pictures_a_day:
+        hint = "Wait until some are drawn, or cancel some."
+        raise FooocusError(f"{problem}, not {count}.", hint, code=TOO_MANY_WAIT)
+    if limits.pictures_a_day is not None and count > 0 and used.pictures + count > limits.pictures_a_day:
         left = max(0, limits.pictures_a_day - used.pictures)
         problem = f"You may ask for {_pictures(limits.pictures_a_day)} a day, and {left} are left today, not {count}."
-        raise _refusal(problem, _renewal(used))
-    if limits.megapixels_a_day is not None and used.megapixels + sum(sizes) > limits.megapixels_a_day:
+        raise FooocusError(problem, _renewal(used), code="limit_reached")
+    if limits.megapixels_a_day is not None and more > 0 and used.megapixels + more > limits.megapixels_a_day:
         left = max(0.0, limits.megapixels_a_day - used.megapixels)
         problem = f"You may ask for {_number(limits.megapixels_a_day)} megapixels a day, and {_number(left)} are left"
-        raise _refusal(f"{problem} today, not {_number(sum(sizes))}.", _renewal(used))
+        raise FooocusError(f"{problem} today, not {_number(more)}.", _renewal(used), code="limit_reached")
 
 
-def _refusal(problem: str, hint: str) -> FooocusError:
-    return FooocusError(problem, hint, code="limit_reached")
+def _sizes(recipes: Sequence[Recipe]) -> list[float]:
+    """In megapixels."""
+    return [(recipe.width or 0) * (recipe.height or 0) / MEGA for recipe in recipes]
 
 
 def _renewal(used: Used) -> str:

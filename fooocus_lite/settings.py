@@ -150,6 +150,14 @@ SETTINGS: dict[str, Setting] = {
             option="--no-a1111-text",
         ),
         Setting(
+            "webhooks",
+            "text",
+            "",
+            "Addresses that programs may have told when a picture is done: how they begin; empty: none.",
+            "addresses such as https://example.org/hooks, with commas between them",
+            pattern=r"(\s*https?://[^\s,@?#]+\s*(,\s*https?://[^\s,@?#]+\s*)*)?",
+        ),
+        Setting(
             "language",
             "text",
             "",
@@ -199,6 +207,7 @@ class Settings:
     dtype: str
     preset: str
     a1111_text: bool
+    webhooks: str
     language: str
     preview_fps: float
     log_level: str

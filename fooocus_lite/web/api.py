@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Header
 from fastapi.openapi.models import Example
 from fastapi.responses import StreamingResponse
 
+from fooocus_lite.desk import Desk
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
@@ -21,11 +22,13 @@ from fooocus_lite.missing_files import missing_offers
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.plan import batch_notes, expand, make_plan
 from fooocus_lite.recipe import Recipe
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
+from fooocus_lite.users import Users
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
@@ -36,13 +39,16 @@ from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.models_api import add_model_routes, model_rows
 from fooocus_lite.web.orders import batch_of_key
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
+from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
 from fooocus_lite.web.who import Who
 from fooocus_lite.web.workers_api import add_worker_route
+from fooocus_lite.webhooks import Webhooks
 
 STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
+WEBHOOK = "Where to `POST` a message when a task has ended; the setting `webhooks` must allow the address."
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "a batch in a style": {"value": {"prompt": "a house by the sea", "styles": ["Watercolor"], "count": 4, "seed": 7}},
@@ -59,17 +65,22 @@ class Parts:
     log: EventLog
     dispatcher: Dispatcher
     supply: Supply
+    repeats: Repeats
+    users: Users
+    webhooks: Webhooks
 
 
 def make_router(parts: Parts) -> APIRouter:
     """All routes under ``/v1``."""
     router = APIRouter(prefix="/v1")
-    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply)
+    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply, parts.users.is_still)
     _add_menu(router, parts)
     _add_expansion(router, parts)
     _add_tasks(router, parts)
     _add_task(router, parts, live)
     _add_control(router, parts, live)
+    desk = Desk(parts.queue, parts.supply, parts.library)
+    add_queue_routes(router, parts.queue, live.pages, desk, parts.repeats)
     add_sockets(router, parts.queue, live)
     add_library_routes(router, OwnFiles(parts.settings, parts.library), parts.library)
     add_style_picture_routes(router, StylePictures(parts.settings, parts.queue), parts.library)
@@ -174,20 +185,27 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
         who: Who,
         idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
+        webhook_url: Annotated[str | None, Header(max_length=2000, description=WEBHOOK)] = None,
     ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
 
         A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
         The same recipe under the same `Idempotency-Key` is asked for once, however often it is sent.
         """
+        if webhook_url:
+            parts.webhooks.check(webhook_url)
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        if not idempotency_key:
-            return s.Submitted(ids=parts.supply.submit(recipes, library, owner=who.name))
-        batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
-        with asking:
-            there = parts.queue.batch(batch_id)
-            return s.Submitted(ids=there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name))
+        if idempotency_key:
+            batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
+            with asking:
+                there = parts.queue.batch(batch_id)
+                ids = there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name)
+        else:
+            there, ids = [], parts.supply.submit(recipes, library, owner=who.name)
+        if webhook_url:
+            parts.webhooks.ask(ids, webhook_url, is_again=bool(there))
+        return s.Submitted(ids=ids)
 
     @router.get("/tasks", tags=["tasks"], summary="List tasks", responses=s.problems(422))
     def tasks(who: Who, limit: Limit = 50, state: State | None = None, before: Before = None) -> s.TaskList:
@@ -222,7 +240,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
         """
         parts.queue.get(task_id, owner=who.sees)
-        return _stream(live.task_events(task_id, event_number(last_event_id, "Last-Event-ID")))
+        return _stream(live.task_events(who, task_id, event_number(last_event_id, "Last-Event-ID")))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -249,11 +267,6 @@ def _stream(messages: AsyncIterator[str]) -> StreamingResponse:
 
 
 def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
-    @router.get("/queue", tags=["page"], summary="The head of the line")
-    def queue(who: Who) -> s.QueueHead:
-        """Next first, at most 100 rows. Where there are users each sees their own, an admin all."""
-        return live.head(who)
-
     @router.post("/skip", tags=["page"], summary="Skip this picture", responses=s.problems(403, 409, 507))
     def skip(who: Who) -> s.Count:
         """Cancels what is drawn now; the next picture follows. Of others' pictures only an admin can."""
@@ -261,12 +274,16 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
 
     @router.post("/stop", tags=["page"], summary="Stop this batch", responses=s.problems(403, 409, 507))
     def stop(who: Who) -> s.Count:
-        """Cancels what is drawn now and the rest of its batch. Of others' pictures only an admin can."""
+        """Cancels what is drawn now and the rest of its batch, and what repeats it. Of others' pictures only an admin
+        can."""
+        parts.repeats.end_all(owner=who.sees, of_batches=parts.dispatcher.batches_now(owner=who.sees))
         return s.Count(cancelled=parts.dispatcher.stop(owner=who.sees))
 
     @router.post("/clear", tags=["page"], summary="Clear the queue", responses=s.problems(403, 409, 507))
     def clear(who: Who) -> s.Count:
-        """Cancels everything that waits; what is drawn now goes on. Of others' pictures only an admin can."""
+        """Cancels everything that waits, and what repeats; what is drawn now goes on. Of others' pictures only an
+        admin can."""
+        parts.repeats.end_all(owner=who.sees)
         return s.Count(cancelled=parts.queue.clear_waiting(owner=who.sees))
 
     @router.get(

@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too l
 #: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
 MAX_DRAINED_BYTES = 16_000_000
 #: Paths whose routes take their bodies in by themselves (`fooocus_lite.web.uploads`), with a bound of their own.
-STREAMED = frozenset({"/v1/read"})
+STREAMED = frozenset({"/v1/read", "/v1/queue/import"})
 MAX_HEADERS, MAX_HEADER_BYTES = 100, 32_000
 #: A body may take this long, and longer by what has come at this rate: less than the slowest phone's.
 BODY_GRACE_S, MIN_BYTES_A_S = 30.0, 4_000

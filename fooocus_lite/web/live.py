@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -28,13 +28,14 @@ from fooocus_lite.events import (
     Started,
 )
 from fooocus_lite.memory import STEPPED_DOWN
-from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.user import User
+from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.model_schemas import download_out
-from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
+from fooocus_lite.web.queue_schemas import repeat_out
+from fooocus_lite.web.schemas import picture_out
 
 HEARTBEAT_S = 15.0
 ROWS = 100
@@ -45,22 +46,37 @@ SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Live:
-    """Reads queue, log and dispatcher for the page."""
+    """Reads queue, log and dispatcher for the page.
 
-    def __init__(self, queue: TaskQueue, log: EventLog, dispatcher: Dispatcher, supply: Supply | None = None) -> None:
+    Args:
+        is_still: Whether a user still is one, with the rights that they had.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        log: EventLog,
+        dispatcher: Dispatcher,
+        supply: Supply | None = None,
+        is_still: Callable[[User], bool] = lambda _: True,
+    ) -> None:
         self._queue = queue
         self._log = log
         self._dispatcher = dispatcher
         self._supply = supply
+        self._is_still = is_still
+        self.pages = LinePages(queue, log, dispatcher)
         self._owners: dict[str, str | None] = {}  # of tasks that were told of lately
 
     async def page_messages(self, user: User) -> AsyncGenerator[str]:
-        """Server-Sent Events for a user's page; never ends by itself."""
+        """Server-Sent Events for a user's page; ends only when the user is no longer one, or has other rights."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         standing, downloads = self._standing(), self._downloads()
         yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot, user))
         spoke_at = time.monotonic()
         async for told in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
+            if not self._is_still(user):
+                return
             events = await self._seen_by(user, told)
             is_silent = not told or (not events and time.monotonic() - spoke_at > HEARTBEAT_S)
             moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
@@ -81,9 +97,11 @@ class Live:
                 if not is_told and (message := await self._message(event, user)) is not None:
                     yield sse(message)
 
-    async def task_events(self, task_id: str, after: int) -> AsyncGenerator[str]:
-        """Server-Sent Events of one task; ends after its last event."""
+    async def task_events(self, user: User, task_id: str, after: int) -> AsyncGenerator[str]:
+        """Server-Sent Events of one task; ends after its last event, or when the user may no longer see it."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
+            if not self._is_still(user):
+                return
             yield "".join(map(_as_told, events)) or ": still here\n\n"
 
     async def _seen_by(self, user: User, events: list[Event]) -> list[Event]:
@@ -104,13 +122,13 @@ class Live:
 
     def snapshot(self, user: User) -> dict[str, Any]:
         """All that a user's page needs to show the present."""
-        running, head = self._queue.running(owner=user.sees), self.head(user)
+        running = self._queue.running(owner=user.sees)
         latest = [event for task in running for event in self._log.latest(task.id)]
         previews = [event for event in latest if isinstance(event, Preview)]
         return {
             "type": "snapshot",
             "user": {"name": user.name, "is_admin": user.is_admin},
-            "rows": [row.model_dump() for row in (*self._rows(running), *head.tasks)],
+            "rows": self._rows(running, user),
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
             "last_failure": self._last_failure(user),
@@ -126,17 +144,15 @@ class Live:
         if task is None:
             return None
         details = [event.details for event in self._log.facts(task.id) if isinstance(event, Failed)]
-        return {"task": self._rows([task])[0].model_dump(), "details": details[-1] if details else ""}
+        return {"task": self.pages.rows([task])[0].model_dump(), "details": details[-1] if details else ""}
 
     def _line(self, user: User) -> dict[str, Any]:
         """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
-        rows = (*self._rows(self._queue.running(owner=user.sees)), *self.head(user).tasks)
-        return {"type": "line", "rows": [row.model_dump() for row in rows]} | self._now(user)
+        return {"type": "line", "rows": self._rows(self._queue.running(owner=user.sees), user)} | self._now(user)
 
-    def head(self, user: User) -> QueueHead:
-        """The head of the line as a user sees it, next first."""
-        rows = self._rows(self._queue.waiting(limit=ROWS, owner=user.sees))
-        return QueueHead(tasks=rows, **self._numbers(user))
+    def _rows(self, running: Sequence[Task], user: User) -> list[dict[str, Any]]:
+        rows = self.pages.rows([*running, *self._queue.waiting(limit=ROWS, owner=user.sees)])
+        return [row.model_dump() for row in rows]
 
     def _numbers(self, user: User) -> dict[str, int]:
         return {
@@ -158,7 +174,7 @@ class Live:
         task = self._queue.find(event.task_id)
         if task is None:
             return None
-        message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now(user)
+        message: dict[str, Any] = {"type": "task", "task": self.pages.rows([task])[0].model_dump()} | self._now(user)
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
         if isinstance(event, PromptReady):
@@ -177,23 +193,16 @@ class Live:
             "seconds_left": self._dispatcher.seconds_left(owner=user.sees),
             "workers": [{key: worker.get(key) for key in keys} for worker in self._dispatcher.workers()],
             "trouble": trouble.to_dict() if trouble else None,
+            "paused": self._queue.is_paused,
+            "version": self._queue.version,
+            "repeats": [repeat_out(repeat).model_dump() for repeat in self._queue.repeats(user.sees)],
         }
 
     def _standing(self) -> tuple[object, ...]:
-        """What changes without a fact: trouble, and what a worker says of its device once it is loaded."""
+        """What changes without a fact: order and switches, trouble, what a worker says of its device once loaded."""
         trouble = self._dispatcher.trouble
         devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
-        return (trouble and trouble.problem, *devices)
-
-    def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
-        batches: dict[str, list[str]] = {}
-        rows: list[QueueRow] = []
-        for task in tasks:
-            if task.batch_id not in batches:
-                batches[task.batch_id] = self._queue.batch(task.batch_id)
-            batch = batches[task.batch_id]
-            rows.append(_row(task, batch.index(task.id) + 1 if task.id in batch else 1, len(batch)))
-        return rows
+        return (self._queue.version, trouble and trouble.problem, *devices)
 
 
 def _as_told(event: Event) -> str:
@@ -202,28 +211,6 @@ def _as_told(event: Event) -> str:
         body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
     # Only facts can be replayed, so only they get an id that a client may come back with.
     return sse(body, name=event.kind, number=event.seq if event.is_fact else None)
-
-
-def _row(task: Task, index: int, of: int) -> QueueRow:
-    recipe = task.recipe
-    return QueueRow(
-        id=task.id,
-        batch_id=task.batch_id,
-        owner=task.owner,
-        index=index,
-        of=of,
-        state=task.state,
-        position=task.position,
-        words=recipe.prompt[:WORDS],
-        styles=list(recipe.styles or ())[:3],
-        width=recipe.width or 1,
-        height=recipe.height or 1,
-        seed=recipe.seed if recipe.seed is not None and recipe.seed <= MAX_SEED else None,
-        label=task.label,
-        cancelling=task.cancel_requested,
-        waits_for=task.waits_for,
-        error=Problem(**task.error) if task.error else None,
-    )
 
 
 def _progress(event: Progress) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class TaskOut(BaseModel):
     state: State
     attempt: int = Field(description="How often a worker took it; a killed worker costs one.")
     recipe: Recipe = Field(description="Settings frozen at the click, every field decided.")
+    revision: int = Field(default=0, description="How often it was edited while it waited; an edit names it.")
     position: int | None = Field(
         default=None, description="Place in line; 1 = next. Null unless it waits for its turn alone."
     )
@@ -184,15 +185,8 @@ class QueueRow(BaseModel):
     cancelling: bool = False
     waits_for: str | None = Field(default=None, description="Name of the download that it waits for.")
     error: Problem | None = None
-
-
-class QueueHead(BaseModel):
-    """The head of the line, next first; behind it what waits for files."""
-
-    tasks: list[QueueRow]
-    waiting: int
-    held: int = Field(description="How many of the waiting wait for files.")
-    ahead: int = Field(default=0, description="How many tasks of other users, whom you do not see, come before yours.")
+    revision: int = Field(default=0, description="How often it was edited; an edit names it.")
+    seconds: float | None = Field(default=None, description="About how long it takes; null before that was measured.")
 
 
 def task_out(task: Task, progress: Progress | None = None, download: Download | None = None) -> TaskOut:
@@ -205,6 +199,7 @@ def task_out(task: Task, progress: Progress | None = None, download: Download | 
         state=task.state,
         attempt=task.attempt,
         recipe=task.recipe,
+        revision=task.revision,
         position=task.position,
         progress=_progress_out(progress) if progress else None,
         waits_for=download_out(download) if download else None,

@@ -22,6 +22,7 @@ THOUGHT = {
     *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
     *("offers", "catalog_files", "missing_files", "model_headers", "model_index", "found_models", "family_fit"),
+    "webhook_rules",
 }
 FACES = {"cli", "commands", "teller", "web", "__main__"}
 #: Every other module is a deed, so a new one is held to the deeds' rules until it is listed here.

@@ -118,7 +118,8 @@ async function refillRows() {
   if (!isCut || waitingIn(state.rows) >= 20) return;
   const answer = await call("GET", "/v1/queue").catch(() => null);
   if (!answer) return; // the stream tells whether the program is away
-  const { tasks, waiting } = answer;
+  const { groups, waiting } = answer;
+  const tasks = groups.map((group) => group.first);
   const now = running();
   isCut = tasks.length < waiting;
   change({ rows: [...(now ? [now] : []), ...tasks.filter((row) => row.id !== now?.id)] });
