@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fooocus_lite.passwords import hash_key, hash_password, new_key
 from fooocus_lite.users_file import KeyRow, UserRow, UsersFile, change_users
@@ -75,12 +76,12 @@ def test_a_stranger_opens_no_websocket(closed: Server) -> None:
         pass
     assert refused.value.response.status_code == 401
     headers = session(closed.address, "admin", minted(closed))
-    with connect(where, additional_headers=headers, origin=closed.address) as ours:  # type: ignore[arg-type]
+    with connect(where, additional_headers=headers, origin=Origin(closed.address)) as ours:
         assert json.loads(ours.recv())["type"] == "snapshot"
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(where, additional_headers=headers, origin="https://evil.example"),
-    ):  # type: ignore[arg-type]
+        connect(where, additional_headers=headers, origin=Origin("https://evil.example")),
+    ):
         pass
     assert refused.value.response.status_code == 403, "the browser would send the cookie along"
 
