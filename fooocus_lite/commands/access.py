@@ -24,6 +24,8 @@ def welcome(address: str, settings: Settings, users: Users) -> Iterator[str]:
     if port != settings.port:
         yield f"Port {settings.port} is taken; using {port}."
     yield f"Fooocus Lite is at {address}  (Ctrl+C ends it)"
+    if users.problem:
+        yield str(users.problem)
     if not settings.is_for_others:
         if users.is_needed:
             yield "Everybody logs in, as there are users."

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fooocus_lite.passwords import hash_key, hash_password, new_key
 from fooocus_lite.users_file import KeyRow, UserRow, UsersFile, change_users
-from fooocus_lite.web.credentials import TRIES_PER_ADDRESS
-from tests.app.client import ask, ask_json, follow
+from fooocus_lite.web.credentials import REFILL_S, TRIES_PER_ADDRESS
+from tests.app.client import Answer, ask, ask_json, follow
 from tests.app.closed import basic, listening, log_in, minted, session
 from tests.app.test_guard import DOORS
 from tests.faults.server import Server, until
@@ -75,12 +76,12 @@ def test_a_stranger_opens_no_websocket(closed: Server) -> None:
         pass
     assert refused.value.response.status_code == 401
     headers = session(closed.address, "admin", minted(closed))
-    with connect(where, additional_headers=headers, origin=closed.address) as ours:  # type: ignore[arg-type]
+    with connect(where, additional_headers=headers, origin=Origin(closed.address)) as ours:
         assert json.loads(ours.recv())["type"] == "snapshot"
     with (
         pytest.raises(InvalidStatus) as refused,
-        connect(where, additional_headers=headers, origin="https://evil.example"),
-    ):  # type: ignore[arg-type]
+        connect(where, additional_headers=headers, origin=Origin("https://evil.example")),
+    ):
         pass
     assert refused.value.response.status_code == 403, "the browser would send the cookie along"
 
@@ -175,6 +176,16 @@ def test_users_are_asked_at_home_too(peopled: Server) -> None:
     assert "Everybody logs in" in peopled.log and "password" not in peopled.log
 
 
+def first_refused(attempt: Callable[[int], Answer]) -> tuple[dict[str, str], bytes]:
+    """The first answer that is not 401; on a slow machine a try comes back now and then meanwhile."""
+    for number in range(4 * TRIES_PER_ADDRESS):
+        status, headers, text = attempt(number)
+        if status != 401:
+            assert status == 429
+            return headers, text
+    raise AssertionError("one may try for ever")
+
+
 def test_wrong_passwords_are_answered_alike_and_not_for_ever(web_models: Path, tmp_path: Path) -> None:
     with listening(tmp_path, web_models) as server:
         right, answers = minted(server), []
@@ -186,13 +197,12 @@ def test_wrong_passwords_are_answered_alike_and_not_for_ever(web_models: Path, t
         for _ in range(3 * TRIES_PER_ADDRESS):  # a program that has an old password asks and asks: that is one try
             assert ask(server.address, "GET", "/v1/menu", headers=basic("admin", "wrong"))[0] == 401
         ours = session(server.address, "admin", right)
-        tries = [log_in(server.address, "admin", f"wrong {number}") for number in range(TRIES_PER_ADDRESS)]
-        assert [status for status, _, _ in tries][-3:] == [429] * 3
-        status, headers, text = log_in(server.address, "admin", "wrong again")
-        assert status == 429 and 1 <= int(headers["retry-after"]) <= 60
+        headers, text = first_refused(lambda number: log_in(server.address, "admin", f"wrong {number}"))
+        assert 1 <= int(headers["retry-after"]) <= REFILL_S
         assert f"Try again in {headers['retry-after']} second".encode() in text
-        status, headers, _ = ask(server.address, "GET", "/sdapi/v1/options", headers=basic("admin", "wrong anew"))
-        assert status == 429 and int(headers["retry-after"]) >= 1
+        options = (server.address, "GET", "/sdapi/v1/options")
+        headers, _ = first_refused(lambda number: ask(*options, headers=basic("admin", f"anew {number}")))
+        assert 1 <= int(headers["retry-after"]) <= REFILL_S
         assert ask(server.address, "GET", "/v1/menu", headers=ours)[0] == 200, "who is in stays in"
         assert ask(server.address, "GET", "/v1/menu", headers=basic("admin", right))[0] == 200, "or was lately"
         other = {"X-Forwarded-For": "203.0.113.9"}  # a proxy on this machine tells of somebody else

@@ -47,6 +47,13 @@ def test_where_there_are_users_no_password_is_made_up(tmp_path: Path) -> None:
         assert users.find("admin") is None
 
 
+def test_a_list_that_is_damaged_is_said_and_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "users.json").write_text("{")
+    text, users = said(tmp_path, listen=True)
+    assert "users.json" in text and "nobody gets in" in text and "password" not in text
+    assert users.is_needed and users.find("admin") is None
+
+
 def test_another_port_is_said_first(tmp_path: Path) -> None:
     assert said(tmp_path, port=7000)[0].startswith("Port 7000 is taken; using 7865.\nFooocus Lite is at ")
 

@@ -20,5 +20,5 @@ export async function showAccount() {
   const me = await call("GET", "/v1/me").catch(() => null);
   if (!me?.name) return;
   const tools = await whenThere("fl-tools");
-  tools.append(button("Log out", { icon: "leave", kind: "bare", id: "fl-logout", title: `You are ${me.name}`, onclick: logOut }));
+  tools.append(button("Log out", { icon: "leave", label: "Log out", kind: "bare", id: "fl-logout", title: `You are ${me.name}`, onclick: logOut }));
 }
