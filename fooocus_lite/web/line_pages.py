@@ -63,8 +63,12 @@ class LinePages:
     def _seconds_of_running(self) -> float:
         """Until a worker is free, on average."""
         workers = self._dispatcher.workers()
-        latest = [event for worker in workers if worker["task_id"] for event in self._log.latest(worker["task_id"])]
-        return sum(event.seconds_left or 0.0 for event in latest if isinstance(event, Progress)) / max(1, len(workers))
+        busy = sum(max(map(self._seconds_of_task, worker["task_ids"]), default=0.0) for worker in workers)
+        return busy / max(1, len(workers))
+
+    def _seconds_of_task(self, task_id: str) -> float:
+        """Until a running task is done; pictures that are drawn together are done together."""
+        return sum(event.seconds_left or 0.0 for event in self._log.latest(task_id) if isinstance(event, Progress))
 
     def waiting(self, batch_id: str, *, limit: int, after: str | None, owner: str | None) -> WaitingPage:
         """A page of what waits of one batch.
