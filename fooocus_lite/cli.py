@@ -345,7 +345,8 @@ def run_serve(options: argparse.Namespace) -> int:
     app = None
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
-    store = open_store(settings.data_dir, Users(settings).limits_of, output_dir=settings.output_dir)
+    users = Users(settings)
+    store = open_store(settings.data_dir, users.limits_of, output_dir=settings.output_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
@@ -355,7 +356,6 @@ def run_serve(options: argparse.Namespace) -> int:
         dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
-        users = Users(settings)
         print(*welcome(address, settings, users), sep="\n", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)

@@ -67,7 +67,7 @@ def write_prompts(tasks: Iterable[Task]) -> Iterator[str]:
 
 
 def read_queue(text: str, base: Recipe, library: Library, seed: int) -> list[Wanted]:
-    """The batches of a file, all pictures resolved.
+    """The batches of a file, all pictures resolved; of a text every line is one.
 
     Args:
         text: JSON as `write_queue` makes it, or one prompt a line; ``#`` begins a comment, blank lines are skipped.
@@ -121,7 +121,7 @@ def _prompts_of(text: str, base: Recipe, library: Library, seed: int) -> Iterato
         if not prompt or prompt.startswith(_COMMENT) or not split_prompts(prompt)[0]:
             continue
         with_prompt = base.model_dump(exclude_unset=True) | {"prompt": _ESCAPED.sub("", prompt)}
-        yield _Entry(_resolved(with_prompt, library, seed, f"Line {number}"), None, f"Line {number}")
+        yield _Entry(_resolved(with_prompt, library, seed, f"Line {number}"), number, f"Line {number}")
 
 
 def _tasks_of(text: str, library: Library, seed: int) -> Iterator[_Entry]:

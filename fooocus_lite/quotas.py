@@ -102,4 +102,5 @@ def _pictures(count: int) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
+    """Megapixels, to the pixel."""
+    return f"{value:,.6f}".rstrip("0").rstrip(".")

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, Protocol, cast
 
 from fooocus_lite.errors import FooocusError, WorkerDied
@@ -62,8 +62,7 @@ class Runner(Protocol):
     def run_together(self, plans: Sequence[Plan], should_stop: Callable[[int], bool]) -> Iterator[tuple[int, Event]]:
         """(number of the plan, event) up to and including the last plan's terminal one.
 
-        The plans are passed on by the call itself, not when the first event is asked for: called while another run is
-        read, it is drawn when that one has ended, without a pause.
+        The call itself passes the plans on: while another run is read, they are drawn when that one has ended.
 
         Args:
             should_stop: Whether the picture with this number is unwanted; the others go on.
@@ -108,6 +107,7 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._child: _Child | None = None
         self._closed = False
+        self._open: list[_Run] = []
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -136,42 +136,43 @@ class LocalRunner:
 
         While the child still loads, a stop ends a picture at once, and the child goes on loading for the next one.
         """
-        child, number = self._ensure_child(), next(self._numbers)
-        child.open(number)
-        child.send(("run", number, list(plans)))
-        return self._events(child, number, len(plans), should_stop)
+        run = _Run(self._ensure_child(), next(self._numbers), set(range(len(plans))), should_stop)
+        run.child.open(run.number)
+        run.child.send(("run", run.number, list(plans)))
+        self._open.append(run)
+        return self._events(run)
 
-    def _events(
-        self, child: _Child, number: int, many: int, should_stop: Callable[[int], bool]
-    ) -> Generator[tuple[int, Event]]:
-        left, kill_at, is_drawing = set(range(many)), dict[int, float](), False
+    def _events(self, run: _Run) -> Generator[tuple[int, Event]]:
+        child, is_drawing = run.child, False
+        for place in run.asked:  # in vain while it was not its turn
+            run.asked[place] = time.monotonic()
         try:
-            while left:
-                for place in [place for place in left if place not in kill_at and should_stop(place)]:
-                    child.send(("stop", number, place))
-                    kill_at[place] = time.monotonic() + self._stop_timeout_s
-                asked = [place for place in sorted(left) if place in kill_at]
-                if asked and time.monotonic() > min(kill_at[place] for place in asked):
+            while run.left:
+                for each in self._open:  # also those that this one keeps waiting
+                    each.pass_on_stops()
+                asked = [place for place in sorted(run.left) if place in run.asked]
+                if asked and time.monotonic() > min(run.asked[place] for place in asked) + self._stop_timeout_s:
                     logger.warning("The worker ignored a stop for %.0f s and is replaced", self._stop_timeout_s)
                     child.kill()
-                elif (told := child.next_event(number)) is not None:
+                elif (told := child.next_event(run.number)) is not None:
                     place, event = told
                     is_drawing = is_drawing or event.kind not in _BEFORE_DRAWING
-                    if place in left:
-                        left -= {place} if event.kind in TERMINAL else set()
+                    if place in run.left:
+                        run.left -= {place} if event.kind in TERMINAL else set()
                         yield told
                     continue
                 elif not asked or is_drawing:
                     continue
                 else:  # it loads, and nobody has to wait for that
                     self._replace_if_silent(child)
-                left -= set(asked)
+                run.left -= set(asked)
                 for place in asked:
                     yield place, Cancelled()
         finally:
-            for place in left:
-                child.send(("stop", number, place))
-            child.forget(number)
+            self._open.remove(run)
+            for place in run.left:
+                child.send(("stop", run.number, place))
+            child.forget(run.number)
 
     def _replace_if_silent(self, child: _Child) -> None:
         if time.monotonic() - child.heard_at > self._load_timeout_s:
@@ -197,6 +198,23 @@ class LocalRunner:
             if self._child is None or not self._child.alive:
                 self._child = _Child(self._engine, self._options)
             return self._child
+
+
+@dataclass
+class _Run:
+    """Plans that were sent to a child; places ``left`` that have not ended, and when each was ``asked`` to stop."""
+
+    child: _Child
+    number: int
+    left: set[int]
+    should_stop: Callable[[int], bool]
+    asked: dict[int, float] = field(default_factory=dict[int, float])
+
+    def pass_on_stops(self) -> None:
+        for place in self.left - self.asked.keys():
+            if self.should_stop(place):
+                self.child.send(("stop", self.number, place))
+                self.asked[place] = time.monotonic()
 
 
 class _Child:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fooocus_lite.bench import children, line, parts, sampling
+from fooocus_lite.bench import children, line, parts, sampling, throughput
 from fooocus_lite.bench.base import Bench
 from fooocus_lite.bench.report import Report, Row
 from fooocus_lite.errors import BadValue
@@ -38,6 +38,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "guidance": sampling.measure_guidance,
     "samplers": sampling.measure_samplers,
     "loras": sampling.measure_loras,
+    "batches": throughput.measure_batches,
     "downloads": parts.measure_downloads,
     "loading": parts.measure_loading,
     "scan": parts.measure_scan,

@@ -6,6 +6,7 @@ A child process of `bench`: orders as JSON lines on standard input, answers as J
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -33,6 +34,7 @@ from fooocus_lite.engine.run import Engine
 from fooocus_lite.engine.samplers import Path as WalkPath
 from fooocus_lite.engine.samplers import make_path
 from fooocus_lite.engine.weights import weight_files
+from fooocus_lite.events import ImageReady
 from fooocus_lite.lora_keys import TEXT_ENCODER, TEXT_ENCODER_2, UNET
 from fooocus_lite.plan import LoraRef, Plan, plan_from_dict
 from fooocus_lite.registry import SAMPLERS, SCHEDULERS
@@ -63,6 +65,8 @@ class Bare:
             raise TypeError("diffusers' own loop is the only one that there is for this model")
         self.family = family
         self._adapters = Adapters()
+        self._engine = Engine(device=device, dtype=dtype, preview_fps=0)
+        self._drawn: dict[bool, list[bytes]] = {}
         self._lora: LoraRef | None = None
 
     def picture(self, seed: int) -> float:
@@ -168,6 +172,27 @@ class Bare:
         with guided(family.forward, encoded, plan, steps=len(path.spans), layers=family.layers) as predict:
             yield predict, path, noise.draw() * path.init_noise_sigma
 
+    def pictures(self, many: int, *, at_once: bool) -> float:
+        """Seconds for so many pictures of other seeds by the whole engine, as a batch or one by one; no previews."""
+        plans = [replace(self.plan, seed=seed) for seed in range(many)]
+        started = time.perf_counter()
+        if at_once:
+            events = [event for _, event in self._engine.run_together(plans, lambda _: False)]
+        else:
+            events = [event for plan in plans for event in self._engine.run(plan, lambda: False)]
+        seconds = time.perf_counter() - started
+        self._drawn[at_once] = [event.rgb for event in events if isinstance(event, ImageReady)]
+        return seconds
+
+    def difference(self) -> tuple[int, float]:
+        """(largest difference in levels, least PSNR in dB) of the last batch's pictures and the same one by one."""
+        pairs = zip(self._drawn[True], self._drawn[False], strict=True)
+        apart = [
+            torch.frombuffer(bytearray(a + b), dtype=torch.uint8).double().view(2, -1).diff(dim=0) for a, b in pairs
+        ]
+        worst = max(float(one.square().mean()) for one in apart)
+        return int(max(one.abs().max() for one in apart)), 10 * math.log10(255**2 / max(worst, 1e-6))
+
     def second_task(self, *, device: str, dtype: str) -> tuple[int, int, int]:
         """How often a second task with the same words runs a text encoder, reads a model, and moves a part of one."""
         engine, runs = Engine(device=device, dtype=dtype, preview_fps=0), list[str]()
@@ -217,6 +242,9 @@ def main() -> None:
             "write_lora": bare.write_lora,
             "switch_lora": bare.switch_lora,
             "host_reads": lambda _: bare.host_reads(),
+            "batch": lambda many: bare.pictures(many, at_once=True),
+            "one_by_one": lambda many: bare.pictures(many, at_once=False),
+            "difference": lambda _: bare.difference(),
             "second_task": lambda _: bare.second_task(**where),
         }
         sys.stdout.write(json.dumps({"ready": torch.__version__}) + "\n")

@@ -28,6 +28,7 @@ from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
+from fooocus_lite.users import Users
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
@@ -66,12 +67,13 @@ class Parts:
     supply: Supply
     repeats: Repeats
     webhooks: Webhooks
+    users: Users
 
 
 def make_router(parts: Parts) -> APIRouter:
     """All routes under ``/v1``."""
     router = APIRouter(prefix="/v1")
-    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply)
+    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply, parts.users.is_still)
     _add_menu(router, parts)
     _add_expansion(router, parts)
     _add_tasks(router, parts)
@@ -238,7 +240,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
         """
         parts.queue.get(task_id, owner=who.sees)
-        return _stream(live.task_events(task_id, event_number(last_event_id, "Last-Event-ID")))
+        return _stream(live.task_events(who, task_id, event_number(last_event_id, "Last-Event-ID")))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)

@@ -35,6 +35,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
+from fooocus_lite.web.examples import add_examples
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
 from fooocus_lite.web.mcp_door import PATHS as MCP_PATHS
@@ -57,7 +58,11 @@ ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "
 
 `POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`.
 
-Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/sdapi/v1`; errors there are theirs."""
+The event streams are WebSockets, too: `/v1/ws` and `/v1/tasks/{id}/ws`. With a header `Webhook-Url`, a task tells by
+itself that it has ended.
+
+Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/sdapi/v1`; errors there are theirs.
+Assistants (MCP, streamable HTTP) take `/mcp`."""
 
 
 def create_app(
@@ -103,7 +108,10 @@ def create_app(
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks)
+    plain = app.openapi
+    app.openapi = lambda: add_examples(plain())
+
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks, users)
     app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))

@@ -70,7 +70,9 @@ class Login:
         wanted = wanted or scope["path"]
         problem = problem or (_UNREADABLE if self._users.problem else "")
         text = (
-            self._page.replace("{problem}", f'<p role="alert" id="problem">{escape(problem)}</p>' if problem else "")
+            self._page.replace("{problem}", f'<p role="alert">{escape(problem)}</p>' if problem else "")
+            .replace("{first}", "" if name else " autofocus")
+            .replace("{second}", " autofocus" if name else "")
             .replace("{wanted}", wanted if wanted in WANTED else "/")
             .replace("{name}", escape(name))
         )

@@ -22,7 +22,6 @@ from fooocus_lite.events import TERMINAL, Event, Progress
 from fooocus_lite.library import Library
 from fooocus_lite.plan import expand, parse_wish
 from fooocus_lite.supply import Supply
-from fooocus_lite.task_records import no_such
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.user import User
@@ -133,12 +132,7 @@ class Tools:
         try:
             checked = tool.arguments.model_validate(arguments)
         except ValidationError as exc:
-            first = exc.errors(include_url=False)[0]
-            field = str(first["loc"][0])[:60] if first["loc"] else "arguments"
-            given = "" if first["type"] == "missing" else f" ({str(first['input'])[:40]!r})"
-            raise BadValue(
-                f"{field} cannot be used{given}: {first['msg']}.", "See the tool's schema.", field=field
-            ) from exc
+            raise _wrong_argument(exc) from exc
         return await tool.run(checked, user, tell)
 
     async def _generate(self, asked: GenerateIn, user: User, tell: Tell) -> Answer:
@@ -191,9 +185,10 @@ class Tools:
         return Answer(json.dumps(await run_in_threadpool(self._line, user), ensure_ascii=False))
 
     def _line(self, user: User) -> dict[str, Any]:
-        drawing = [self._row(task) for task in self._queue.running() if _may_see(task, user)]
-        waiting = [self._row(task) for task in self._queue.waiting(limit=ROWS) if _may_see(task, user)]
-        return {"drawing": drawing, "waiting": waiting, "waiting_in_all": self._queue.counts()["waiting"]}
+        drawing = [self._row(task) for task in self._queue.running(owner=user.sees)]
+        waiting = [self._row(task) for task in self._queue.waiting(limit=ROWS, owner=user.sees)]
+        in_all = self._queue.counts(owner=user.sees)["waiting"]
+        return {"drawing": drawing, "waiting": waiting, "waiting_in_all": in_all}
 
     def _row(self, task: Task) -> dict[str, Any]:
         steps = [event for event in self._log.latest(task.id) if isinstance(event, Progress)]
@@ -203,21 +198,14 @@ class Tools:
         return row | ({"step": steps[-1].step, "steps": steps[-1].steps} if steps else {})
 
     async def _picture(self, asked: TaskIn, user: User, tell: Tell) -> Answer:
-        task = await run_in_threadpool(self._own, asked.id, user)
+        task = await run_in_threadpool(lambda: self._queue.get(asked.id, owner=user.sees))
         if task.state in TERMINAL.values():
             return await run_in_threadpool(self._drawn, [task.id])
         return Answer(json.dumps({"state": task.state} | self._row(task), ensure_ascii=False))
 
     async def _cancel(self, asked: TaskIn, user: User, tell: Tell) -> Answer:
-        await run_in_threadpool(self._own, asked.id, user)
-        is_news = await run_in_threadpool(self._queue.cancel, asked.id)
+        is_news = await run_in_threadpool(lambda: self._queue.cancel(asked.id, owner=user.sees))
         return Answer("It is cancelled." if is_news else "It had already ended.")
-
-    def _own(self, task_id: str, user: User) -> Task:
-        task = self._queue.get(task_id)
-        if not _may_see(task, user):
-            raise no_such(task_id)
-        return task
 
 
 def _wrong_argument(exc: ValidationError) -> BadValue:
@@ -225,10 +213,6 @@ def _wrong_argument(exc: ValidationError) -> BadValue:
     field = str(first["loc"][0])[:60] if first["loc"] else "arguments"
     given = "" if first["type"] == "missing" else f" ({str(first['input'])[:40]!r})"
     return BadValue(f"{field} cannot be used{given}: {first['msg']}.", "See the tool's schema.", field=field)
-
-
-def _may_see(task: Task, user: User) -> bool:
-    return user.is_admin or task.owner == user.name
 
 
 def _share(event: Event) -> float:

@@ -69,13 +69,13 @@ class Origins:
             raise FooocusError(problem, "Programs send `Content-Type: application/json`.", code="forbidden")
 
     def _is_ours(self, name: str) -> bool:
-        if not name:
+        if name in ALL_ADDRESSES:
             return False
         if name in LOCAL_NAMES or name == self._host or any(_matches(name, one) for one in self._allowed):
-            return name not in ALL_ADDRESSES
+            return True
         if self._host in ALL_ADDRESSES and _is_address(name):
             return True  # a number is no name, so nobody can have it point elsewhere
-        return self._is_closed() and (self._settings.share or name in self._with_password) and name != "0.0.0.0"
+        return self._is_closed() and (self._settings.share or name in self._with_password)
 
 
 def _name_in(host: str) -> str:

@@ -24,7 +24,7 @@ from fooocus_lite.web import schemas as s
 from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.pictures_api import Before, Limit
 from fooocus_lite.web.uploads import taken_in
-from fooocus_lite.web.who import Who
+from fooocus_lite.web.who import ADMINS_ONLY, Who
 
 After = Annotated[str | None, Query(max_length=400, description="The `next` of the page before.")]
 MOVES: dict[str, Example] = {
@@ -39,7 +39,7 @@ REPEATS: dict[str, Example] = {
 #: Of the body that is taken in by the route itself, because it may be larger than any other.
 IMPORT_BODY = {
     "required": True,
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ImportIn"}}},
+    "content": {"application/json": {"schema": q.IMPORT_SCHEMA}},
 }
 
 
@@ -105,7 +105,7 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         tags=["queue"],
         status_code=201,
         summary="Draw once more",
-        responses=s.problems(400, 403, 404, 409, 422, 507),
+        responses=s.problems(400, 403, 404, 409, 422, 429, 507),
     )
     def duplicate(who: Who, wish: q.DuplicateAllIn) -> s.Submitted:
         """Copies as a batch of their own, right behind the last of the originals that waits, else at the end."""
@@ -116,13 +116,21 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
 
 
 def _add_switches(router: APIRouter, queue: TaskQueue) -> None:
-    @router.post("/queue/pause", tags=["queue"], summary="Pause the queue", responses=s.problems(403, 507))
+    @router.post(
+        "/queue/pause",
+        tags=["queue"],
+        summary="Pause the queue",
+        responses=s.problems(403, 507),
+        dependencies=ADMINS_ONLY,
+    )
     def pause() -> q.Paused:
         """Nothing new is begun until it is resumed, also after a restart; what is drawn goes on."""
         queue.pause()
         return q.Paused(paused=queue.is_paused)
 
-    @router.post("/queue/resume", tags=["queue"], summary="Go on", responses=s.problems(403, 507))
+    @router.post(
+        "/queue/resume", tags=["queue"], summary="Go on", responses=s.problems(403, 507), dependencies=ADMINS_ONLY
+    )
     def resume() -> q.Paused:
         """The next in line is begun."""
         queue.resume()
@@ -150,7 +158,7 @@ def _add_files(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         tags=["queue"],
         status_code=201,
         summary="Put a file in line",
-        responses=s.problems(400, 403, 409, 413, 422, 507) | {201: {"model": q.Imported}},
+        responses=s.problems(400, 403, 409, 413, 422, 429, 507) | {201: {"model": q.Imported}},
         response_model=q.Imported,
         openapi_extra={"requestBody": IMPORT_BODY},
     )
@@ -180,7 +188,7 @@ def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         "/tasks/{task_id}",
         tags=["tasks"],
         summary="Change a waiting picture",
-        responses=s.problems(400, 403, 404, 409, 413, 422, 507),
+        responses=s.problems(400, 403, 404, 409, 413, 422, 429, 507),
     )
     def edit(who: Who, task_id: str, wish: Annotated[q.EditIn, Body(openapi_examples=EDITS)]) -> s.TaskOut:
         """Only the fields that are sent change, with what follows from them: another model has other sizes. A
@@ -193,7 +201,7 @@ def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         tags=["tasks"],
         status_code=201,
         summary="Draw it once more",
-        responses=s.problems(400, 403, 404, 409, 422, 507),
+        responses=s.problems(400, 403, 404, 409, 422, 429, 507),
     )
     def duplicate(who: Who, task_id: str, wish: q.DuplicateIn | None = None) -> s.Submitted:
         """A copy as a batch of its own: right behind a picture that waits, else at the end of the line."""
@@ -207,7 +215,7 @@ def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
         tags=["queue"],
         status_code=201,
         summary="Draw again and again",
-        responses=s.problems(400, 403, 409, 413, 422, 507),
+        responses=s.problems(400, 403, 409, 413, 422, 429, 507),
     )
     def add(who: Who, wish: Annotated[q.RepeatIn, Body(openapi_examples=REPEATS)]) -> q.RepeatOut:
         """With new seeds each time, so many rounds or until it is ended; one round is always ahead. A picture that

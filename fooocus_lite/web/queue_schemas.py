@@ -174,6 +174,11 @@ class ImportIn(BaseModel):
     recipe: Recipe = Field(default=Recipe(), description="What the prompts of a text are drawn with.")
 
 
+#: Its shape for OpenAPI, written out: the route takes the body in by itself, so FastAPI does not know it.
+IMPORT_SCHEMA = ImportIn.model_json_schema(ref_template="#/components/schemas/{model}")
+IMPORT_SCHEMA.pop("$defs", None)
+
+
 class Imported(BaseModel):
     """What came out of a file."""
 

@@ -41,14 +41,15 @@ def add_sockets(router: APIRouter, queue: TaskQueue, live: Live) -> None:
 
     @router.websocket("/tasks/{task_id}/ws")
     async def one_task(socket: WebSocket, task_id: str) -> None:
+        user = user_of(socket)
         try:
             after = event_number(socket.query_params.get("after"), "after")
-            await run_in_threadpool(queue.get, task_id, owner=user_of(socket).sees)
+            await run_in_threadpool(queue.get, task_id, owner=user.sees)
         except FooocusError as exc:
             await socket.send_denial_response(problem_response(exc))
             return
         await socket.accept()
-        await _tell(socket, live.task_events(task_id, after))
+        await _tell(socket, live.task_events(user, task_id, after))
         has_ended = (await run_in_threadpool(queue.get, task_id)).state in TERMINAL.values()
         await _close(socket, DONE if has_ended else GOING_AWAY)
 

@@ -20,6 +20,7 @@ from fooocus_lite.runner import LocalRunner
 from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import open_store
 from fooocus_lite.supply import Supply
+from fooocus_lite.users import Users
 from fooocus_lite.web.app import create_app
 from tests.app.client import ask_json
 from tests.deeds.conftest import FAKE, until
@@ -48,7 +49,8 @@ class LightServer:
 
     def __init__(self, folder: Path, *, is_drawing: bool = False) -> None:
         self.settings = make_settings(folder)
-        self.store = open_store(self.settings.data_dir)
+        self.users = Users(self.settings)
+        self.store = open_store(self.settings.data_dir, self.users.limits_of)
         self.library = LiveLibrary(self.settings)
         self.supply = Supply(self.store, self.settings, self.library)
         self.runner = LocalRunner(FAKE)
@@ -60,17 +62,17 @@ class LightServer:
         self.repeats.start()
         if is_drawing:
             self.dispatcher.start()
-        app = create_app(self.settings, self.library, self.store, self.dispatcher, self.supply)
+        self.app = create_app(self.settings, self.library, self.store, self.dispatcher, self.supply, self.users)
         listening = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="error"))
+        self._server = uvicorn.Server(uvicorn.Config(self.app, lifespan="off", log_level="error"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
         until(lambda: self._server.started, "the server")
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and answer."""
-        return ask_json(self.address, method, path, body)
+        return ask_json(self.address, method, path, body, **headers)
 
     def submit(self, prompt: str = "a star", **fields: object) -> list[str]:
         """Ids of pictures that were asked for."""

@@ -30,17 +30,21 @@ def closed(web_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield server
 
 
-@pytest.fixture(scope="module")
-def peopled(web_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this machine alone that has users: ana, who is none, and root, who is an admin."""
-    folder = tmp_path_factory.mktemp("peopled")
+def peopled_folder(folder: Path) -> Path:
+    """A folder of a server that has users: ana, who is none, and root, who is an admin."""
     key = KeyRow(name="phone", sha256=hash_key(KEY), created_at=0.0)
     rows = (
         UserRow(name="ana", password=hash_password(ANA), created_at=0.0, keys=(key,)),
         UserRow(name="root", password=hash_password("root and its password"), created_at=0.0, is_admin=True),
     )
     change_users(folder / "data" / "users.json", lambda old: old.model_copy(update={"users": rows}))
-    with listening(folder, web_models, listen=False) as server:
+    return folder
+
+
+@pytest.fixture(scope="module")
+def peopled(web_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this machine alone that has users."""
+    with listening(peopled_folder(tmp_path_factory.mktemp("peopled")), web_models, listen=False) as server:
         yield server
 
 

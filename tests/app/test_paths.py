@@ -34,7 +34,7 @@ MORE = (
 BODIES = {
     "/v1/styles": {"name": "evil {}", "prompt": "{{prompt}} evil"},
     "/v1/presets": {"label": "evil {}", "recipe": {"steps": 3}},
-    "/v1/tasks": {"prompt": "evil"},
+    "/v1/plan": {"prompt": "evil"},
     "/v1/downloads": {"name": "{}"},
 }
 
@@ -89,10 +89,12 @@ def test_no_name_in_a_body_leads_outside(web_server: Server, above: Path, way: s
     before = {path for path in web_server.data.rglob("*") if ".db" not in path.name}
     for path, body in BODIES.items():
         said = {key: value.replace("{}", name) if isinstance(value, str) else value for key, value in body.items()}
-        if path == "/v1/tasks":
-            for field in ("model", "preset", "styles", "loras", "vae", "refiner"):
-                wrong = {"styles": [name], "loras": [{"name": name, "weight": 1}]}.get(field, name)
+        if path == "/v1/plan":
+            for field in ("model", "preset", "styles", "vae", "refiner"):
+                wrong = [name] if field == "styles" else name
                 assert web_server.post(path, said | {field: wrong})[0] in (404, 409, 422), (field, wrong)
+            status, plan = web_server.post(path, said | {"loras": [{"name": name, "weight": 1}]})
+            assert status == 422 or any("LoRA" in warning for warning in plan["warnings"]), plan
             continue
         status, answer = web_server.post(path, said)
         assert status < 500, (path, answer)

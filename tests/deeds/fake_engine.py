@@ -3,7 +3,7 @@
 ``load PATH`` loads, deaf, until PATH exists; ``gate PATH`` waits at the first step until PATH exists; ``die 9`` kills
 itself with that signal; ``exit 3`` ends the process; ``hang PATH`` makes PATH and ignores stops; ``fail`` fails
 politely; ``large`` runs out of memory on the way; ``raise`` raises; ``once PATH`` dies unless PATH exists, and makes
-it first. Everything else draws one colour from the seed.
+it first; ``decode PATH`` waits after the last step until PATH exists. Everything else draws one colour from the seed.
 """
 
 from __future__ import annotations
@@ -92,6 +92,11 @@ class FakeEngine:
                 return
             yield Progress(step=step, steps=plan.steps, seconds_left=0.0)
             yield Preview(step=step, jpeg=b"jpeg", width=8, height=8)
+        while word == "decode" and not Path(rest).exists() and not should_stop():
+            time.sleep(0.01)
+        if word == "decode" and should_stop():
+            yield Cancelled()
+            return
         if word == "fail":
             yield Failed(code="out_of_memory", problem="There is not enough memory.", hint="Choose a smaller size.")
             return

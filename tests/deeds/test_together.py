@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview
-from fooocus_lite.library import Library
+from fooocus_lite.library import ByName, Library
 from fooocus_lite.plan import Plan, make_plan, resolve
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.speeds import LONGEST_BATCH_S, MOST_TOGETHER, Speeds
 from fooocus_lite.store import Store
-from fooocus_lite.tasks import Task
 from tests.deeds.conftest import FAKE, a_recipe, until
 from tests.deeds.fake_engine import pixels
 from tests.deeds.test_dispatcher import ask, kinds, wait_for
+from tests.lora_header import lora_bytes
 
 posix = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX signals")
 SINGLY, BATCHED = 1.0, 0.5  # seconds a picture
@@ -76,8 +78,12 @@ def test_one_whose_worker_died_is_never_taken_with_others(store: Store) -> None:
     assert [task.id for task in store.queue.waiting()] == ids, "each has its place again"
     first = store.queue.claim("w")
     assert first and (first.id, first.attempt) == (ids[0], 2)
-    assert claimed(store) == ["1", "2", "3"][:1] or store.queue.get(ids[1]).attempt == 2
-    store.queue.put_back(ids[2], None)
+    assert store.queue.claim_more(first, "w", 7) == []
+    second = store.queue.claim("w")
+    assert second and (second.id, second.attempt) == (ids[1], 2)
+    assert [task.id for task in store.queue.claim_more(second, "w", 7)] == ids[2:], (
+        "whoever takes them draws them apart"
+    )
 
 
 def test_users_in_turn_stay_in_turn(store: Store) -> None:
@@ -147,14 +153,15 @@ def a_plan(library: Library, prompt: str, seed: int) -> Plan:
     return make_plan(a_recipe(prompt, seed), library, 0)
 
 
-def read(
-    told: Iterator[tuple[int, Event]], *, then: Callable[[int, Event], None] | None = None
-) -> dict[int, list[Event]]:
+def nothing(place: int, event: Event) -> None:
+    del place, event
+
+
+def read(told: Iterator[tuple[int, Event]], then: Callable[[int, Event], None] = nothing) -> dict[int, list[Event]]:
     events: dict[int, list[Event]] = {}
     for place, event in told:
         events.setdefault(place, []).append(event)
-        if then is not None:
-            then(place, event)
+        then(place, event)
     return events
 
 
@@ -279,13 +286,25 @@ def test_one_that_fails_takes_no_other_along(store: Store, tmp_path: Path) -> No
     assert [task.state for task in wait_for(store, *ids)] == ["finished", "failed", "finished"]
 
 
-@pytest.mark.usefixtures("batching", "dispatcher")
-def test_words_that_name_a_lora_keep_their_place_and_are_drawn_apart(store: Store, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("batching")
+def test_words_that_name_a_lora_keep_their_place_and_are_drawn_apart(
+    store: Store, runner: LocalRunner, library: Library, tmp_path: Path
+) -> None:
     """The recipes look alike; only the plans tell that they walk another way."""
+    ink = tmp_path / "ink.safetensors"
+    ink.write_bytes(lora_bytes(2048))
+    library = replace(library, loras=ByName({"ink": str(ink)}))
+    dispatcher = Dispatcher(store, [runner], library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
     gate = tmp_path / "gate"
-    _, ids = behind_a_gate(store, gate, "a", "b (clip:1.2)", "c")
+    _, ids = behind_a_gate(store, gate, "a", "b", "c <lora:ink:0.5>", "d")
     gate.touch()
-    assert [task.state for task in wait_for(store, *ids)] == ["finished"] * 3
+    tasks = wait_for(store, *ids)
+    dispatcher.close()
+    assert [task.state for task in tasks] == ["finished"] * 4
+    assert [task.facts.get("together", 1) for task in tasks] == [2, 2, 1, 1]
+    assert [task.attempt for task in tasks] == [1] * 4, "to be put back costs nothing"
+    assert [task.id for task in sorted(tasks, key=lambda task: task.finished_at or 0)] == ids
 
 
 def test_shutting_down_puts_a_whole_batch_back_at_no_cost(store: Store, library: Library, tmp_path: Path) -> None:
@@ -304,7 +323,67 @@ def test_shutting_down_puts_a_whole_batch_back_at_no_cost(store: Store, library:
     assert waiting == {task_id: 0 for task_id in ids if task_id not in finished} and ids[1] in waiting
 
 
-@pytest.mark.usefixtures("dispatcher")
-def test_two_workers_share_what_waits(store: Store) -> None:
-    tasks: list[Task] = wait_for(store, *ask(store, *"abc"))
+@pytest.mark.usefixtures("batching")
+def test_two_workers_share_what_waits(store: Store, library: Library, tmp_path: Path) -> None:
+    runners = [LocalRunner(FAKE), LocalRunner(FAKE)]
+    dispatcher = Dispatcher(store, runners, library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
+    gate = tmp_path / "gate"
+    firsts = ask(store, f"gate {gate}", f"gate {gate}", width=64)
+    until(lambda: len(store.queue.running()) == 2)
+    ids = ask(store, *"abcdef")
+    gate.touch()
+    tasks = wait_for(store, *firsts, *ids)
+    dispatcher.close()
     assert {task.state for task in tasks} == {"finished"}
+    assert max(task.facts.get("together", 1) for task in tasks) <= 3
+
+
+# Ahead of time.
+
+
+def test_the_next_is_in_the_worker_while_this_one_is_decoded(
+    store: Store, dispatcher: Dispatcher, tmp_path: Path
+) -> None:
+    decoded = tmp_path / "decoded"
+    first, second = ask(store, f"decode {decoded}", "b")
+    until(lambda: store.queue.get(second).state == "running", "the second is taken")
+    assert store.queue.get(first).state == "running"
+    assert dispatcher.workers()[0]["task_ids"] == [first], "and only the first is drawn"
+    assert dispatcher.skip() == [first]
+    assert [task.state for task in wait_for(store, first, second)] == ["cancelled", "finished"]
+
+
+def test_what_was_sent_ahead_can_be_cancelled(store: Store, dispatcher: Dispatcher, tmp_path: Path) -> None:
+    decoded = tmp_path / "decoded"
+    first, second, third = ask(store, f"decode {decoded}", f"gate {tmp_path}/never", "c")
+    until(lambda: store.queue.get(second).state == "running")
+    assert store.queue.get(third).state == "waiting", "one ahead is enough"
+    store.queue.cancel(second)
+    decoded.touch()
+    tasks = wait_for(store, first, second, third)
+    assert [task.state for task in tasks] == ["finished", "cancelled", "finished"]
+    assert dispatcher.trouble is None
+
+
+@posix
+@pytest.mark.usefixtures("dispatcher")
+def test_a_worker_that_dies_before_it_begins_what_was_sent_ahead_costs_that_nothing(
+    store: Store, runner: LocalRunner, tmp_path: Path
+) -> None:
+    decoded = tmp_path / "decoded"
+    first, second = ask(store, f"decode {decoded}", "b")
+    until(lambda: store.queue.get(second).state == "running")
+    os.kill(runner.pid or 0, signal.SIGKILL)
+    decoded.touch()
+    tasks = wait_for(store, first, second)
+    assert [(task.state, task.attempt) for task in tasks] == [("finished", 2), ("finished", 1)]
+
+
+def test_shutting_down_puts_back_what_was_sent_ahead(store: Store, library: Library, tmp_path: Path) -> None:
+    dispatcher = Dispatcher(store, [LocalRunner(FAKE)], library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
+    first, second = ask(store, f"decode {tmp_path}/never", "b")
+    until(lambda: store.queue.get(second).state == "running")
+    dispatcher.close()
+    assert [(task.id, task.attempt) for task in store.queue.waiting()] == [(first, 0), (second, 0)]

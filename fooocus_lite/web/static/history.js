@@ -95,7 +95,8 @@ function howOf(task) {
   const isToday = when.toDateString() === new Date().toDateString();
   const time = isToday ? when.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : when.toLocaleDateString();
   const took = task.state === "finished" && task.took ? duration(task.took) : "";
-  return [STATES[task.state], task.error?.problem, took, time].filter(Boolean).join(" · ");
+  const owner = task.owner === state.user.name ? "" : task.owner;
+  return [STATES[task.state], task.error?.problem, took, time, owner].filter(Boolean).join(" · ");
 }
 
 function drawRow(row, at) {

@@ -18,7 +18,8 @@ let isWanted = true;
 let isAsking = false;
 let isKnown = false;
 const opened = new Map(); // batch_id -> {tasks, next, isStale}: the batches that are unfolded
-const cancelled = new Set(); // ids of batches and pictures whose end was asked for and is not told yet
+const cancelled = new Set(); // keys of what was asked to end and is not told to have ended yet
+const keyOf = (batch) => `batch ${batch}`; // a batch may have the id of its first picture
 
 /** What is unfolded below a batch, then its gap: pictures that are not here yet. */
 function putTasks(group) {
@@ -52,11 +53,11 @@ function build() {
     const id = row.batch_id;
     const isFirst = !named.has(id) && !apart.has(id); // the others of it are drawn elsewhere at the same time
     named.add(id);
-    put(isFirst ? id : row.id, row, (isFirst && joined.get(id)) || null);
+    put(isFirst ? keyOf(id) : row.id, row, (isFirst && joined.get(id)) || null);
   }
   for (const group of groups) {
     if (!group.first.waits_for) place += 1;
-    if (!joined.has(group.batch_id)) put(group.batch_id, group.first, group);
+    if (!joined.has(group.batch_id)) put(keyOf(group.batch_id), group.first, group);
   }
   length = next === null ? entries.length : Math.max(size, pos + 1) + entries.length - pos;
 }
@@ -67,12 +68,15 @@ export const lineLength = () => length;
 /** The entry at a place; null if it is not here yet. */
 export const entryAt = (at) => entries[at] ?? null;
 
+/** The entry above one that is unfolded. */
+export const parentOf = ({ group }) => entryOf(keyOf(group.batch_id));
+
 /** The entry that has this key; null if none has it now. */
 export const entryOf = (key) => entries.find((one) => one.key === key) ?? null;
 
 /** Its neighbour of the same level that waits, one up (-1) or down (1); null where there is none. */
 export function besideOf(entry, by) {
-  let at = entries.indexOf(entry) + by;
+  let at = entries.findIndex((one) => one.key === entry.key) + by; // entries are made anew while a menu is open
   while (entries[at]?.level > entry.level) at += by;
   const found = entries[at];
   return found?.group && found.row && found.level === entry.level ? found : null;
@@ -81,7 +85,7 @@ export function besideOf(entry, by) {
 export const isOpened = (batch) => opened.has(batch);
 
 /** Whether its end was asked for. */
-export const isGoing = ({ row, group, level }) => cancelled.has(row.id) || (level === 1 && group && cancelled.has(group.batch_id)) || row.cancelling;
+export const isGoing = ({ key, group, row }) => cancelled.has(key) || Boolean(group && cancelled.has(keyOf(group.batch_id))) || row.cancelling;
 
 /** Unfold a batch, or fold it. */
 export function setOpened(batch, isOpen) {
@@ -134,9 +138,9 @@ function take(at, fresh, answer) {
   ({ next } = answer);
   total = answer.batches;
   show();
-  const lives = new Set(entries.flatMap(({ row, group }) => [row?.id, group?.batch_id]));
-  for (const id of cancelled) if (!lives.has(id)) cancelled.delete(id);
-  if (next === null) for (const batch of opened.keys()) if (!lives.has(batch)) opened.delete(batch);
+  const lives = new Set(entries.map((one) => one.key));
+  for (const key of cancelled) if (!lives.has(key)) cancelled.delete(key);
+  if (next === null) for (const batch of opened.keys()) if (!lives.has(keyOf(batch))) opened.delete(batch);
 }
 
 function show() {
@@ -185,12 +189,10 @@ function doubt() {
   look();
 }
 
-/** Say at once that these end; take it back if the program refuses. */
-export function markGoing(ids, isGone) {
-  for (const id of ids) {
-    if (isGone) cancelled.add(id);
-    else cancelled.delete(id);
-  }
+/** Say at once that it ends; take it back if the program refuses. */
+export function markGoing({ key }, isGone) {
+  if (isGone) cancelled.add(key);
+  else cancelled.delete(key);
   redraw();
 }
 

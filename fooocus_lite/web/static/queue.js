@@ -3,7 +3,7 @@
 import { button, duration, h, number, setText, whenThere } from "./dom.js";
 import { edit } from "./editing.js";
 import { makeHistory, setHistory } from "./history.js";
-import { entryAt, entryOf, followLine, isOpened, lineLength, nowInSight, setOpened } from "./line.js";
+import { entryAt, entryOf, followLine, isOpened, lineLength, nowInSight, parentOf, setOpened } from "./line.js";
 import { pauseButton, showPaused } from "./pause.js";
 import { makePopover } from "./popover.js";
 import { cancel, cancelAll, moveBy, moveTo } from "./queueacts.js";
@@ -45,7 +45,7 @@ function press(event, at) {
   else if (key === "Enter" && isRow) openMenu(entry, target);
   else if (key === "ArrowRight" && isMany && !isOpened(entry.group.batch_id)) fold(entry);
   else if (key === "ArrowLeft" && isMany && isOpened(entry.group.batch_id)) fold(entry);
-  else if (key === "ArrowLeft" && entry.level === 2) list.focusAt(list.find(entry.group.batch_id));
+  else if (key === "ArrowLeft" && entry.level === 2) list.focusAt(list.find(parentOf(entry).key));
   else return;
   event.preventDefault();
 }

@@ -59,10 +59,9 @@ export function picturesOf({ level, row, group }) {
 /** End it: one picture, or all of the batch; what is being drawn of it ends at its next step. */
 export async function cancel(entry) {
   const { level, row, group } = entry;
-  const ids = level === 2 || !group ? [row.id] : [row.id, group.batch_id];
   const count = picturesOf(entry);
   const runs = row.state === "running" && level === 1;
-  markGoing(ids, true);
+  markGoing(entry, true);
   const asked = [];
   if (group) asked.push(call("POST", "/v1/queue/cancel", named(entry)));
   if (runs) asked.push(call("DELETE", `/v1/tasks/${row.id}`));
@@ -70,7 +69,7 @@ export async function cancel(entry) {
     await Promise.all(asked);
     if (count > 1) say(`${number(count)} pictures cancelled`);
   } catch (error) {
-    markGoing(ids, false);
+    markGoing(entry, false);
     showProblem(error, { key: KEY });
   }
   look();

@@ -41,16 +41,13 @@ function nameTools({ tools }, entry, words) {
   }
 }
 
-/** Its place among all that wait: those of others, which this user does not see, counted. */
-const placeOf = (row, place) => state.places[row.id] || place;
-
-/** Whose it is, where that is somebody else. */
-const ownerOf = (row) => (row.owner === state.user.name ? "" : row.owner || "no user");
+/** Which it is in line: where several users take turns, the program knows. */
+const placeOf = ({ place, row }) => state.places[row.id] || place;
 
 /** What it waits for; its place stands before it. */
-function turnOf({ place, row }) {
-  if (row.waits_for) return waitingWords(row.waits_for);
-  return placeOf(row, place) === 1 ? "next" : "";
+function turnOf(entry) {
+  if (entry.row.waits_for) return waitingWords(entry.row.waits_for);
+  return placeOf(entry) === 1 ? "next" : "";
 }
 
 function countOf({ group, row }) {
@@ -62,16 +59,16 @@ function countOf({ group, row }) {
 /** The second line of a row. */
 function howOf(entry) {
   const { row, group, level } = entry;
-  const styles = row.styles.join(", ");
+  const rest = [row.owner === state.user.name ? "" : row.owner || "no user", row.styles.join(", ")].filter(Boolean).join(" · ");
   const time = group?.seconds_left && level === 1 && !state.paused ? `done in ${duration(group.seconds_left)}` : "";
   if (isGoing(entry) && row.state !== "running") return "cancelled";
-  if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", styles].filter(Boolean).join(" · ");
-  if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, styles].filter(Boolean).join(" · ");
-  return [turnOf(entry), countOf(entry), time, ownerOf(row), styles].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
+  if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", rest].filter(Boolean).join(" · ");
+  if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, rest].filter(Boolean).join(" · ");
+  return [turnOf(entry), countOf(entry), time, rest].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
 }
 
 function drawThumb(part, entry) {
-  const { row, place, level } = entry;
+  const { row, level } = entry;
   const preview = row.state === "running" && state.preview?.id === row.id ? state.preview.url : "";
   if (preview) {
     if (part.thumb.tagName !== "IMG") {
@@ -88,7 +85,7 @@ function drawThumb(part, entry) {
     part.thumb = span;
   }
   if (part.thumb.tagName === "IMG") return;
-  const mark = level === 2 ? String(row.index) : row.waits_for ? "↓" : String(placeOf(row, place));
+  const mark = level === 2 ? String(row.index) : row.waits_for ? "↓" : String(placeOf(entry));
   setText(part.thumb, row.state === "running" ? "▶" : mark);
   part.thumb.toggleAttribute("data-long", mark.length > 3);
 }
