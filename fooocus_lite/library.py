@@ -299,13 +299,17 @@ class LiveLibrary:
     def __init__(self, settings: Settings, *, asked: Callable[[], object] = lambda: None) -> None:
         self._newest = load_library(settings)
         self._asked = asked  # told each time: who looks for new files need not look while nobody asks
-        self._looking = threading.Lock()  # after a change, one of those who ask reads, and the others get the same
+        self._looking = threading.Lock()  # one of those who ask at once looks, and the others get the same
+        self._looks = 0
 
     def __call__(self) -> Library:
         """What can be chosen now."""
         self._asked()
+        before = self._looks
         with self._looking:
-            self._newest = self._newest.refreshed()
+            if self._looks == before:  # else somebody has begun to look since this call did: that is new enough
+                self._looks += 1
+                self._newest = self._newest.refreshed()
             return self._newest
 
 

@@ -20,23 +20,34 @@ from typing import Any
 
 from tests.faults.server import Server, fill_models
 from tests.soak_checks import check, memory
+from tests.soak_page import RealPage
 from tests.soak_story import Follower, Story
 
 
 def soak(
-    folder: Path, models: Path, *, pictures: int, seed: int, server_kills: int, worker_kills: int
+    folder: Path,
+    models: Path,
+    *,
+    pictures: int,
+    seed: int,
+    server_kills: int,
+    worker_kills: int,
+    with_browser: bool = False,
 ) -> dict[str, Any]:
     """Run one and tell what is wrong (every number under ``wrong`` must be 0) and what there is."""
     started = time.monotonic()
     server = Server(folder, models).start()
     follower = Follower(server, random.Random(seed + 1))
-    story = Story(server, pictures=pictures, seed=seed, server_kills=server_kills, worker_kills=worker_kills)
+    page = RealPage() if with_browser else None
+    story = Story(server, pictures=pictures, seed=seed, server_kills=server_kills, worker_kills=worker_kills, page=page)
     follower.start()
     try:
         story.run()
         follower.end()
         story.end()
     finally:
+        if page is not None:
+            page.close()
         if server.process and server.process.poll() is None:
             server.kill()
     told = check(server.data, server.outputs, story.promises)
@@ -44,10 +55,12 @@ def soak(
         "told twice to a page": len(follower.told_twice),
         "streams without a snapshot": follower.without_snapshot,
         "tracebacks in the log": story.tracebacks,
+        "errors in the browser": len(page.errors) if page else 0,
     }
     return told | {
         "pictures": pictures, "seed": seed, "done": dict(story.promises.done), "doubts": dict(story.promises.doubts),
-        "page loads": follower.connections, "server memory": memory(story.samples),
+        "streams": follower.connections, "loads in a browser": page.loads if page else 0,
+        "server memory": memory(story.samples),
         "minutes": round((time.monotonic() - started) / 60, 1), "day": date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
     }  # fmt: skip
@@ -60,6 +73,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--server-kills", type=int, help="one in 100 pictures when left out")
     parser.add_argument("--worker-kills", type=int, help="one in 50 pictures when left out")
+    parser.add_argument("--browser", action="store_true", help="with a real page that is reloaded now and then")
     parser.add_argument("--folder", type=Path, help="keep everything here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as scratch:
@@ -72,6 +86,7 @@ def main() -> int:
             seed=options.seed,
             server_kills=options.pictures // 100 if options.server_kills is None else options.server_kills,
             worker_kills=options.pictures // 50 if options.worker_kills is None else options.worker_kills,
+            with_browser=options.browser,
         )
     print(json.dumps(told, indent=2))
     return 1 if any(told["wrong"].values()) else 0

@@ -21,6 +21,7 @@ import psutil
 
 from tests.app.client import ask, follow
 from tests.faults.server import Server, is_alive, until
+from tests.soak_page import RealPage
 
 STEPS = 2
 LINE = 24  # so many wait at most; more would only be more of the same
@@ -83,14 +84,23 @@ class Story:
 
     Args:
         pictures: How many to ask for, those that are cancelled again not counted.
+        page: A real one, reloaded at random; none costs less.
         calm_from: From this part of the pictures on the server itself is left alone, so that its memory can be told.
         server_kills, worker_kills: How many, spread over the run.
     """
 
     def __init__(
-        self, server: Server, *, pictures: int, seed: int, server_kills: int, worker_kills: int, calm_from: float = 0.6
+        self,
+        server: Server,
+        *,
+        pictures: int,
+        seed: int,
+        server_kills: int,
+        worker_kills: int,
+        page: RealPage | None = None,
+        calm_from: float = 0.6,
     ) -> None:
-        self.server, self.rng = server, random.Random(seed)
+        self.server, self.rng, self._page = server, random.Random(seed), page
         self.promises = Promises()
         self.samples: list[tuple[int, int, int]] = []  # (life of the server, pictures asked for, resident bytes)
         self.life = 0
@@ -108,6 +118,8 @@ class Story:
         self._habits = {name: often for name, often in HABITS.items() if need.get(name, "/v1/tasks") in paths}
         if "patch" not in paths["/v1/tasks/{task_id}"]:
             self._habits.pop("edit")
+        if page is not None:
+            self._habits["reload"] = 2
 
     def run(self) -> None:
         """To the end."""
@@ -213,6 +225,11 @@ class Story:
     def _pause(self, ids: list[str]) -> None:
         if self._tell("pause", "POST", "/v1/queue/pause") is not None:
             self._paused_until = time.monotonic() + self.rng.uniform(0.2, 2.0)
+
+    def _reload(self, ids: list[str]) -> None:
+        assert self._page
+        until(lambda: self.server.get("/healthz")[1]["page"] == "ready", "the page")
+        self._page.load(self.server.address)
 
     def _resume_if_due(self) -> None:
         is_due = self._paused_until is not None and time.monotonic() >= self._paused_until

@@ -67,7 +67,7 @@ def measure_line(bench: Bench) -> Iterator[Row]:
 
         requests: dict[str, Callable[[int], object]] = {
             "submit and cancel": submit,
-            "GET /v1/queue": lambda size: clients[size].ask("GET", "/v1/queue"),
+            "GET /v1/queue?limit=10": lambda size: clients[size].ask("GET", "/v1/queue?limit=10"),
             "GET /v1/tasks?limit=10": lambda size: clients[size].ask("GET", "/v1/tasks?limit=10"),
             "status of the last in line": lambda size: clients[size].ask("GET", f"/v1/tasks/{lasts[size]}"),
         }
@@ -112,8 +112,9 @@ def _paused_server(bench: Bench, size: int) -> Generator[AppServer]:
     store = open_store(folder / "data")
     store.queue.pause()
     recipe = Recipe.model_validate(bench.recipe() | {"seed": 1})
-    for first in range(0, size, BATCH):
-        count = min(BATCH, size - first)
+    step = 1 if size == SHORT else BATCH  # so that a page of either has its ten rows
+    for first in range(0, size, step):
+        count = min(step, size - first)
         store.queue.submit([recipe.model_copy(update={"seed": first + number}) for number in range(count)])
     store.close()
     with AppServer(bench.settings, folder, threads=bench.threads) as server:

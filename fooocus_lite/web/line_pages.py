@@ -67,7 +67,7 @@ class LinePages:
         return sum(longest) / max(1, len(workers))
 
     def _seconds_of(self, task_id: str) -> float:
-        """Until a task that is being drawn is done; 0 while unknown."""
+        """Until a running task is done, 0 while unknown; pictures that are drawn together are done together."""
         steps = [event for event in self._log.latest(task_id) if isinstance(event, Progress)]
         return (steps[-1].seconds_left or 0.0) if steps else 0.0
 
