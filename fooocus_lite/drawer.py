@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fooocus_lite.affinity import Taste
 from fooocus_lite.errors import FooocusError, WorkerAway, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Progress, PromptReady, Started
 from fooocus_lite.families import FAMILIES
@@ -151,7 +152,7 @@ class Drawer:
             job = self._ready(task)
             if job is None:
                 return None
-            more = self._queue.claim_more(task, lane.name, self._most(job) - 1, device=device, taste=taste)
+            more = self._more(job, device, taste)
             tasks += more
             if not is_ahead:
                 lane.tasks = tuple(tasks)
@@ -173,6 +174,15 @@ class Drawer:
             raise
         self._was_idle = False
         return _Batch(jobs, events, is_ahead)
+
+    def _more(self, first: Job, device: str, taste: Taste | None) -> list[Task]:
+        """What may be drawn with a job; nothing if the disk cannot tell just now."""
+        try:
+            most = self._most(first)
+            return self._queue.claim_more(first.task, self._lane.name, most - 1, device=device, taste=taste)
+        except FooocusError as exc:
+            self._ledger.report(exc)
+            return []
 
     def _most(self, first: Job) -> int:
         """How many may be drawn with this one, itself counted."""

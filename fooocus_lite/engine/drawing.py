@@ -176,8 +176,11 @@ class Drawing:
         self, party: Party, family: Family, room: Room, notes: tuple[str, ...], tried: Fit | None
     ) -> list[Encoded]:
         """What the model is told of each picture; one whose words cannot be read fails alone."""
-        told: list[Encoded] = []
+        told: list[tuple[Picture, Encoded]] = []
         for picture in party.pictures:
+            party.end_unwanted()  # a language model may take seconds for the words of each
+            if picture.is_ended:
+                continue
             try:
                 plan, expansion, trouble = self._with_words(picture.plan)
                 encoded = family.encode(plan)
@@ -193,15 +196,15 @@ class Drawing:
             picture.tell(PromptReady(
                 texts=plan.texts, negative_texts=plan.negative_texts, expansion=expansion, warnings=warnings,
             ))  # fmt: skip
-            told.append(encoded)
+            told.append((picture, encoded))
         party.drop_ended()
-        return told
+        return [encoded for picture, encoded in told if not picture.is_ended]
 
     def _decode(self, party: Party, latents: Tensor, room: Room, started: float, tried: Fit | None) -> None:
         """Hand the pictures over one after another: the first is encoded and saved while the next is decoded."""
         many = len(latents)
         for row, picture in enumerate(tuple(party.pictures)):
-            picture.end_if_unwanted()
+            party.end_unwanted()
             if picture.is_ended:
                 continue
             try:

@@ -42,9 +42,13 @@ class Party:
         Raises:
             Stopped: there are none.
         """
+        self.end_unwanted()
+        return self.drop_ended()
+
+    def end_unwanted(self) -> None:
+        """Tell those that are not wanted any more so."""
         for picture in self._line:
             picture.end_if_unwanted()
-        return self.drop_ended()
 
     def drop_ended(self) -> list[int]:
         """The rows whose pictures have not ended; the others are gone from `pictures`.

@@ -7,10 +7,12 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.errors import DiskProblem
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview
 from fooocus_lite.library import ByName, Library
 from fooocus_lite.plan import Plan, make_plan, resolve
@@ -18,6 +20,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.speeds import LONGEST_BATCH_S, MOST_TOGETHER, Speeds
 from fooocus_lite.store import Store
+from fooocus_lite.tasks import Task
 from tests.deeds.conftest import FAKE, a_recipe, until
 from tests.deeds.fake_engine import pixels
 from tests.deeds.test_dispatcher import ask, kinds, wait_for
@@ -337,6 +340,25 @@ def test_two_workers_share_what_waits(store: Store, library: Library, tmp_path: 
     dispatcher.close()
     assert {task.state for task in tasks} == {"finished"}
     assert max(task.facts.get("together", 1) for task in tasks) <= 3
+
+
+@pytest.mark.usefixtures("batching", "dispatcher")
+def test_a_disk_that_fails_between_the_first_and_the_rest_loses_none(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim_more, failures = store.queue.claim_more, [DiskProblem("The disk is full.", "Free some space.")]
+
+    def failing(*args: Any, **options: Any) -> list[Task]:
+        if failures:
+            raise failures.pop()
+        return claim_more(*args, **options)
+
+    gate = tmp_path / "gate"
+    _, ids = behind_a_gate(store, gate, *"abc")
+    monkeypatch.setattr(store.queue, "claim_more", failing)
+    gate.touch()
+    tasks = wait_for(store, *ids)
+    assert not failures and [(task.state, task.attempt) for task in tasks] == [("finished", 1)] * 3
 
 
 # Ahead of time.

@@ -173,6 +173,20 @@ def test_one_that_cannot_be_read_fails_alone(engine: Engine, model: Path, tmp_pa
     assert_as_alone(engine, plans, events, [0, 2, 3])
 
 
+def test_who_is_stopped_while_words_are_read_or_pictures_decoded_leaves(engine: Engine, model: Path) -> None:
+    plans, stopped = four(model), set[int]()
+    events: Run = {number: [] for number in range(4)}
+    for number, event in engine.run_together(plans, stopped.__contains__):
+        events[number].append(event)
+        if isinstance(event, PromptReady) and number == 0:
+            stopped.add(3)
+        if isinstance(event, ImageReady) and number == 0:
+            stopped.add(2)
+    assert [type(events[number][-1]) for number in (0, 1)] == [Finished, Finished]
+    assert isinstance(events[3][-1], Cancelled)
+    assert_as_alone(engine, plans, events, [0, 1])
+
+
 def test_who_walks_another_way_is_drawn_in_its_own_walk_and_the_order_stays(engine: Engine, model: Path) -> None:
     plans = four(model)
     plans[2] = dataclasses.replace(plans[2], steps=3)

@@ -1,0 +1,27 @@
+"""Pictures of a batch are those that are drawn alone, as near as the recorded run says."""
+
+from __future__ import annotations
+
+import pytest
+
+from fooocus_lite.registry import SAMPLERS
+from tests.starter.drawing import needs_starter
+from tests.starter.together import GUIDANCE, measured, plans, recorded
+
+pytestmark = needs_starter
+#: What ``docs/batches.md`` promises: other kernels round otherwise, and a value at a half goes to the other side.
+LEVELS, PSNR = 1, 60.0
+
+
+def test_the_recorded_run_is_of_every_sampler_and_keeps_the_promise() -> None:
+    rows = recorded()
+    assert {*SAMPLERS, *GUIDANCE} <= set(rows)
+    assert max(row["levels"] for row in rows.values()) <= LEVELS
+    assert min(row["psnr"] for row in rows.values()) >= PSNR
+
+
+@pytest.mark.parametrize("wish", [{}, {"sampler": "dpmpp_2m_sde"}, GUIDANCE["sag"]], ids=["usual", "noisy", "sag"])
+def test_a_batch_is_as_near_as_recorded(wish: dict[str, float]) -> None:
+    row = measured(plans(**wish))
+    assert row["levels"] <= LEVELS
+    assert row["psnr"] >= PSNR
