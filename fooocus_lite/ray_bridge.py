@@ -102,7 +102,13 @@ class Bridge:
         if self._order["address"]:
             known |= {"address": self._order["address"]}
         else:
-            known |= {"include_dashboard": False, "object_store_memory": STORE_BYTES, "_node_ip_address": "127.0.0.1"}
+            # Without "local" it would join whichever cluster it finds on this machine.
+            known |= {
+                "address": "local",
+                "include_dashboard": False,
+                "object_store_memory": STORE_BYTES,
+                "_node_ip_address": "127.0.0.1",
+            }
         ray.init(namespace="fooocus-lite", **known)
         self._ray = ray
 

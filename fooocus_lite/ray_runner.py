@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import queue
+import secrets
 import subprocess
 import sys
 import threading
@@ -169,6 +170,9 @@ class RayFleet:
         own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
         # Ray asks its makers' server whether it may count its use, unless it is told not to.
         own |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
+        if not self._order["address"] and "RAY_AUTH_MODE" not in os.environ:
+            # A cluster of our own listens on every address of the machine: nobody else shall know its token.
+            own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         flags = 0
         if sys.platform == "win32":
             flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -214,6 +215,21 @@ def test_a_machine_fetches_what_it_lacks_and_leaves_the_rest_to_others(
         assert [(task.state, task.attempt) for task in tasks] == [("finished", 1)] * 4
         machines.kill(poor)
         machines.kill(rich)
+
+
+def test_a_cluster_of_this_machine_alone_wants_a_token_and_ends_with_the_server(tmp_path: Path) -> None:
+    site = Site(tmp_path, "")
+    try:
+        has_all(site, 1)
+        (done,) = site.wait(site.submit("a red circle"))
+        assert done.state == "finished"
+        assert site.fleet.bridge_pid
+        ours = [psutil.Process(site.fleet.bridge_pid), *psutil.Process(site.fleet.bridge_pid).children(recursive=True)]
+        (gcs,) = [process for process in ours if "gcs_server" in process.name()]
+        assert gcs.environ()["RAY_AUTH_MODE"] == "token"
+    finally:
+        site.close()
+    until(lambda: not any(is_alive(process.pid) for process in ours), "the end of the cluster")
 
 
 SERVER = """
