@@ -20,6 +20,7 @@ from fooocus_lite import __version__
 from fooocus_lite.commands.model_options import add_models
 from fooocus_lite.commands.options import SERVER_ONLY, add_debug, add_json, add_settings, add_shared
 from fooocus_lite.commands.recipe_options import add_recipe, recipe_of
+from fooocus_lite.commands.user_options import add_users
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.settings import SETTINGS, Settings, app_root, load_settings
 
@@ -41,6 +42,7 @@ COMMANDS = {
     "wildcards": "list the word lists that __name__ in a prompt takes a word from",
     "models": "list models and what goes with them; download, check and remove them",
     "read": "print the settings in a picture, whichever program made it",
+    "users": "list, add and remove the people who may use the server, their API keys and limits",
     "settings": "print every setting, its value and where that comes from",
     "doctor": "look at this machine, and say what is missing and how to mend it",
     "bench": "measure this machine; prints a table",
@@ -102,6 +104,7 @@ def make_parser() -> argparse.ArgumentParser:
         if name not in ("serve", "test"):
             add_json(made[name])
     add_models(made["models"], add_shared)
+    add_users(made["users"], add_shared)
     made["bench"].add_argument("--only", metavar="NAME", action="append", help="one part only (repeatable)")
     return parser
 
@@ -132,7 +135,7 @@ def _settings_of(options: argparse.Namespace) -> Settings:
     settings = load_settings({name: getattr(options, name, None) for name in SETTINGS})
     level = "DEBUG" if options.debug else settings.log_level.upper()
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL"):
+    for noisy in ("httpx", "httpcore", "asyncio", "uvicorn.error", "multipart", "PIL", "mcp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return settings
 
@@ -266,6 +269,14 @@ def run_read(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_users(options: argparse.Namespace) -> int:
+    """`users`."""
+    from fooocus_lite.commands.users import run
+
+    print(run(options, _quiet(options)))
+    return 0
+
+
 def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> int:
 
     library = _library(_quiet(options))
@@ -276,18 +287,9 @@ def _show_library(options: argparse.Namespace, text_of: Callable[..., str]) -> i
 
 def run_settings(options: argparse.Namespace) -> int:
     """`settings`."""
-    rows = _settings_of(options).describe()
-    if options.json:
-        shown = {
-            row.name: {"value": str(value) if isinstance(value, Path) else value, "source": source, "help": row.help}
-            | {"env": row.env, "flag": row.flag}
-            for row, value, source in rows
-        }
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
-        return 0
-    width = max(len(str(value)) for _, value, _ in rows)
-    for row, value, source in rows:
-        print(f"{row.name:<15} {'' if value is None else value!s:<{width}}  {source}")
+    from fooocus_lite.commands.settings import settings_text
+
+    print(settings_text(_settings_of(options), as_json=options.json))
     return 0
 
 
@@ -326,47 +328,49 @@ def run_tests(arguments: Sequence[str]) -> int:
 
 def run_serve(options: argparse.Namespace) -> int:
     """`serve`."""
+    from fooocus_lite.commands.access import welcome
     from fooocus_lite.dispatcher import Dispatcher
     from fooocus_lite.library import LiveLibrary
     from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
     from fooocus_lite.model_scan import ModelScan
-    from fooocus_lite.runner import LocalRunner
     from fooocus_lite.store import open_store
     from fooocus_lite.supply import Supply
+    from fooocus_lite.users import Users
     from fooocus_lite.web.app import create_app
-    from fooocus_lite.workers import engine_options
+    from fooocus_lite.workers import make_fleet
 
     settings = _settings_of(options)
     _stop_on_signals()
     app = None
     scan = ModelScan(settings)
     library = LiveLibrary(settings, asked=scan.wake)
-    store = open_store(settings.data_dir)
+    users = Users(settings)
+    store = open_store(settings.data_dir, users.limits_of, output_dir=settings.output_dir)
     try:
         listening = open_socket(settings.host, settings.port)
         address = address_of(listening)
         store.lock.tell(address)
-        runners = [LocalRunner(options=options) for options in engine_options(settings)]
+        fleet = make_fleet(settings, library)
         supply = Supply(store, settings, library)
-        dispatcher = Dispatcher(store, runners, library=library, output_dir=settings.output_dir, supply=supply)
+        dispatcher = Dispatcher(store, fleet.runners, library=library, output_dir=settings.output_dir, supply=supply)
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
-        if listening.getsockname()[1] != settings.port:
-            print(f"Port {settings.port} is taken; using {listening.getsockname()[1]}.")
-        print(f"Fooocus Lite is at {address}  (Ctrl+C ends it)", flush=True)
+        print(*welcome(address, settings, users), sep="\n", flush=True)
         if settings.open_browser:
             open_browser_when_ready(address)
         supply.start()
         dispatcher.start()
+        fleet.start(dispatcher)
         scan.start()
         try:
-            app = create_app(settings, library, store, dispatcher, supply)
+            app = create_app(settings, library, store, dispatcher, supply, users)
             serve_until_stopped(app, listening, say_goodbye=store.log.close)
         except KeyboardInterrupt:
             pass  # the usual way to end a server
         finally:
             scan.close()
             dispatcher.close()
+            fleet.close()
             supply.close()
     finally:
         store.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from fooocus_lite.client_queue import QueueCalls, error_of
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import KINDS, TERMINAL, Event, State, event_from_dict
 from fooocus_lite.recipe import Recipe, parse_recipe
@@ -45,6 +46,7 @@ class RemoteTask:
         position: Place in line, 1 = next; ``None`` unless it waits.
         seconds: From start to end; ``None`` before that.
         error: Why it failed.
+        revision: How often it was edited while it waited; `Client.edit` needs it.
     """
 
     id: str
@@ -53,6 +55,7 @@ class RemoteTask:
     position: int | None = None
     seconds: float | None = None
     error: FooocusError | None = None
+    revision: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Picture:
         Path(path).write_bytes(self.data)
 
 
-class Client:
+class Client(QueueCalls):
     """Talks to one server; every call opens a connection of its own, so threads may share a client.
 
     Args:
@@ -85,14 +88,16 @@ class Client:
         self._parts = parts
         self._timeout_s = timeout_s
 
-    def submit(self, prompt: str = "", **fields: Any) -> list[str]:
+    def submit(self, prompt: str = "", *, webhook: str = "", **fields: Any) -> list[str]:
         """Ask for pictures and return at once; the tasks' ids, one per picture. Never twice, if a connection breaks.
 
         Args:
             prompt: What they show.
+            webhook: Where the server sends a message when one has ended; its setting `webhooks` must allow that.
             fields: Any other field of `Recipe`, such as ``count=4`` or ``styles=["Watercolor"]``.
         """
         headers = {"Idempotency-Key": secrets.token_hex(16)}  # so that a lost answer may be asked for again
+        headers |= {"Webhook-Url": webhook} if webhook else {}
         for _ in range(TRIES - 1):
             with contextlib.suppress(Unreachable):
                 return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
@@ -109,7 +114,8 @@ class Client:
             recipe=parse_recipe(recipe),
             position=said["position"],
             seconds=said["seconds"],
-            error=_error(said["error"]) if said["error"] else None,
+            error=error_of(said["error"]) if said["error"] else None,
+            revision=said.get("revision", 0),
         )
 
     def events(self, task_id: str) -> Iterator[Event]:
@@ -213,10 +219,6 @@ class Client:
 
 def _refusal(status: int, body: bytes) -> FooocusError:
     try:
-        return _error(json.loads(body))
+        return error_of(json.loads(body))
     except (ValueError, KeyError, TypeError):
         return FooocusError(f"The server answered with status {status}.", "Is it Fooocus Lite that answers there?")
-
-
-def _error(said: Mapping[str, Any]) -> FooocusError:
-    return FooocusError(said["problem"], said.get("hint") or "", code=said["code"], field=said.get("field"))

@@ -16,8 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.line_ranks import RANK_SCHEMA
+from fooocus_lite.line_schema import LINE_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +133,19 @@ CREATE INDEX tasks_of_owner_by_style ON tasks (owner, json_extract(recipe, '$.st
     WHERE owner <> '' AND state = 'finished' AND image_path IS NOT NULL
     AND json_array_length(recipe, '$.styles') = 1 AND instr(lower(recipe), '<style:') = 0;
 """,
+    LINE_SCHEMA,
+    """
+CREATE TABLE webhooks ( -- messages to other programs; due from the moment in which the task ends
+    id TEXT PRIMARY KEY, task_id TEXT NOT NULL, url TEXT NOT NULL, target TEXT NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 0, due_at REAL, UNIQUE (task_id, url)
+);
+CREATE INDEX webhooks_due ON webhooks (due_at) WHERE due_at IS NOT NULL;
+CREATE TRIGGER webhooks_fall_due AFTER UPDATE OF state ON tasks
+WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
+    UPDATE webhooks SET due_at = NEW.finished_at WHERE task_id = NEW.id AND due_at IS NULL;
+END;
+""",
+    RANK_SCHEMA,
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 
@@ -153,33 +169,43 @@ class Transaction:
 class Database:
     """One SQLite file, shared by the threads of one process.
 
-    A file that is damaged is moved aside and replaced; `warnings` says so.
+    A file that is damaged is moved aside; its last good copy, or else an empty one, takes its place, and `warnings`
+    says so.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0, copier: Copier | None = None) -> None:
         self.path = path
         self.warnings: list[str] = []
         self._busy_timeout_s = busy_timeout_s
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()
+        self._open_write: Transaction | None = None
         self._read_lock = threading.Lock()
         self._unflushed = threading.Event()
         self._closing = threading.Event()
         with _in_words(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._writer, self._reader = self._open()
+        #: Unix time of the copy that this file was made from, until `forget_restored`; what came later is not in it.
+        self.restored_at = restored_at(path)
         self._flusher = threading.Thread(target=self._flush_soon, name="queue flusher", daemon=True)
         self._flusher.start()
+        self._copier = copier or Copier(path)
+        self._copier.start()
 
     def _open(self) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+        finish_restore(self.path)  # if it was interrupted
         try:
             return self._connect()
         except sqlite3.DatabaseError as exc:
             if not _is_damage(exc):
                 raise
             logger.warning("%s is damaged: %s", self.path, exc)
+        copied_at = begin_restore(self.path)
         aside = _move_aside(self.path)
+        finish_restore(self.path)
+        instead = "a new one was begun" if copied_at is None else f"its last good copy, {_age(copied_at)}, was put back"
         self.warnings.append(
-            f"The queue file {self.path.name} was damaged. It was moved to {aside.name} and a new one was begun;"
+            f"The queue file {self.path.name} was damaged. It was moved to {aside.name} and {instead};"
             " saved pictures are untouched."
         )
         logger.warning(self.warnings[-1])
@@ -210,13 +236,18 @@ class Database:
     def write(self) -> Generator[Transaction]:
         """A transaction. Committed work survives ``kill -9`` at once, and a power cut about a second later.
 
+        Within another one of the same thread it is a part of that: all of both becomes visible, or nothing does.
+
         Raises:
             DiskProblem: the disk is full or read-only; nothing was written.
             FooocusError: another program keeps the file locked.
         """
         with self._write_lock, _in_words(self.path):
+            if self._open_write is not None:
+                yield self._open_write
+                return
             self._writer.execute("BEGIN IMMEDIATE")
-            transaction = Transaction(self._writer)
+            self._open_write = transaction = Transaction(self._writer)
             try:
                 yield transaction
                 self._writer.execute("COMMIT")
@@ -224,14 +255,22 @@ class Database:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._open_write = None
             for callback in transaction.callbacks:
                 callback()
         self._unflushed.set()
+        self._copier.note()
 
     def read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of a SELECT."""
         with self._read_lock, _in_words(self.path):
             return self._reader.execute(sql, values).fetchall()
+
+    def forget_restored(self) -> None:
+        """What a copy that was put back lacks has been looked for: the next start need not do it again."""
+        forget_restored(self.path)
+        self.restored_at = None
 
     def _flush_soon(self) -> None:
         # Waiting for a slow disk inside `write` would put its 10 to 50 ms between a click and the first step.
@@ -250,6 +289,7 @@ class Database:
         """Fold the WAL into the file and let go of it; closing again does nothing."""
         self._closing.set()
         self._unflushed.set()
+        self._copier.close()
         self._flusher.join()
         with self._write_lock, self._read_lock:
             self._reader.close()
@@ -275,10 +315,20 @@ def _is_damage(exc: sqlite3.DatabaseError) -> bool:
     return any(sign in text for sign in ("malformed", "not a database", "no such table", "already exists", "encrypted"))
 
 
+def _age(at: float) -> str:
+    """How old something of Unix time ``at`` is, in words."""
+    minutes = max(0.0, time.time() - at) / 60
+    for size, unit in ((1440, "day"), (60, "hour"), (1, "minute")):
+        if minutes >= size:
+            count = round(minutes / size)
+            return f"{count} {unit}{'' if count == 1 else 's'} old"
+    return "less than a minute old"
+
+
 def _move_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):  # the file itself last: another must never meet this one's WAL
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.replace(aside.with_name(aside.name + suffix))
@@ -307,7 +357,8 @@ def _in_words(path: Path) -> Generator[None]:
         if not _is_damage(exc):
             raise
         raise FooocusError(
-            f"The queue file {path} is damaged.", "Restart Fooocus Lite: it puts the file aside and begins a new one."
+            f"The queue file {path} is damaged.",
+            "Restart Fooocus Lite: it puts the file aside and goes back to the last good copy.",
         ) from exc
     except OSError as exc:
         raise disk_problem(exc, path.parent, "FOOOCUS_DATA_DIR") from exc

@@ -6,7 +6,7 @@ from fooocus_lite.download_state import Download, size_text
 
 
 def progress_words(download: Download) -> str:
-    """Such as "2.1 of 6.9 GB, 4 min left", "paused at 2.1 of 6.9 GB", or why it failed."""
+    """Such as "2.1 of 6.9 GB, 4 min left", "paused at 2.1 of 6.9 GB", or what is wrong."""
     share = share_text(download.done_bytes, download.total_bytes)
     match download.state:
         case "failed":
@@ -20,6 +20,8 @@ def progress_words(download: Download) -> str:
         case "checking":
             return f"{share}, checking it"
         case "running":
+            if download.problem:  # the network does not answer, say, and it goes on trying
+                return f"{share}. {download.problem}"
             left = f", {time_text(download.seconds_left)} left" if download.seconds_left is not None else ""
             return f"{share}{left}"
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fooocus_lite.affinity import Taste
-from fooocus_lite.errors import FooocusError, WorkerDied
+from fooocus_lite.errors import FooocusError, WorkerAway, WorkerDied
 from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Progress, PromptReady, Started
 from fooocus_lite.families import FAMILIES
 from fooocus_lite.lane import Job, Lane
+from fooocus_lite.lanes import Lanes
 from fooocus_lite.ledger import RETRY_S, Ledger, failed, internal
 from fooocus_lite.library import Library
 from fooocus_lite.plan import make_plan, resolve, with_expansion
@@ -75,7 +76,7 @@ class Shop:
         closing: Set at shutdown.
     """
 
-    lanes: Sequence[Lane]
+    lanes: Lanes
     store: Store
     ledger: Ledger
     saver: Saver
@@ -98,7 +99,7 @@ class Drawer:
     def work(self) -> None:
         """Until the server shuts down."""
         lane = self._lane
-        while not self._closing.is_set():
+        while not (self._closing.is_set() or lane.is_leaving):
             batch = self._ahead
             self._ahead = None
             try:
@@ -108,7 +109,7 @@ class Drawer:
                     self._draw(batch)
                 elif lane.tasks:
                     pass  # what was claimed has ended or waits again; there may be more
-                elif self._shop.may_warm_up.is_set() and not lane.is_started:
+                elif self._shop.may_warm_up.is_set() and lane.runner.is_here and not lane.is_started:
                     lane.is_started = True
                     self._warm_up()
                 else:
@@ -135,7 +136,10 @@ class Drawer:
         Then `Lane.tasks` says whether anything was claimed, unless it ``is_ahead`` of what they draw.
         """
         lane = self._lane
-        device, taste = str(lane.runner.about.get("device", "")), self._taste()
+        if not lane.runner.is_here:
+            lane.is_started = False  # it warms up once more when it is back
+            return None
+        device, taste = str(lane.runner.about.get("device", "")), self._shop.lanes.taste(lane)
         task = self._queue.claim(lane.name, device=device, taste=taste)
         self._ledger.all_well()
         if task is None:
@@ -152,7 +156,7 @@ class Drawer:
             tasks += more
             if not is_ahead:
                 lane.tasks = tuple(tasks)
-            if len(self._shop.lanes) > 1:
+            if len(self._shop.lanes.all) > 1:
                 self._queue.wake()  # who left a task to this worker must not wait for it
             jobs = [job, *self._like(job, more)]
             places = [job.task.id for job in jobs]
@@ -161,7 +165,7 @@ class Drawer:
             )
         except WorkerDied as exc:
             for task in tasks:
-                self._put_back(task, None if self._closing.is_set() else failed(exc))
+                self._put_back(task, None if self._is_blameless(exc) else failed(exc))
             return None
         except Exception:
             if is_ahead:  # nobody else knows of them
@@ -170,14 +174,6 @@ class Drawer:
             raise
         self._was_idle = False
         return _Batch(jobs, events, is_ahead)
-
-    def _taste(self) -> Taste | None:
-        """What this worker would rather draw; None where there is no other."""
-        if len(self._shop.lanes) == 1:
-            return None
-        has = self._lane.models
-        idle = (other.models for other in self._shop.lanes if other is not self._lane and not other.tasks)
-        return Taste(has, frozenset[str]().union(*idle) - has)
 
     def _more(self, first: Job, device: str, taste: Taste | None) -> list[Task]:
         """What may be drawn with a job; nothing if the disk cannot tell just now."""
@@ -192,7 +188,7 @@ class Drawer:
         """How many may be drawn with this one, itself counted."""
         if first.task.attempt > 1 or self._was_idle or FAMILIES[first.plan.model.family].pipeline is not None:
             return 1
-        share = math.ceil((self._queue.counts()["waiting"] + 1) / len(self._shop.lanes))
+        share = math.ceil((self._queue.counts()["waiting"] + 1) / max(1, len(self._shop.lanes.here)))
         return min(share, self._store.speeds.best_together(first.recipe))
 
     def _like(self, first: Job, tasks: Sequence[Task]) -> list[Job]:
@@ -244,6 +240,10 @@ class Drawer:
     def _put_back(self, task: Task, reason: Failed | None) -> None:
         self._ledger.persist(lambda: self._queue.put_back(task.id, reason))
 
+    def _is_blameless(self, exc: WorkerDied) -> bool:
+        """Whether the pictures had nothing to do with it."""
+        return self._closing.is_set() or isinstance(exc, WorkerAway)
+
     def _warm_up(self) -> None:
         plan = None
         try:
@@ -275,7 +275,7 @@ class Drawer:
         except WorkerDied as exc:
             lane.warm.clear()
             # One that was sent ahead and never begun is not to blame.
-            is_innocent = self._closing.is_set() or (batch.is_ahead and not batch.was_begun)
+            is_innocent = self._is_blameless(exc) or (batch.is_ahead and not batch.was_begun)
             for task in lane.tasks:
                 self._put_back(task, None if is_innocent else failed(exc))
 
@@ -301,6 +301,9 @@ class Drawer:
             case Finished():
                 self._lane.without(job.task)
                 self._ledger.end(job.task, internal("the engine finished without a picture"))
+            case Failed(code="missing_model") if self._shop.lanes.leaves_to_others(self._lane, job.plan.model.name):
+                self._lane.without(job.task)
+                self._put_back(job.task, None)
             case Failed() | Cancelled():
                 self._lane.without(job.task)
                 self._ledger.end(job.task, event)

@@ -11,7 +11,11 @@ HTTP_STATUS: dict[str, int] = {
     "not_found": 404,
     "conflict": 409,
     "too_large": 413,
+    "bad_request": 400,
+    "not_logged_in": 401,
     "forbidden": 403,
+    "too_slow": 408,
+    "too_many_tries": 429,
     "corrupt_model": 409,
     "missing_model": 409,
     "unreadable_picture": 422,
@@ -26,6 +30,8 @@ HTTP_STATUS: dict[str, int] = {
     "internal": 500,
     "unsupported": 501,
     "unreachable": 503,
+    "limit_reached": 429,
+    "too_many_waiting": 429,
 }
 
 
@@ -122,6 +128,10 @@ class WorkerDied(FooocusError):
     """The process that draws ended without a word."""
 
     code = "worker_died"
+
+
+class WorkerAway(WorkerDied):
+    """The machine that was to draw is not there: nothing was begun."""
 
 
 class NotFound(FooocusError):

@@ -122,9 +122,16 @@ class EventLog:
         return self._fact_seq
 
     def follow(
-        self, task_id: str | None = None, *, after: int = 0, heartbeat_s: float | None = None
+        self,
+        task_id: str | None = None,
+        *,
+        after: int = 0,
+        heartbeat_s: float | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Event | None]:
         """Facts above ``after``, then what happens live; ends after the task's last event or when the log closes.
+
+        Or when ``should_stop`` says so; it is asked when anything happens, and at a `nudge`.
 
         Progress and previews come at most once each and only the newest. ``None`` comes after
         ``heartbeat_s`` seconds of silence (never, if that is ``None``).
@@ -137,7 +144,7 @@ class EventLog:
             seen = self._version
             events = self._take(cursor)
             yield from events
-            if self._closed:
+            if self._closed or should_stop():
                 return
             if not events and not cursor.ended:
                 with self._news:

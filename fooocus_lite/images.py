@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ from fooocus_lite.picture_text import PictureInfo, exif_comment, read_picture, r
 from fooocus_lite.png import encode_png
 from fooocus_lite.recipe import ImageFormat
 
-__all__ = ["clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image", "thumbnail"]
+__all__ = [
+    "clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image", "saved_pictures",
+    "thumbnail",
+]  # fmt: skip
 logger = logging.getLogger(__name__)
 
 #: Longest side in pixels of small copies → most bytes that they may have: for lists of pictures, and of styles.
@@ -34,7 +37,8 @@ _MAX_PIXELS = 64_000_000
 _MAX_EXIF_BYTES = 60_000  # a JPEG segment ends at 65,535
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE, _SOFTWARE = 0x8769, 0x9286, 0x927C, 0x0131
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_PART = re.compile(r"\d\d-\d\d-\d\d_\d+_[0-9a-f]+\.(png|jpg|webp)\.part")
+_OURS = re.compile(r"\d\d-\d\d-\d\d_\d+_([0-9a-f]{12})\.(png|jpg|webp)")
+_PART = re.compile(rf"{_OURS.pattern}\.part")
 _PART_AGE_S = 60.0  # a younger one may be in another program's hands
 _DAYS_CLEARED = 31
 _SUFFIX: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -104,9 +108,10 @@ def find_saved(output_dir: Path, task_id: str, days: set[str]) -> ImageSaved | N
     """The picture of a task whose server died after saving it and before writing that down.
 
     Args:
-        days: ``YYYY-MM-DD`` on which the task was begun, or may have ended.
+        days: ``YYYY-MM-DD`` on which it was probably saved. All others are looked at after these: midnight may have
+            passed on the way, and clocks are set.
     """
-    for day in sorted(days):
+    for day in sorted(days) + [day for day in _days(output_dir) if day not in days]:
         for path in (output_dir / day).glob(f"*_{task_id}.*"):
             if path.suffix not in _SUFFIX.values():
                 continue
@@ -119,6 +124,22 @@ def find_saved(output_dir: Path, task_id: str, days: set[str]) -> ImageSaved | N
                 path=str(path.absolute()), width=recipe.width or 0, height=recipe.height or 0, size_bytes=size_bytes
             )
     return None
+
+
+def saved_pictures(output_dir: Path) -> Iterator[tuple[str, str, Path]]:
+    """(day, task id, path) of every picture that lies where `save_image` puts it, the oldest day first."""
+    for day in reversed(_days(output_dir)):
+        for path in sorted((output_dir / day).iterdir()):
+            if name := _OURS.fullmatch(path.name):
+                yield day, name[1], path
+
+
+def _days(output_dir: Path) -> list[str]:
+    """Names of the day folders, newest first; none of a folder that cannot be read."""
+    try:
+        return sorted((path.name for path in output_dir.iterdir() if _DAY.fullmatch(path.name)), reverse=True)
+    except OSError:
+        return []
 
 
 def thumbnail(path: Path, folder: Path, side: int = 256) -> Path:
@@ -176,11 +197,11 @@ def clear_parts(output_dir: Path) -> int:
     """Remove what killed servers left half written in the newest day folders; how many files that were."""
     removed = 0
     with contextlib.suppress(OSError):  # a folder that cannot be read is said when a picture is saved
-        days = sorted((path for path in output_dir.iterdir() if _DAY.fullmatch(path.name)), reverse=True)
-        for path in (path for day in days[:_DAYS_CLEARED] for path in day.glob("*.part")):
-            if _PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _PART_AGE_S:
-                path.unlink(missing_ok=True)
-                removed += 1
+        for day in _days(output_dir)[:_DAYS_CLEARED]:
+            for path in (output_dir / day).glob("*.part"):
+                if _PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _PART_AGE_S:
+                    path.unlink(missing_ok=True)
+                    removed += 1
     return removed
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from fooocus_lite.plan import Plan
 from fooocus_lite.recipe import Recipe
@@ -19,21 +21,29 @@ class Job:
     plan: Plan
 
 
-@dataclass
+#: So long a worker is not asked again for a model that it said it does not have: somebody may put it there.
+LACKS_S = 60.0
+
+
+@dataclass(eq=False)
 class Lane:
     """One worker.
 
     Attributes:
         tasks: What it draws now, those of a batch in the line's order; a picture that is drawn is not among them.
         warm: Models that this worker has drawn with.
+        lacks: Models that its machine does not have, and until when that is believed.
         is_started: It had a task, or was told to warm up.
+        is_leaving: It is given nothing more, and its thread ends.
     """
 
     name: str
     runner: Runner
     tasks: tuple[Task, ...] = ()
     warm: set[str] = field(default_factory=set[str])
+    lacks: dict[str, float] = field(default_factory=dict[str, float])
     is_started: bool = False
+    is_leaving: bool = False
 
     @property
     def models(self) -> frozenset[str]:
@@ -41,11 +51,24 @@ class Lane:
         return frozenset(self.runner.about.get("models", self.warm))
 
     @property
+    def lacking(self) -> frozenset[str]:
+        """Models that its machine does not have, as far as it said so just now."""
+        now = time.monotonic()
+        return frozenset(name for name, until in tuple(self.lacks.items()) if until > now)
+
+    @property
     def state(self) -> str:
-        """``drawing``, ``idle``, or ``starting`` while it has said nothing of itself."""
+        """``away``, ``drawing``, ``idle``, or ``starting`` while it has said nothing of itself."""
+        if not self.runner.is_here:
+            return "away"
         if self.tasks:
             return "drawing"
-        return "idle" if self.runner.about else "starting"
+        return "idle" if "device" in self.runner.about else "starting"
+
+    def told(self, owner: str | None = None) -> dict[str, Any]:
+        """Name, state, tasks (of one user, or all), and what its engine says about its device and memory."""
+        ids = [task.id for task in self.tasks if owner in (None, task.owner)]
+        return {**self.runner.about, "name": self.name, "state": self.state, "task_ids": ids}
 
     def without(self, task: Task) -> None:
         """This one of its tasks is done."""

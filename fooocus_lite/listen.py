@@ -18,10 +18,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.patience import PatientProtocol
 
 TRIED_PORTS = 50
 PAGE_TIMEOUT_S = 300.0
 GOODBYE_S = 3
+#: WebSockets are for listening: whatever a client says there is short.
+MAX_SOCKET_BYTES = 4096
+#: So often is asked whether a WebSocket's client is still there, and so long is waited for its answer.
+PING_S = 20.0
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -36,7 +41,9 @@ def open_socket(host: str, port: int) -> socket.socket:
         raise BadValue(f"host cannot be '{host}': there is no such address.", "Use 127.0.0.1.", field="host") from exc
     last = min(port + TRIED_PORTS, 65536)
     for candidate in range(port, last):
-        listening = socket.socket(family, socket.SOCK_STREAM)
+        # Named: asyncio lets answers of several parts go out at once only where it knows that this is TCP. Else
+        # the second part waits for the system's delayed acknowledgement, 40 ms with every request.
+        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             _keep_for_us(listening)
             listening.bind((address[0], candidate, *address[2:]))
@@ -79,7 +86,20 @@ def address_of(listening: socket.socket) -> str:
 
 def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: Callable[[], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; ``say_goodbye`` ends what would keep connections open."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=GOODBYE_S, ws="none")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=GOODBYE_S,
+        http=PatientProtocol,
+        server_header=False,
+        forwarded_allow_ips="127.0.0.1,::1",  # of whom the words X-Forwarded-For and -Proto are taken
+        ws="websockets-sansio",
+        ws_max_size=MAX_SOCKET_BYTES,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,  # pictures do not shrink; on this machine nothing has to
+    )
     _Server(config, say_goodbye).run(sockets=[listening])
 
 

@@ -9,11 +9,9 @@ from __future__ import annotations
 import collections
 import itertools
 import logging
-import os
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -26,21 +24,27 @@ from fooocus_lite.events import TERMINAL, Cancelled, Event
 from fooocus_lite.expansion import Expansion
 from fooocus_lite.plan import Plan
 from fooocus_lite.wire import Message, read_frame, send_frame
+from fooocus_lite.worker_process import Process, start_process
 
 logger = logging.getLogger(__name__)
+#: What draws, unless a test wants something else.
+ENGINE = "fooocus_lite.engine.run:Engine"
 POLL_S = 0.1
 END_S = 5.0
 LAST_WORDS = 3
 #: What a worker tells of a run before it draws, while it may load for minutes without hearing a stop.
-_BEFORE_DRAWING = frozenset({"started"})
+_BEFORE_DRAWING = frozenset({"started", "downloading"})
 #: Most time for the words of an expansion: the first ones wait until torch and the language model are loaded.
 WORDS_S = 180.0
-#: Looks at a flag, some 20 ns each, before a computing thread goes to sleep: enough to reach the next loop awake.
-SPIN_COUNT = 5000
 
 
 class Runner(Protocol):
     """One device that draws: one plan, or several that are alike at once."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be given work; another machine may be away."""
+        ...
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -86,20 +90,22 @@ class Runner(Protocol):
 
 
 class LocalRunner:
-    """A `Runner` on this machine.
+    """A `Runner` by a process that is ours, on this machine unless ``start`` says where.
 
     Args:
         engine: ``"module:attr"``, loaded in the child only.
         options: Keyword arguments for it.
+        start: Gives a new child.
         stop_timeout_s: How long a stop may be ignored while drawing before the child is killed.
         load_timeout_s: How long the child may say nothing while loading before a stop kills it.
     """
 
     def __init__(
-        self, engine: str = "fooocus_lite.engine.run:Engine", options: Mapping[str, Any] | None = None, *,
-        stop_timeout_s: float = 10.0, load_timeout_s: float = 300.0,
+        self, engine: str = ENGINE, options: Mapping[str, Any] | None = None, *,
+        stop_timeout_s: float = 10.0, load_timeout_s: float = 300.0, start: Callable[[], Process] | None = None,
     ) -> None:  # fmt: skip
         self._engine = engine
+        self._start = start or start_process
         self._options = dict(options or {})
         self._stop_timeout_s = stop_timeout_s
         self._load_timeout_s = load_timeout_s
@@ -108,6 +114,11 @@ class LocalRunner:
         self._child: _Child | None = None
         self._closed = False
         self._open: list[_Run] = []
+
+    @property
+    def is_here(self) -> bool:
+        """A child can always be had."""
+        return True
 
     @property
     def about(self) -> Mapping[str, Any]:
@@ -196,7 +207,7 @@ class LocalRunner:
             if self._closed:
                 raise _shutting_down()
             if self._child is None or not self._child.alive:
-                self._child = _Child(self._engine, self._options)
+                self._child = _Child(self._start(), self._engine, self._options)
             return self._child
 
 
@@ -220,7 +231,7 @@ class _Run:
 class _Child:
     """One life of the worker process."""
 
-    def __init__(self, engine: str, options: dict[str, Any]) -> None:
+    def __init__(self, process: Process, engine: str, options: dict[str, Any]) -> None:
         self.about: dict[str, Any] = {}
         self.heard_at = time.monotonic()
         self._inboxes: dict[int, queue.SimpleQueue[tuple[int, Event] | None]] = {}
@@ -229,7 +240,7 @@ class _Child:
         self._send_lock = threading.Lock()
         self._broken = False
         self._is_closed = False
-        self.process = _start_process()
+        self.process = process
         streams = (self.process.stdin, self.process.stdout, self.process.stderr)
         self._stdin, self._stdout, self._stderr = cast("tuple[BinaryIO, BinaryIO, BinaryIO]", streams)
         threading.Thread(target=self._read_answers, name="worker answers", daemon=True).start()
@@ -352,6 +363,8 @@ class _Child:
         self._log_thread.join(END_S)
         if self._is_closed:
             return _shutting_down()
+        if self.process.reason is not None:
+            return self.process.reason
         logger.error("The worker process ended with %s; its last words: %s", code, last_words(self._last_lines))
         if code == -getattr(signal, "SIGKILL", 9) or code == 137:
             return WorkerDied(
@@ -373,27 +386,3 @@ def last_words(lines: Iterable[str]) -> str:
 
 def _shutting_down() -> WorkerDied:
     return WorkerDied("Fooocus Lite is shutting down.", "Start it again; the queue is kept.")
-
-
-def patient_threads(environment: Mapping[str, str]) -> dict[str, str]:
-    """What keeps torch's threads from burning a busy machine; nothing where a person has decided that already.
-
-    Between two parallel loops libgomp's threads spin for milliseconds by default. Beside other programs they spin
-    away the very time that the one they wait for needs, and a picture takes ten times as long.
-    """
-    if "OMP_WAIT_POLICY" in environment or "GOMP_SPINCOUNT" in environment:
-        return {}
-    return {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
-
-
-def _start_process() -> subprocess.Popen[bytes]:
-    own = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "PYTHONUTF8": "1"}
-    environment = os.environ | patient_threads(os.environ) | own
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    return subprocess.Popen(
-        [sys.executable, "-m", "fooocus_lite.worker"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-        start_new_session=True, creationflags=flags,  # Ctrl-C in the terminal must not reach the child
-    )  # fmt: skip

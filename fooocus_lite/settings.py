@@ -105,6 +105,22 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting("offline", "yes or no", False, "Never use the network; models are not downloaded.", "yes or no"),
         Setting("host", "text", "127.0.0.1", "Address to listen on.", "an address or host name", pattern=r"[^\s/]+"),
+        Setting("listen", "yes or no", False, "Let other devices of your network in, with a password.", "yes or no"),
+        Setting(
+            "share",
+            "yes or no",
+            False,
+            "Ask for a password and answer to any name: for a tunnel program or reverse proxy on this machine.",
+            "yes or no",
+        ),
+        Setting(
+            "allowed_hosts",
+            "text",
+            "",
+            "More names that the page is opened under; *.example.org stands for every name below it.",
+            "host names with commas between them",
+            pattern=r"(\*\.)?[\w.-]+(\s*,\s*(\*\.)?[\w.-]+)*|",
+        ),
         Setting("port", "whole number", 7865, "Port; a taken one moves on to the next.", "1 to 65535", 1, 65535),
         Setting("open_browser", "yes or no", True, "Open the page when ready.", "yes or no", option="--no-browser"),
         Setting(
@@ -114,6 +130,22 @@ SETTINGS: dict[str, Setting] = {
             "What computes the pictures; several share the queue.",
             "auto, cpu, mps, cuda, xpu, cuda:N or xpu:N, several with commas between them, or all",
             pattern=rf"all|{_DEVICE}(\s*,\s*{_DEVICE}){{0,15}}",
+        ),
+        Setting(
+            "engine",
+            "text",
+            "local",
+            "Who computes: this machine, or every machine of a Ray cluster (docs/machines.md).",
+            "local or ray",
+            pattern="local|ray",
+        ),
+        Setting(
+            "ray_address",
+            "text",
+            "",
+            "The Ray cluster, for engine = ray; empty: one of this machine alone.",
+            "auto, or host:port as ray start says it",
+            pattern=r"(auto|[^\s/:]+:\d{1,5})?",
         ),
         Setting(
             "memory",
@@ -132,6 +164,14 @@ SETTINGS: dict[str, Setting] = {
             "Write the settings into pictures also as the text that Civitai and other programs read.",
             "yes or no",
             option="--no-a1111-text",
+        ),
+        Setting(
+            "webhooks",
+            "text",
+            "",
+            "Addresses that programs may have told when a picture is done: how they begin; empty: none.",
+            "addresses such as https://example.org/hooks, with commas between them",
+            pattern=r"(\s*https?://[^\s,@?#]+\s*(,\s*https?://[^\s,@?#]+\s*)*)?",
         ),
         Setting(
             "language",
@@ -173,17 +213,28 @@ class Settings:
     hub_endpoint: str
     offline: bool
     host: str
+    listen: bool
+    share: bool
+    allowed_hosts: str
     port: int
     open_browser: bool
     device: str
+    engine: str
+    ray_address: str
     memory: str
     dtype: str
     preset: str
     a1111_text: bool
+    webhooks: str
     language: str
     preview_fps: float
     log_level: str
     sources: dict[str, str] = field(default_factory=dict[str, str], compare=False)
+
+    @property
+    def is_for_others(self) -> bool:
+        """Whether people at other computers can reach this one, so that nobody gets in without a password."""
+        return self.share or not (self.host.casefold() in ("localhost", "::1") or self.host.startswith("127."))
 
     @property
     def styles_dirs(self) -> tuple[Path, ...]:
@@ -262,6 +313,8 @@ def load_settings(
         elif row.kind == "folders":
             folders = (_folder(row, text, sources[name], base) for text in values[name])
             values[name] = tuple(dict.fromkeys(folders))
+    if values["listen"] and sources["host"] == "default":
+        values["host"], sources["host"] = "0.0.0.0", sources["listen"]
     return Settings(root=root, sources=sources, **values)
 
 

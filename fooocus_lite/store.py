@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fooocus_lite.database import Database
 from fooocus_lite.eventlog import EventLog
+from fooocus_lite.found_pictures import adopt_pictures
 from fooocus_lite.serverlock import ServerLock
 from fooocus_lite.speeds import Speeds
 from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.user import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,17 @@ class Store:
         self.lock.close()
 
 
-def open_store(data_dir: Path) -> Store:
+def open_store(
+    data_dir: Path,
+    limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS,
+    *,
+    output_dir: Path | None = None,
+) -> Store:
     """The queue and log of a data folder, for this process alone; tasks that a dead server left are put back.
+
+    Args:
+        limits_of: How much the user of a name may ask for.
+        output_dir: Where pictures are: one that was saved just before a kill is not drawn again.
 
     Raises:
         FooocusError: another server uses the folder.
@@ -45,7 +57,9 @@ def open_store(data_dir: Path) -> Store:
     try:
         database = Database(data_dir / "queue.db")
         log = EventLog(database)
-        queue = TaskQueue(database, log)
+        if output_dir is not None:
+            adopt_pictures(database, log, output_dir)
+        queue = TaskQueue(database, log, limits_of)
         queue.recover()
     except BaseException:
         lock.close()

@@ -28,23 +28,23 @@ class StylePictures:
         self._small = settings.data_dir / "thumbs"
         self._queue = queue
 
-    def version(self, style: Style) -> str | None:
-        """Changes with the picture; ``None`` while there is none."""
-        found = self._find(style)
+    def version(self, style: Style, *, owner: str | None = None) -> str | None:
+        """Changes with the picture, which a user drew or anybody; ``None`` while there is none."""
+        found = self._find(style, owner)
         return found and found[0]
 
-    def small(self, style: Style) -> tuple[str, Path] | None:
+    def small(self, style: Style, *, owner: str | None = None) -> tuple[str, Path] | None:
         """(version, file of at most 4 kB that fits 96 × 96), or ``None``.
 
         Raises:
             FooocusError: the picture cannot be decoded, or there is no room for a small copy.
         """
-        found = self._find(style)
+        found = self._find(style, owner)
         if found is None or found[1].parent.name == FOLDER:
             return found
         return found[0], thumbnail(found[1], self._small, SIDE)
 
-    def _find(self, style: Style) -> tuple[str, Path] | None:
+    def _find(self, style: Style, owner: str | None) -> tuple[str, Path] | None:
         if style.kind != "text":
             return None
         if style.source == "shipped":
@@ -52,7 +52,7 @@ class StylePictures:
             if path.is_file():
                 status = path.stat()
                 return f"{status.st_mtime_ns:x}-{status.st_size:x}", path
-        for task_id, picture in self._queue.in_style(style.name):  # files may be gone: a row never is
+        for task_id, picture in self._queue.in_style(style.name, owner=owner):  # files may be gone: a row never is
             if Path(picture).is_file():
                 return task_id, Path(picture)
         return None

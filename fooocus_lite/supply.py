@@ -88,6 +88,22 @@ class Supply:
                 self.downloads.request(offer.name)
         return offers[0].name if offers else None
 
+    def fetch_for_all(self, recipes: Sequence[Recipe], library: Library) -> list[str | None]:
+        """Ask for everything that resolved recipes lack; what each must wait for, as `TaskQueue.submit` takes it.
+
+        Raises:
+            FooocusError: where `make_plan` refuses one, or as `fetch_for`.
+        """
+        # Recipes of one model, refiner and mode lack the same.
+        found: dict[tuple[object, ...], str | None] = {}
+        waits: list[str | None] = []
+        for recipe in recipes:
+            key = (recipe.model, recipe.refiner, recipe.refiner_switch, recipe.steps, recipe.mode_lora)
+            if key not in found:
+                found[key] = self.fetch_for(make_plan(recipe, library, 0), library, is_asked=True)
+            waits.append(found[key])
+        return waits
+
     def submit(
         self,
         recipes: Sequence[Recipe],
@@ -103,39 +119,33 @@ class Supply:
         ``batch_id``, ``labels``, ``varies`` and ``owner`` are those of `TaskQueue.submit`.
 
         Raises:
-            FooocusError: where `make_plan` refuses one, as `fetch_for`, or the disk is full; nothing was queued.
+            FooocusError: where `make_plan` refuses one, as `fetch_for`, it is more than the user may ask for, or the
+                disk is full; nothing was queued.
         """
-        waits = self._fetch_for_all(recipes, library)
+        self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
+        waits = self.fetch_for_all(recipes, library)
         ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits, owner=owner)
         if any(waits):
             self.wake()
         return ids
 
-    def retry(self, task_id: str) -> str:
+    def retry(self, task_id: str, *, owner: str | None = None) -> str:
         """A new task from the same recipe, as `TaskQueue.retry`; what it lacks is being fetched when this returns.
 
         Raises:
-            NotFound: no such task.
+            NotFound: no such task, for that user.
+            FooocusError: it is more than its user may ask for.
         """
-        recipe = self._queue.get(task_id).recipe
+        old = self._queue.get(task_id, owner=owner)
+        recipe = old.recipe
+        self._queue.refuse_beyond([recipe], old.owner)
         try:
-            (offer,) = self._fetch_for_all([recipe], self._library())
+            (offer,) = self.fetch_for_all([recipe], self._library())
         except FooocusError:  # the new task ends with that sentence
             offer = None
         again = self._queue.retry(task_id, waits_for=offer)
         self.wake()
         return again
-
-    def _fetch_for_all(self, recipes: Sequence[Recipe], library: Library) -> list[str | None]:
-        """What each must wait for. Recipes of one model, refiner and mode lack the same."""
-        found: dict[tuple[object, ...], str | None] = {}
-        waits: list[str | None] = []
-        for recipe in recipes:
-            key = (recipe.model, recipe.refiner, recipe.refiner_switch, recipe.steps, recipe.mode_lora)
-            if key not in found:
-                found[key] = self.fetch_for(make_plan(recipe, library, 0), library, is_asked=True)
-            waits.append(found[key])
-        return waits
 
     def all(self) -> list[Download]:
         """Every download, in the order in which they were asked for."""

@@ -6,15 +6,16 @@ is everybody's, for admins and for the program itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fooocus_lite.database import Database
 from fooocus_lite.errors import NotFound
 from fooocus_lite.events import TERMINAL, State
+from fooocus_lite.line_ranks import RANK_OF
 from fooocus_lite.tasks import COLUMNS, SheetHead, Task, task_of
-from fooocus_lite.turns import before as tasks_before
-from fooocus_lite.turns import in_turn, next_ones, place
+from fooocus_lite.turns import Turn, drawn_before, in_turn, next_ones, place
 
 MAX_PAGE = 500
 #: Of a row: that user's; their indexes leave out what nobody owns, and are only used where a question says so.
@@ -52,13 +53,7 @@ class TaskRecords:
 
     def position(self, task_id: str) -> int | None:
         """1 = next; None if it does not wait, or waits for files: then others pass it."""
-        # An index alone answers this: 10,000 entries in well under a millisecond.
-        rows = self._database.read(
-            "SELECT owner, (SELECT count(*) FROM tasks AS other WHERE other.state = 'waiting'"
-            " AND other.waits_for IS NULL AND other.owner = tasks.owner AND other.position <= tasks.position) AS rank"
-            " FROM tasks WHERE id = ? AND state = 'waiting' AND waits_for IS NULL",
-            (task_id,),
-        )
+        rows = self._database.read(RANK_OF, (task_id,))
         return place(in_turn(self._database.read), rows[0]["owner"], rows[0]["rank"]) if rows else None
 
     def page(
@@ -78,7 +73,7 @@ class TaskRecords:
         """The line, next first, with places; behind it the tasks that wait for files, by what they wait for."""
         turns, limit = in_turn(self._database.read), min(limit, MAX_PAGE)
         if owner is None and len(turns) > 1:
-            return self._waiting_in_turn(limit, offset)
+            return self._waiting_in_turn(turns, limit, offset)
         where, values = _owned(owner)
         rows = self._database.read(  # NULL sorts before every name
             f"SELECT {COLUMNS} FROM tasks WHERE {_all(*where, WAITING)} ORDER BY waits_for, position LIMIT ? OFFSET ?",
@@ -87,28 +82,42 @@ class TaskRecords:
         ranks = enumerate(rows, start=offset + 1)
         return [task_of(row, None if row["waits_for"] else place(turns, row["owner"], rank)) for rank, row in ranks]
 
-    def _waiting_in_turn(self, limit: int, offset: int) -> list[Task]:
-        """`waiting` where several users wait for their turns."""
+    def places(self, *, limit: int = 50, owner: str | None = None) -> dict[str, int]:
+        """By id the places of the first in line, where several users wait for their turns; else nothing: 1, 2, 3 …"""
         turns = in_turn(self._database.read)
-        found: list[Task] = []
-        ranks: dict[str, list[int]] = {}
+        if len(turns) < 2:
+            return {}
+        theirs = [turn for turn in turns if owner in (None, turn.owner)]
+        line = next_ones(theirs, 0, min(limit, MAX_PAGE))
+        return {row["id"]: at for row, at in self._rows_of(line, turns, "id")}
+
+    def _waiting_in_turn(self, turns: Sequence[Turn], limit: int, offset: int) -> list[Task]:
+        """`waiting` where several users wait for their turns."""
         line = next_ones(turns, offset, limit)
-        for owner, rank in line:
-            ranks.setdefault(owner, []).append(rank)
-        for owner, theirs in ranks.items():
-            rows = self._database.read(
-                f"SELECT {COLUMNS} FROM tasks WHERE owner = ? AND {WAITING} AND waits_for IS NULL"
-                " ORDER BY position LIMIT ? OFFSET ?",
-                (owner, len(theirs), theirs[0] - 1),
-            )
-            found += [task_of(row, place(turns, owner, rank)) for rank, row in zip(theirs, rows, strict=False)]
-        found.sort(key=lambda task: task.position or 0)
+        found = [task_of(row, at) for row, at in self._rows_of(line, turns, COLUMNS)]
         rows = self._database.read(
             f"SELECT {COLUMNS} FROM tasks WHERE {WAITING} AND waits_for IS NOT NULL"
             " ORDER BY waits_for, position LIMIT ? OFFSET ?",
             (limit - len(line), max(0, offset - sum(turn.tasks for turn in turns))),
         )
         return found + [task_of(row) for row in rows]
+
+    def _rows_of(
+        self, line: Sequence[tuple[str, int]], turns: Sequence[Turn], columns: str
+    ) -> list[tuple[sqlite3.Row, int]]:
+        """(row, place) of tasks that are given as (owner, rank in their own line), in that order."""
+        ranks: dict[str, list[int]] = {}
+        for owner, rank in line:
+            ranks.setdefault(owner, []).append(rank)
+        found: list[tuple[sqlite3.Row, int]] = []
+        for owner, theirs in ranks.items():  # which follow each other
+            rows = self._database.read(
+                f"SELECT {columns} FROM tasks WHERE owner = ? AND {WAITING} AND waits_for IS NULL"
+                " ORDER BY position LIMIT ? OFFSET ?",
+                (owner, len(theirs), theirs[0] - 1),
+            )
+            found += [(row, place(turns, owner, rank)) for rank, row in zip(theirs, rows, strict=False)]
+        return sorted(found, key=lambda one: one[1])
 
     def held(self) -> list[str]:
         """The offers whose files tasks wait for."""
@@ -227,7 +236,7 @@ class TaskRecords:
         last = next((turn.tasks for turn in turns if turn.owner == owner), 0)
         if owner is None or not last:
             return sum(turn.work for turn in turns) if owner is None else 0
-        counted = tasks_before(turns, owner, last) | {owner: last}
+        counted = drawn_before(turns, owner, last) | {owner: last}
         return sum(turn.work * counted[turn.owner] // turn.tasks for turn in turns)
 
     def _totals(self, column: str, owner: str | None) -> dict[str, int]:

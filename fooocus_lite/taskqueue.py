@@ -6,38 +6,55 @@ A row and the facts about it change in the same transaction: whoever reads the l
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
+from fooocus_lite.line import Line, Spot
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
-from fooocus_lite.task_records import OF_OWNER, TaskRecords, no_such
+from fooocus_lite.task_records import OF_OWNER, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
 from fooocus_lite.turns import take_turn
+from fooocus_lite.user import NO_LIMITS, Limits
 
 MAX_ATTEMPTS = 2
-_ID_EPOCH_S = 1_735_689_600  # 2025-01-01; 40 bits of milliseconds from here last until 2059
 
 
-class TaskQueue(TaskRecords):
-    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that)."""
+@dataclass(frozen=True)
+class Wanted:
+    """A batch that is asked for, with the arguments of `TaskQueue.submit`.
 
-    def __init__(self, database: Database, log: EventLog) -> None:
-        super().__init__(database)
-        self._log = log
-        self._work = threading.Condition()
-        self._work_version = 0
+    Attributes:
+        joins: Place among those that are asked for together of the one whose batch it belongs to.
+    """
+
+    recipes: Sequence[Recipe]
+    batch_id: str | None = None
+    labels: Sequence[str | None] | None = None
+    varies: Varies | Sequence[Varies] = "style"
+    waits_for: Sequence[str | None] | None = None
+    joins: int | None = None
+
+
+class TaskQueue(Line):
+    """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that).
+
+    Args:
+        limits_of: How much the user of a name may ask for.
+    """
+
+    def __init__(
+        self, database: Database, log: EventLog, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS
+    ) -> None:
+        super().__init__(database, log, limits_of)
         self._stop_asked: set[str] = set()
-        newest = database.read("SELECT max(id) FROM tasks")[0][0]
-        self._last_id = int(newest or "0", 16)
 
     # What a person does.
 
@@ -46,7 +63,7 @@ class TaskQueue(TaskRecords):
         recipes: Sequence[Recipe],
         *,
         batch_id: str | None = None,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
         varies: Varies | Sequence[Varies] = "style",
         waits_for: Sequence[str | None] | None = None,
         owner: str = "",
@@ -61,8 +78,10 @@ class TaskQueue(TaskRecords):
 
         Raises:
             DiskProblem: nothing was queued.
+            FooocusError: it is more than the user may ask for, see `refuse_beyond`; nothing was queued.
         """
         with self._database.write() as transaction:
+            self.refuse_beyond(recipes, owner, within=transaction)
             ids = [self._new_id() for _ in recipes]
             batch = batch_id or (ids[0] if ids else "")
             kinds = [varies] * len(ids) if isinstance(varies, str) else varies
@@ -77,6 +96,36 @@ class TaskQueue(TaskRecords):
                 )
                 self._log.record(transaction, task_id, Queued(waits_for=offer or ""))
         self.wake()
+        return ids
+
+    def submit_all(self, batches: Sequence[Wanted], *, owner: str = "", spot: Spot | None = None) -> list[str]:
+        """Put several batches in line, all of them or none; the tasks' ids.
+
+        Args:
+            spot: Where; at the end when left out.
+
+        Raises:
+            DiskProblem: nothing was queued.
+        """
+        parts: list[list[str]] = []
+        with self._database.write() as transaction:
+            for batch in batches:
+                parts.append(
+                    self.submit(
+                        batch.recipes,
+                        batch_id=batch.batch_id if batch.joins is None else parts[batch.joins][0],
+                        labels=batch.labels,
+                        varies=batch.varies,
+                        waits_for=batch.waits_for,
+                        owner=owner,
+                    )
+                )
+            ids = [task_id for part in parts for task_id in part]
+            if spot is not None:
+                self._move_in(transaction, ids, spot, None)
+        self.wake()
+        if spot is not None:
+            self.tell_change()
         return ids
 
     def retry(self, task_id: str, *, waits_for: str | None = None) -> str:
@@ -112,6 +161,31 @@ class TaskQueue(TaskRecords):
             raise no_such(task_id)
         return self._cancel("id = ?", (task_id,)) > 0
 
+    def cancel_waiting(self, ids: Sequence[str], *, owner: str | None = None) -> int:
+        """End those of these tasks that wait, what is being drawn goes on; how many that were.
+
+        Raises:
+            NotFound: one that nobody knows.
+        """
+        with self._database.write() as transaction:
+            states = self._states(transaction, ids, owner)
+            waiting = [task_id for task_id in states if states[task_id] == "waiting"]
+            for task_id in waiting:
+                self._end_in(transaction, task_id, Cancelled())
+        return len(waiting)
+
+    def cancel_waiting_batch(self, batch_id: str, *, owner: str | None = None) -> int:
+        """End what waits of a batch; how many tasks that were.
+
+        Raises:
+            NotFound: no such batch.
+        """
+        with self._database.write() as transaction:
+            ids = self._waiting_ids(transaction, batch_id, owner)
+            for task_id in ids:
+                self._end_in(transaction, task_id, Cancelled())
+        return len(ids)
+
     def cancel_batch(self, batch_id: str, *, owner: str | None = None) -> int:
         """Cancel what is left of a batch; how many tasks that were."""
         return self._cancel("batch_id = ?", (batch_id,), owner)
@@ -137,9 +211,12 @@ class TaskQueue(TaskRecords):
     # What a dispatcher does.
 
     def claim(self, worker: str, *, device: str = "", taste: Taste | None = None) -> Task | None:
-        """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``; None if there is nothing."""
+        """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``.
+
+        None if there is nothing, or the queue is paused.
+        """
         with self._database.write() as transaction:
-            return self._claim_in(transaction, pick(transaction, taste), worker, device)
+            return None if self.is_paused else self._claim_in(transaction, pick(transaction, taste), worker, device)
 
     def claim_more(
         self, first: Task, worker: str, limit: int, *, device: str = "", taste: Taste | None = None
@@ -155,7 +232,7 @@ class TaskQueue(TaskRecords):
         more: list[Task] = []
         kind = kind_of(first.recipe)
         with self._database.write() as transaction:
-            while len(more) < limit and (task_id := pick(transaction, taste)) is not None:
+            while len(more) < limit and not self.is_paused and (task_id := pick(transaction, taste)) is not None:
                 (row,) = transaction.execute(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
                 following = task_of(row)
                 if following.attempt > 0 or kind_of(following.recipe) != kind:
@@ -176,21 +253,6 @@ class TaskQueue(TaskRecords):
         take_turn(transaction, task.owner)
         self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
         return task
-
-    def work_version(self) -> int:
-        """Changes whenever there may be something to claim: read it, `claim`, and if there was nothing, wait."""
-        return self._work_version
-
-    def wait_for_work(self, version: int) -> None:
-        """Return once `work_version` is another than ``version``; at once if it is already."""
-        with self._work:
-            self._work.wait_for(lambda: self._work_version != version)
-
-    def wake(self) -> None:
-        """Let `wait_for_work` return: there may be work, or another reason to look up."""
-        with self._work:
-            self._work_version += 1
-            self._work.notify_all()
 
     def stop_asked(self, task_id: str) -> bool:
         """Whether somebody wants this running task to end; cheap enough for every step."""
@@ -334,9 +396,3 @@ class TaskQueue(TaskRecords):
                 )
                 self._log.record(transaction, task_id, Finished())
         return len(pictures)
-
-    def _new_id(self) -> str:
-        """Twelve hex digits that rise with time; called inside a transaction, so no two threads meet."""
-        milliseconds = int((time.time() - _ID_EPOCH_S) * 1000)
-        self._last_id = max(self._last_id + 1, (milliseconds << 8) | secrets.randbelow(256))
-        return f"{self._last_id:012x}"

@@ -17,7 +17,7 @@ from fooocus_lite.sheets import Varies
 
 _PLAIN = (
     "id", "batch_id", "state", "attempt", "created_at", "started_at", "finished_at", "image_path", "width", "height",
-    "label", "varies", "waits_for", "owner",
+    "label", "varies", "waits_for", "owner", "place", "revision",
 )  # fmt: skip
 #: What pictures of a batch have each for itself.
 _OWN = {"prompt", "negative_prompt", "styles", "expansion", "seed", "index", "count", "preset", "image_format"}
@@ -33,6 +33,8 @@ class Task:
         varies: What its cell there is there to show.
         waits_for: The offer whose files must come before it can be drawn; others pass it.
         owner: Name of the user who asked for it; empty where there are no users.
+        place: Which picture of its batch it is, 1 = the first that was asked for.
+        revision: How often it was edited while it waited.
     """
 
     id: str
@@ -54,6 +56,8 @@ class Task:
     varies: Varies = "style"
     waits_for: str | None = None
     owner: str = ""
+    place: int = 1
+    revision: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; fields of the recipe that say nothing are left out."""

@@ -53,7 +53,7 @@ def take_turn(transaction: Transaction, owner: str) -> None:
     )
 
 
-def before(turns: Sequence[Turn], owner: str, rank: int) -> dict[str, int]:
+def drawn_before(turns: Sequence[Turn], owner: str, rank: int) -> dict[str, int]:
     """By user, how many of their tasks are drawn before the one that is ``rank``-th in its owner's own line."""
     mine = next((index for index, turn in enumerate(turns) if turn.owner == owner), 0)
     return {
@@ -63,7 +63,7 @@ def before(turns: Sequence[Turn], owner: str, rank: int) -> dict[str, int]:
 
 def place(turns: Sequence[Turn], owner: str, rank: int) -> int:
     """Place in line, 1 = next, of the task that is ``rank``-th in its owner's own line."""
-    return 1 + sum(before(turns, owner, rank).values())
+    return 1 + sum(drawn_before(turns, owner, rank).values())
 
 
 def next_ones(turns: Sequence[Turn], offset: int, limit: int) -> list[tuple[str, int]]:

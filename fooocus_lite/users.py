@@ -21,8 +21,6 @@ from fooocus_lite.user import NO_LIMITS, Limits, User
 from fooocus_lite.users_file import UserRow, UsersFile, change_users, compared, read_users, users_path
 
 logger = logging.getLogger(__name__)
-#: Passwords that are looked at at once; each takes some 32 MiB and a core for a moment.
-_AT_ONCE = 2
 ADMIN = "admin"
 _Stamp = tuple[int, int, int] | None
 
@@ -44,9 +42,10 @@ class Users:
     def __init__(self, settings: Settings) -> None:
         self._path = users_path(settings)
         self._reading = threading.Lock()
-        self._checking = threading.BoundedSemaphore(_AT_ONCE)
         self._minted: str | None = None
         self._known = _read(self._path, _stamp(self._path))
+        if self._known.problem is not None:
+            logger.error("%s", self._known.problem)
 
     @property
     def is_needed(self) -> bool:
@@ -66,12 +65,12 @@ class Users:
         return password
 
     def find_by_password(self, name: str, password: str) -> User | None:
-        """Whoever has that name and password. Takes a noticeable while, also for a name that nobody has."""
+        """Whoever has that name and password. Takes 32 MiB and a noticeable while, also for a name that
+        nobody has: call it in a thread, and not too often at once."""
         row = self._now().by_name.get(compared(name))
         stored = row.password if row else self._minted_for(name) or NOBODYS
-        with self._checking:
-            if not is_password(password, stored):
-                return None
+        if not is_password(password, stored):
+            return None
         if row is None:
             return User(ADMIN, is_admin=True)
         if is_dated(stored):
@@ -90,6 +89,10 @@ class Users:
         if row is None and self._minted_for(name):
             return User(ADMIN, is_admin=True)
         return _user(row) if row else None
+
+    def is_still(self, user: User) -> bool:
+        """Whether this user is there and has the rights that they had; of `LOCAL`, whether nobody need say a name."""
+        return self.find(user.name) == user if user.name else not self.is_needed
 
     def mark(self, name: str) -> str:
         """A text that becomes another with the user's password, and tells nothing of it; empty for a stranger."""

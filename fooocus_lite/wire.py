@@ -37,10 +37,7 @@ def send_frame(stream: BinaryIO, message: Message) -> None:
         value = [asdict(plan) for plan in cast("list[Plan]", value)]
     elif isinstance(value, Plan):
         value = asdict(value)
-    text = json.dumps([kind, number, value]).encode("ascii")
-    stream.write(_HEADER.pack(len(text), len(picture)) + text)
-    if picture:
-        stream.write(picture)
+    stream.write(join_frame([kind, number, value], picture))
     stream.flush()
 
 
@@ -50,18 +47,46 @@ def read_frame(stream: BinaryIO) -> Message | None:
     Raises:
         ValueError: these bytes are no message.
     """
+    frame = read_raw_frame(stream)
+    if frame is None:
+        return None
+    said, picture = split_frame(frame)
+    try:
+        kind, number, value = said
+        return str(kind), int(number), _value(kind, value, picture)
+    except (TypeError, KeyError, AttributeError) as exc:
+        raise ValueError(f"not a message between server and worker: {str(said)[:80]!r}") from exc
+
+
+def read_raw_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame as it is, or None at the end of the stream: for whoever only passes it on."""
     header = stream.read(_HEADER.size)
     if len(header) < _HEADER.size:
         return None
-    text_size, picture_size = _HEADER.unpack(header)
-    text, picture = stream.read(text_size), stream.read(picture_size)
-    if len(text) < text_size or len(picture) < picture_size:
-        return None
-    try:
-        kind, number, value = cast("list[Any]", json.loads(text))
-        return str(kind), int(number), _value(kind, value, picture)
-    except (TypeError, KeyError, AttributeError) as exc:
-        raise ValueError(f"not a message between server and worker: {text[:80]!r}") from exc
+    size = sum(_HEADER.unpack(header))
+    body = stream.read(size)
+    return header + body if len(body) == size else None
+
+
+def split_frame(frame: bytes) -> tuple[list[Any], bytes]:
+    """(what a whole frame says, its picture); nothing of it is taken for more than plain values.
+
+    Raises:
+        ValueError: these bytes are no message.
+    """
+    text_size, _ = _HEADER.unpack_from(frame)
+    text_end = _HEADER.size + text_size
+    return json.loads(frame[_HEADER.size : text_end]), frame[text_end:]
+
+
+def join_frame(said: list[Any], picture: bytes = b"") -> bytes:
+    """The inverse of `split_frame`.
+
+    Raises:
+        TypeError: a value is nothing that JSON can say.
+    """
+    text = json.dumps(said).encode("ascii")
+    return _HEADER.pack(len(text), len(picture)) + text + picture
 
 
 def _value(kind: str, value: Any, picture: bytes) -> Any:

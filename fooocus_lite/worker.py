@@ -138,7 +138,7 @@ def _failed(exc: Exception) -> Failed:
     )
 
 
-def _take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
+def take_over_pipes() -> tuple[BinaryIO, BinaryIO]:
     """The two pipes for us alone; from here on, printing goes to standard error and reading finds nothing."""
     if sys.platform == "win32":
         import msvcrt
@@ -158,7 +158,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes our pipe
     faulthandler.enable()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    Worker(*_take_over_pipes()).serve()
+    Worker(*take_over_pipes()).serve()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from fooocus_lite.errors import FooocusError
+from fooocus_lite.library import Library
+from fooocus_lite.ray_runner import RayFleet, Staff
+from fooocus_lite.runner import LocalRunner, Runner
 from fooocus_lite.settings import Settings
 
 ALL = "all"
@@ -19,14 +23,63 @@ _ASK = (
 )
 
 
+class Fleet(Protocol):
+    """All workers of a server, wherever they are."""
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        """Those that are there from the beginning."""
+        ...
+
+    def start(self, staff: Staff) -> None:
+        """From now on ``staff`` is told who comes and goes."""
+        ...
+
+    def close(self) -> None:
+        """After whoever gave them work has closed the runners."""
+        ...
+
+
+class LocalFleet:
+    """One worker per device of this machine, always the same."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.runners: Sequence[Runner] = [LocalRunner(options=options) for options in engine_options(settings)]
+
+    def start(self, staff: Staff) -> None:
+        """Nobody comes or goes."""
+
+    def close(self) -> None:
+        """The runners were all."""
+
+
+def make_fleet(settings: Settings, library: Callable[[], Library]) -> Fleet:
+    """What the setting ``engine`` asks for.
+
+    Raises:
+        FooocusError: Ray is not installed, or nobody can say which devices there are.
+    """
+    if settings.engine == "ray":
+        return RayFleet(settings, library, remote_options(settings))
+    return LocalFleet(settings)
+
+
 def engine_options(settings: Settings) -> list[dict[str, Any]]:
     """Keyword arguments for the engine of every worker, one per device of the setting.
 
     Raises:
         FooocusError: nobody can say which devices there are.
     """
-    common = {"dtype": settings.dtype, "preview_fps": settings.preview_fps, "memory": settings.memory}
-    return [{"device": name} | common for name in device_names(settings.device)]
+    return [{"device": name} | _common_options(settings) for name in device_names(settings.device)]
+
+
+def remote_options(settings: Settings) -> dict[str, Any]:
+    """The same for a worker on whichever machine: of each it is the GPU that it was given, unless nobody wants GPUs."""
+    return {"device": "cpu" if settings.device.startswith("cpu") else "auto"} | _common_options(settings)
+
+
+def _common_options(settings: Settings) -> dict[str, Any]:
+    return {"dtype": settings.dtype, "preview_fps": settings.preview_fps, "memory": settings.memory}
 
 
 def device_names(setting: str) -> list[str]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from fooocus_lite.bench import children, parts, sampling, throughput
+from fooocus_lite.bench import children, line, machines, parts, sampling, throughput
 from fooocus_lite.bench.base import Bench
 from fooocus_lite.bench.report import Report, Row
 from fooocus_lite.errors import BadValue
@@ -28,6 +28,8 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "pictures": parts.measure_pictures,
     "words": parts.measure_words,
     "queue": parts.measure_queue,
+    "line": line.measure_line,
+    "followers": line.measure_followers,
     "start": parts.measure_start,
     "counts": parts.measure_counts,
     "bytes": parts.measure_bytes,
@@ -40,6 +42,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "downloads": parts.measure_downloads,
     "loading": parts.measure_loading,
     "scan": parts.measure_scan,
+    "machines": machines.measure_machines,
 }
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from fooocus_lite.plan import Plan
-from fooocus_lite.runner import patient_threads
 from fooocus_lite.settings import Settings
+from fooocus_lite.worker_process import patient_threads
 from fooocus_lite.workers import first_device
 
 DEADLINE_S = 600.0
@@ -40,10 +40,13 @@ def child_environment(threads: int) -> dict[str, str]:
 class AppServer:
     """``fooocus-lite serve`` in its own folders."""
 
-    def __init__(self, settings: Settings, folder: Path, *, threads: int) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, *, threads: int, more: Mapping[str, str] | None = None
+    ) -> None:
         options = {"data_dir": folder / "data", "output_dir": folder / "outputs", "models_dir": settings.models_dir}
         options |= {"device": first_device(settings.device), "dtype": settings.dtype, "preset": settings.preset}
         env = child_environment(threads) | {f"FOOOCUS_{name.upper()}": str(value) for name, value in options.items()}
+        env |= more or {}
         command = [sys.executable, "-m", "fooocus_lite", "serve", "--no-browser", "--port", "17865"]
         self.log = folder / "server.log"
         self.log.parent.mkdir(parents=True, exist_ok=True)

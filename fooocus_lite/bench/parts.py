@@ -19,6 +19,7 @@ from fooocus_lite.bench import downloading
 from fooocus_lite.bench.base import REST_S, ROUNDS, Bench, ratio_row
 from fooocus_lite.bench.children import AppServer, BareLoop, child_environment
 from fooocus_lite.bench.heads import TENSORS, write_heads
+from fooocus_lite.bench.line import LONG, SHORT
 from fooocus_lite.bench.report import Row
 from fooocus_lite.bench.samples import write_samples
 from fooocus_lite.library import load_library
@@ -129,7 +130,7 @@ def measure_words(bench: Bench) -> Iterator[Row]:
 
 def measure_queue(bench: Bench) -> Iterator[Row]:
     """Submit and claim with few and with many tasks in line."""
-    seconds: dict[int, list[float]] = {FEW: [], MANY: []}
+    seconds: dict[int, list[float]] = {SHORT: [], LONG: []}
     stores = {size: open_store(bench.folder / f"queue-{size}") for size in seconds}
     for size, store in stores.items():
         store.queue.submit([Recipe(prompt=f"number {number}", seed=number) for number in range(size)])
@@ -143,7 +144,9 @@ def measure_queue(bench: Bench) -> Iterator[Row]:
             store.queue.cancel(task.id)
     for store in stores.values():
         store.close()
-    yield ratio_row(f"submit + claim: {MANY:,} ÷ {FEW} in line", 1.5, seconds[MANY], seconds[FEW], "written to disk")
+    yield ratio_row(
+        f"submit + claim: {LONG:,} ÷ {SHORT} in line", 1.5, seconds[LONG], seconds[SHORT], "written to disk"
+    )
 
 
 def measure_start(bench: Bench) -> Iterator[Row]:

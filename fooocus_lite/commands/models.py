@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from fooocus_lite.offers import Offer
 from fooocus_lite.own_catalog import add_entry
 from fooocus_lite.settings import Settings
 from fooocus_lite.teller import DownloadTeller
+from fooocus_lite.untrusted import printable
+
+LINE, INDENT = 79, "     "
 
 
 def run(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
@@ -45,21 +49,26 @@ def _list(options: argparse.Namespace, settings: Settings) -> tuple[int, str]:
     rows = model_rows(load_library(settings))
     if options.json:
         return 0, _json(rows)
-    marks = {"here": "✓", "partly": "…", "missing": ""}
-    lines = [("", "name", "kind", "family", "size", "licence", "what it is")]
-    lines += [
+    marks = {"here": "✓", "partly": "…", "missing": " "}
+    heads = table([
         (
             marks[row["state"]],
             row["name"],
-            row["kind"],
-            row["family"],
             "" if row["size_bytes"] is None else size_text(row["size_bytes"]),
-            row["licence"] + (" (asks for an account)" if row["is_gated"] else ""),
-            row["description"] or row["label"],
+            row["family"] or row["kind"].replace("_", " "),
         )
         for row in rows
-    ]
-    return 0, f"{table(lines)}\n\n✓ is here, … is here in part. Download with: fooocus-lite models download NAME"
+    ]).splitlines()  # fmt: skip
+    told = "\n".join("\n".join((head, *_about(row))) for head, row in zip(heads, rows, strict=True))
+    return 0, f"{told}\n\n✓ is here, … is here in part. Download with: fooocus-lite models download NAME"
+
+
+def _about(row: dict[str, Any]) -> list[str]:
+    """What it is and its licence, in lines as wide as people read."""
+    account = "; asks for an account" if row["is_gated"] else ""
+    licence = f"Licence: {row['licence']}{account}." if row["licence"] else ""
+    words = printable(" ".join(filter(None, (row["description"] or row["label"], licence))))
+    return textwrap.wrap(words, LINE, initial_indent=INDENT, subsequent_indent=INDENT)
 
 
 def model_rows(library: Library) -> list[dict[str, Any]]:

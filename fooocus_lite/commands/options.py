@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from fooocus_lite.settings import SETTINGS
 
 #: Settings that only a server has; the picture's own preset is an option of `generate`.
-SERVER_ONLY = ("host", "port", "open_browser", "preview_fps", "preset", "language")
+SERVER_ONLY = (
+    *("host", "listen", "share", "allowed_hosts", "port", "open_browser", "preview_fps", "preset", "language"),
+    *("engine", "ray_address"),
+)
 
 
 def add_shared(command: argparse.ArgumentParser) -> None:

@@ -27,16 +27,18 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.registry import SAMPLERS
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
+from fooocus_lite.user import User
 from fooocus_lite.web.a1111_lists import add_lists, add_png_info
 from fooocus_lite.web.a1111_schemas import ImagesOut, Txt2Img, find_title, wish_of
 from fooocus_lite.web.orders import CLIENT_GONE, End, HungUp, Order, Orders, Submit, pictures_of
 from fooocus_lite.web.shapes import A1111Error, in_shape, route_class
+from fooocus_lite.web.who import Who
 
 EXAMPLES: dict[str, Example] = {
     "words only": {"value": {"prompt": "a red star on a blue background"}},
     "as most clients": {"value": {"prompt": "a red star", "seed": -1, "steps": 20, "sampler_name": "Euler a"}},
 }
-DRAWING = in_shape(A1111Error, 400, 403, 404, 409, 413, 422, 500, 501, 507)
+DRAWING = in_shape(A1111Error, 400, 403, 404, 409, 413, 422, 429, 500, 501, 507)
 _NOT_HERE = {
     "img2img": "Draw from a picture", "extra-single-image": "Enlarge a picture",
     "extra-batch-images": "Enlarge pictures", "interrogate": "Describe a picture",
@@ -44,7 +46,7 @@ _NOT_HERE = {
 
 
 class ProgressOut(BaseModel):
-    """What is being drawn now, whoever asked for it. Nothing is when `progress` and `job_count` are 0."""
+    """What is being drawn now, wherever it was asked for. Nothing is when `progress` and `job_count` are 0."""
 
     progress: float = Field(description="0 to 1, of the batch.")
     eta_relative: float = Field(description="Seconds left of this picture; 0 while nobody knows.")
@@ -62,13 +64,13 @@ class Door:
         self.queue = queue
         self.log = log
         self.orders = orders
-        #: Chosen with ``options``; until the server ends.
-        self.model: str | None = None
+        #: Chosen with ``options``, by the user's name; until the server ends.
+        self.models: dict[str, str] = {}
 
-    def options(self) -> dict[str, Any]:
+    def options(self, user: User) -> dict[str, Any]:
         """The settings that clients look for."""
         library = self.library()
-        filled = library.filled(Recipe(model=self.model))
+        filled = library.filled(Recipe(model=self.models.get(user.name)))
         return {
             "sd_model_checkpoint": filled.model,
             "sd_checkpoint_hash": "",
@@ -79,7 +81,7 @@ class Door:
             "outdir_samples": "",
         }
 
-    def choose(self, options: dict[str, Any]) -> None:
+    def choose(self, options: dict[str, Any], user: User) -> None:
         """Take over what means something here; clients also send back everything they were told."""
         title = options.get("sd_model_checkpoint")
         if title is None:
@@ -87,11 +89,11 @@ class Door:
         if not isinstance(title, str):
             hint = "Send the title of a model, as sd-models lists it."
             raise BadValue("sd_model_checkpoint is not a text.", hint, field="sd_model_checkpoint")
-        self.model = find_title(title, self.library())
+        self.models[user.name] = find_title(title, self.library())
 
-    def drawn_first(self) -> Order | None:
-        """The oldest request of this interface that is not answered yet."""
-        return next(iter(self.orders.open), None)
+    def drawn_first(self, user: User) -> Order | None:
+        """The user's oldest request of this interface that is not answered yet; of an admin, anybody's."""
+        return next((order for order in self.orders.open if user.sees in (None, order.owner)), None)
 
 
 def make_a1111_router(library: Callable[[], Library], queue: TaskQueue, log: EventLog, submit: Submit) -> APIRouter:
@@ -112,10 +114,10 @@ def _add_drawing(router: APIRouter, door: Door) -> None:
     @router.post(
         "/txt2img", summary="Draw, for A1111's clients", response_model=ImagesOut, responses=DRAWING,
     )  # fmt: skip
-    async def txt2img(request: Request, asked: Annotated[Txt2Img, Body(openapi_examples=EXAMPLES)]) -> Any:
+    async def txt2img(request: Request, who: Who, asked: Annotated[Txt2Img, Body(openapi_examples=EXAMPLES)]) -> Any:
         """Answers when the pictures are drawn; who hangs up cancels them. What is not here is ignored and said in
         `notes` of `info`, or refused where the picture would not be what was asked for."""
-        recipes, notes = await run_in_threadpool(_recipes, asked, door)
+        recipes, notes = await run_in_threadpool(_recipes, asked, door, who)
         order = await door.orders.place(recipes, request)
         end: End = "refused"
         try:
@@ -132,9 +134,9 @@ def _add_drawing(router: APIRouter, door: Door) -> None:
         return await run_in_threadpool(_answer, drawn, asked, notes)
 
 
-def _recipes(asked: Txt2Img, door: Door) -> tuple[list[Recipe], list[str]]:
+def _recipes(asked: Txt2Img, door: Door, user: User) -> tuple[list[Recipe], list[str]]:
     library = door.library()
-    wish = wish_of(asked, library, door.model)
+    wish = wish_of(asked, library, door.models.get(user.name))
     recipes = expand(wish.recipe, library, secrets.randbelow(2**32))
     return recipes, list(dict.fromkeys((*wish.notes, *batch_notes(recipes, library, wish.recipe))))
 
@@ -188,31 +190,33 @@ def _add_refusal(router: APIRouter, name: str, what: str) -> None:
 def _add_control(router: APIRouter, door: Door) -> None:
     @router.get("/progress", summary="What is being drawn", responses=in_shape(A1111Error, 403, 422))
     def progress(
+        who: Who,
         skip_current_image: Annotated[bool, Query(description="Leave the preview out.")] = False,
     ) -> ProgressOut:
-        """Of the whole queue; a picture of the page shows here, too."""
-        return _progress(door, with_image=not skip_current_image)
+        """Of the whole queue, or of what a user asked for; a picture of the page shows here, too."""
+        return _progress(door, who, with_image=not skip_current_image)
 
     @router.post("/interrupt", summary="End a request", responses=in_shape(A1111Error, 403, 507))
-    def interrupt() -> dict[str, Any]:
+    def interrupt(who: Who) -> dict[str, Any]:
         """Cancels what is left of this interface's oldest request, which then answers with what is drawn. What the
         page or another interface asked for goes on."""
-        order = door.drawn_first()
+        order = door.drawn_first(who)
         for task_id in order.ids if order else ():
             door.queue.cancel(task_id)
         return {}
 
     @router.post("/skip", summary="Skip a picture", responses=in_shape(A1111Error, 403, 507))
-    def skip() -> None:
+    def skip(who: Who) -> None:
         """Cancels the next picture of this interface's oldest request; the others are drawn."""
-        order = door.drawn_first()
+        order = door.drawn_first(who)
         left = (task_id for task_id in (order.ids if order else ()) if door.queue.get(task_id).finished_at is None)
         for task_id in list(left)[:1]:
             door.queue.cancel(task_id)
 
 
-def _progress(door: Door, *, with_image: bool) -> ProgressOut:
-    now = next(iter(door.queue.running() or door.queue.waiting(limit=1)), None)
+def _progress(door: Door, user: User, *, with_image: bool) -> ProgressOut:
+    running = door.queue.running(owner=user.sees)
+    now = next(iter(running or door.queue.waiting(limit=1, owner=user.sees)), None)
     if now is None:
         return ProgressOut(progress=0.0, eta_relative=0.0, state=_state(), current_image=None, current_task=None)
     batch = door.queue.batch(now.batch_id)
@@ -243,12 +247,12 @@ def _state(now: Task | None = None, place: int = 0, count: int = 0, step: int = 
 
 def _add_options(router: APIRouter, door: Door) -> None:
     @router.get("/options", summary="Settings, for A1111's clients", responses=in_shape(A1111Error, 403, 409))
-    def options() -> dict[str, Any]:
+    def options(who: Who) -> dict[str, Any]:
         """Those that clients look for."""
-        return door.options()
+        return door.options(who)
 
     @router.post("/options", summary="Choose a model", responses=in_shape(A1111Error, 400, 403, 413, 422))
-    def choose(options: Annotated[dict[str, Any], Body()]) -> None:
-        """Takes `sd_model_checkpoint` for what this interface draws from now on, until the server ends; the page
-        keeps its own. Everything else that A1111 knows is ignored."""
-        door.choose(options)
+    def choose(options: Annotated[dict[str, Any], Body()], who: Who) -> None:
+        """Takes `sd_model_checkpoint` for what this interface draws for you from now on, until the server ends; the
+        page keeps its own. Everything else that A1111 knows is ignored."""
+        door.choose(options, who)

@@ -28,60 +28,95 @@ from fooocus_lite import __version__
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
+from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
+from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
+from fooocus_lite.web.examples import add_examples
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
+from fooocus_lite.web.mcp_door import PATHS as MCP_PATHS
+from fooocus_lite.web.mcp_door import McpDoor
+from fooocus_lite.web.mcp_tools import Tools
 from fooocus_lite.web.openai_api import make_openai_router
 from fooocus_lite.web.orders import submitter
 from fooocus_lite.web.reference import make_reference
 from fooocus_lite.web.schemas import Health, problem_response
 from fooocus_lite.web.shapes import problem_at
+from fooocus_lite.web.webhook_messages import describer
+from fooocus_lite.web.who import SCOPE_KEY
+from fooocus_lite.webhooks import Webhooks
 
 logger = logging.getLogger(__name__)
 STATIC = Path(__file__).parent / "static"
 #: What is no part of the page, and so is not found by it.
-API_PATHS = ("/v1", "/sdapi", "/healthz", "/docs", "/ui")
+API_PATHS = ("/v1", "/sdapi", "/mcp", "/healthz", "/docs", "/ui")
 ABOUT = """Words in, pictures out. Every error is `{"code", "problem", "hint", "field"}`.
 
 `POST /v1/tasks` with a Recipe, follow `/v1/tasks/{id}/events`, fetch `/v1/tasks/{id}/image`.
 
-Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/sdapi/v1`; errors there are theirs."""
+The event streams are WebSockets, too: `/v1/ws` and `/v1/tasks/{id}/ws`. With a header `Webhook-Url`, a task tells by
+itself that it has ended.
+
+Clients of OpenAI's images take `/v1` as their address, clients of A1111 take `/sdapi/v1`; errors there are theirs.
+Assistants (MCP, streamable HTTP) take `/mcp`."""
 
 
 def create_app(
-    settings: Settings, library: Callable[[], Library], store: Store, dispatcher: Dispatcher, supply: Supply
+    settings: Settings,
+    library: Callable[[], Library],
+    store: Store,
+    dispatcher: Dispatcher,
+    supply: Supply,
+    users: Users,
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
+    repeats = Repeats(store, supply, library)
+    webhooks = Webhooks(store.database, settings, describer(store))
+    assistants = McpDoor(Tools(library, store.queue, store.log, supply))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
-        async with page.building():
-            yield
+        repeats.start()
+        webhooks.start()
+        try:
+            async with page.building(), assistants.open():
+                yield
+        finally:
+            await asyncio.to_thread(repeats.close)
+            await asyncio.to_thread(webhooks.close)
 
     app = FastAPI(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.page = page
-    app.add_middleware(Guard, host=settings.host)
+    app.add_middleware(Guard, settings=settings, users=users)
     _add_error_handlers(app, library)
 
     @app.get("/healthz", tags=["server"], summary="Is it there?")
-    async def healthz() -> Health:
-        """Answers as soon as the server runs, long before the page is built."""
+    async def healthz(request: Request) -> Health:
+        """Answers as soon as the server runs, long before the page is built; who is not logged in hears the least."""
+        if SCOPE_KEY not in request.scope:
+            return Health(page=page.state)
         return Health(version=__version__, page=page.state, problem=page.problem)
 
     @app.get("/docs", include_in_schema=False)
     async def reference() -> HTMLResponse:
         return HTMLResponse(make_reference(app.openapi()))
 
-    app.include_router(make_router(Parts(settings, library, store.queue, store.log, dispatcher, supply)))
+    plain = app.openapi
+    app.openapi = lambda: add_examples(plain())
+
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks, users)
+    app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))
+    for path in MCP_PATHS:
+        app.router.routes.append(Route(path, assistants))
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app
@@ -136,6 +171,9 @@ class LatePage:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(API_PATHS):
             there = NotFound(f"There is no {scope['method']} {scope['path'][:80]}.", "See /docs.")
+            await problem_at(scope["path"])(there)(scope, receive, send)
+        elif scope["type"] == "websocket":
+            there = NotFound(f"There is no WebSocket {scope['path'][:80]}.", "There is /v1/ws; see /docs.")
             await problem_at(scope["path"])(there)(scope, receive, send)
         elif self._app is not None:
             await self._app(scope, receive, send)

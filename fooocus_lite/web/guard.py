@@ -1,153 +1,132 @@
-"""What is turned away before any route sees it: foreign hosts, other websites, bodies without end.
+"""What is turned away before any route sees it: other websites, strangers, and requests without end.
 
-Pure ASGI, so that streams stay streams. The server listens on this machine only by default; these
-checks keep other websites, which run in the same browser, from talking to it.
+Pure ASGI and before everything, Gradio, event streams and WebSockets included, so that streams stay streams. In order:
+is it a request at all, is it sent by a page or program of ours, who asks, and how long is it. What only admins may
+is said by the routes (`fooocus_lite.web.who`).
 """
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
-
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fooocus_lite.errors import FooocusError
-from fooocus_lite.recipe import MAX_PROMPT_CHARS
+from fooocus_lite.sessions import Sessions
+from fooocus_lite.settings import Settings
+from fooocus_lite.user import LOCAL, User
+from fooocus_lite.users import Users
+from fooocus_lite.web.bodies import bounded, check_head
+from fooocus_lite.web.credentials import Credentials, NotLoggedIn
+from fooocus_lite.web.login import PATHS, WANTED, Login
+from fooocus_lite.web.origins import SAFE_METHODS, Origins
 from fooocus_lite.web.shapes import problem_at
+from fooocus_lite.web.throttle import TooManyTries
+from fooocus_lite.web.who import SCOPE_KEY
 
-MAX_BODY_BYTES = 8_000_000  # far above the largest Recipe: what is merely too long hears of its field and range
-#: So much of a body that is too long is still taken in and dropped: a client that is cut off hears no answer.
-MAX_DRAINED_BYTES = 16_000_000
-#: Paths whose routes take their bodies in by themselves (`fooocus_lite.web.uploads`), with a bound of their own.
-STREAMED = frozenset({"/v1/read"})
-LOCAL_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-ALL_ADDRESSES = frozenset({"0.0.0.0", "::", ""})
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )  # Gradio compiles its event scripts, so 'unsafe-inline' and 'unsafe-eval' have to stay; nothing leaves this host.
+_UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
 RESPONSE_HEADERS = {
     "Content-Security-Policy": CONTENT_POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms of our own pages as from nowhere
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": ", ".join(f"{name}=()" for name in _UNUSED),
 }
+#: What a client may claim and the page would believe; a proxy's word on its own name is not needed for anything.
+_CLAIMS = (b"x-forwarded-host", b"forwarded")
 
 
 class Guard:
-    """Checks Host, Origin and body size; adds the headers that keep a page to itself."""
+    """Lets in who may come in, and puts the `User` into the scope under `SCOPE_KEY`."""
 
-    def __init__(self, app: ASGIApp, *, host: str) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, users: Users) -> None:
         self._app = app
-        self._host = host.casefold()
+        self._settings = settings
+        self._users = users
+        sessions = Sessions(settings.data_dir, users)
+        self._origins = Origins(settings, lambda: self._is_closed)
+        self._credentials = Credentials(users, sessions, settings.data_dir)
+        self._login = Login(users, sessions, self._credentials)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(scope)
-        if refusal is None and scope["type"] == "http" and _is_bounded_here(scope["path"]):
-            body = await _read_body(scope, receive)
-            if body is None:
-                refusal = too_large(MAX_BODY_BYTES)
-            else:
-                receive = _replay(body, receive)
-        if refusal is None:
-            await self._app(scope, receive, _with_headers(send))
+        send = _with_headers(send)
+        scope["headers"] = [header for header in scope["headers"] if header[0] not in _CLAIMS]
+        try:
+            answer = await self._meet(scope, receive)
+            if answer is None:
+                receive = await bounded(scope, receive)
+        except FooocusError as exc:
+            answer = self._refusal(scope, exc)
+        if answer is None:
+            await self._app(scope, receive, send)
         else:
-            await problem_at(scope["path"])(refusal)(scope, receive, _with_headers(send))
+            await _answer(answer, scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> FooocusError | None:
-        headers = Headers(scope=scope)
-        if scope["path"] == "/healthz" and scope.get("method") == "GET":
-            return None
-        host = headers.get("host", "")
-        if not self._is_ours(host):
-            return FooocusError(
-                f"This program does not answer to the name '{host[:80]}'.",
-                "Open it as http://127.0.0.1 with its port, or set `host`.",
-                code="forbidden",
-            )
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.casefold() != host.casefold()
-        if foreign or (headers.get("sec-fetch-site") == "cross-site" and not _is_visit(scope, headers)):
-            return FooocusError("Another website may not use this program.", "Open its own page.", code="forbidden")
+    @property
+    def _is_closed(self) -> bool:
+        """Whether nobody gets in without saying who they are."""
+        return self._settings.is_for_others or self._users.is_needed
+
+    async def _meet(self, scope: Scope, receive: Receive) -> Response | None:
+        """Who asks, put into the scope; or what to answer at once."""
+        try:
+            check_head(scope)
+            self._origins.check(scope)
+            if scope["path"] in PATHS:
+                return await self._login.answer(scope, receive, is_needed=self._is_closed)
+            scope[SCOPE_KEY] = await self._user(scope)
+        except FooocusError:
+            if scope["path"] == "/healthz" and scope.get("method") in SAFE_METHODS:
+                return None  # everybody may know that something answers here; the route tells strangers no more
+            raise
         return None
 
-    def _is_ours(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "").casefold() if _is_plain(host) else ""
-        if name in LOCAL_NAMES or (name and name == self._host):
-            return True
-        # Listening on every address: numbers are fine, a name could be another website's that points here.
-        return self._host in ALL_ADDRESSES and _is_address(name)
+    async def _user(self, scope: Scope) -> User:
+        return await self._credentials.find(scope) if self._is_closed else LOCAL
+
+    def _refusal(self, scope: Scope, error: FooocusError) -> Response:
+        is_page = scope["path"] in WANTED and scope.get("method") in ("GET", "HEAD")
+        if isinstance(error, NotLoggedIn) and is_page:
+            return self._login.page(scope)
+        answer = problem_at(scope["path"])(error)
+        if isinstance(error, NotLoggedIn):
+            # Asked for Basic, a browser opens a window of its own, which our page has no use for.
+            scheme = "Basic" if scope["path"].startswith("/sdapi/") else "Bearer"
+            answer.headers["WWW-Authenticate"] = f'{scheme} realm="Fooocus Lite"'
+        if isinstance(error, TooManyTries):
+            answer.headers["Retry-After"] = str(error.wait_s)
+        if error.code == "too_slow":
+            answer.headers["Connection"] = "close"
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
 
 
-def _is_plain(host: str) -> bool:
-    return bool(host) and not any(sign in host for sign in "/@?# ")
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_visit(scope: Scope, headers: Headers) -> bool:
-    """A person followed a link to a page of ours: nothing happens by that, and nobody else can read it."""
-    is_page = scope["path"] in ("/", "/docs") and scope.get("method") == "GET"
-    return is_page and headers.get("sec-fetch-mode") == "navigate"
-
-
-def _is_bounded_here(path: str) -> bool:
-    return path.startswith(("/v1/", "/sdapi/")) and path not in STREAMED
-
-
-def too_large(max_bytes: int) -> FooocusError:
-    """The answer to a body of more than ``max_bytes``."""
-    hint = f"Send a shorter one: a prompt has at most {MAX_PROMPT_CHARS:,} characters."
-    return FooocusError(f"The request has more than {max_bytes // 1_000_000} MB.", hint, code="too_large")
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """The whole body, or None when it is longer than allowed."""
-    declared = Headers(scope=scope).get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > MAX_DRAINED_BYTES:
-        return None
-    pieces, size, more = list[bytes](), 0, True
-    while more and size <= MAX_DRAINED_BYTES:
-        message = await receive()
-        if message["type"] != "http.request":
-            break
-        piece = message.get("body", b"")
-        size += len(piece)
-        more = message.get("more_body", False)
-        if size <= MAX_BODY_BYTES:
-            pieces.append(piece)
-    return b"".join(pieces) if size <= MAX_BODY_BYTES else None
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the body once; afterwards only the news that the client went away."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
+async def _answer(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send it; a WebSocket is refused before it is one, with the same status where the server can say that."""
+    if scope["type"] == "websocket":
+        await receive()  # its wish to connect
+        if "websocket.http.response" not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close", "code": 1008})  # said as 403
+            return
+    await answer(scope, receive, send)
 
 
 def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
             headers = MutableHeaders(scope=message)
+            for name in [name for name in headers if name.startswith("access-control-")]:
+                del headers[name]  # no page of another origin may read anything, whatever Gradio thinks of it
             for name, value in RESPONSE_HEADERS.items():
                 headers.setdefault(name, value)
         await send(message)

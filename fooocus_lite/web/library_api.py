@@ -17,6 +17,7 @@ from fooocus_lite.recipe import MAX_PROMPT_CHARS, Recipe
 from fooocus_lite.style_files import Style
 from fooocus_lite.web.menu import PresetOut, StyleRow
 from fooocus_lite.web.schemas import problems
+from fooocus_lite.web.who import ADMINS_ONLY
 
 STYLE_EXAMPLES: dict[str, Example] = {
     "a style": {
@@ -125,6 +126,7 @@ def _add_styles(router: APIRouter, own: OwnFiles, library: Callable[[], Library]
         status_code=201,
         summary="Save a style",
         responses=problems(400, 403, 409, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def add(style: Annotated[StyleIn, Body(openapi_examples=STYLE_EXAMPLES)]) -> StyleOut:
         """Saves a new style of your own; 409 when the name is taken."""
@@ -135,6 +137,7 @@ def _add_styles(router: APIRouter, own: OwnFiles, library: Callable[[], Library]
         tags=["own"],
         summary="Change a style",
         responses=problems(400, 403, 404, 409, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def change(name: str, style: Annotated[StyleIn, Body(openapi_examples=STYLE_EXAMPLES)]) -> StyleOut:
         """Changes or renames your own; one that ships stays, and yours takes its place until you delete it."""
@@ -146,6 +149,7 @@ def _add_styles(router: APIRouter, own: OwnFiles, library: Callable[[], Library]
         status_code=204,
         summary="Delete a style",
         responses=problems(403, 404, 409, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def delete(name: str) -> Response:
         """Deletes one of your own; 409 for one that ships or stands in your Fooocus folder."""
@@ -160,6 +164,7 @@ def _add_presets(router: APIRouter, own: OwnFiles, library: Callable[[], Library
         status_code=201,
         summary="Save a preset",
         responses=problems(400, 403, 409, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def add(preset: Annotated[PresetIn, Body(openapi_examples=PRESET_EXAMPLES)]) -> PresetOut:
         """Saves a new preset of your own; 409 when the name that its label makes is taken."""
@@ -171,6 +176,7 @@ def _add_presets(router: APIRouter, own: OwnFiles, library: Callable[[], Library
         tags=["own"],
         summary="Change a preset",
         responses=problems(400, 403, 404, 409, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def change(name: str, preset: Annotated[PresetIn, Body(openapi_examples=PRESET_EXAMPLES)]) -> PresetOut:
         """Changes your own; one that ships stays, and yours takes its place until you delete it."""
@@ -183,6 +189,7 @@ def _add_presets(router: APIRouter, own: OwnFiles, library: Callable[[], Library
         status_code=204,
         summary="Delete a preset",
         responses=problems(403, 404, 409, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def delete(name: str) -> Response:
         """Deletes one of your own; 409 for one that ships or stands in your Fooocus folder."""
@@ -191,13 +198,23 @@ def _add_presets(router: APIRouter, own: OwnFiles, library: Callable[[], Library
 
 
 def _add_choices(router: APIRouter, own: OwnFiles) -> None:
-    @router.put("/favourites", tags=["own"], summary="Set the favourites", responses=problems(400, 403, 413, 422, 507))
+    @router.put(
+        "/favourites",
+        tags=["own"],
+        summary="Set the favourites",
+        responses=problems(400, 403, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
+    )
     def favourites(wanted: Favourites) -> Favourites:
         """Replaces the list; they survive restarts, and `GET /v1/menu` shows them."""
         return Favourites(styles=list(own.set_favourites(wanted.styles)))
 
     @router.put(
-        "/default-preset", tags=["own"], summary="Make this my default", responses=problems(400, 403, 413, 422, 507)
+        "/default-preset",
+        tags=["own"],
+        summary="Make this my default",
+        responses=problems(400, 403, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def default(wanted: DefaultIn) -> DefaultOut:
         """The preset that fills what is left open from now on. What is set for a start is stronger."""
@@ -205,7 +222,11 @@ def _add_choices(router: APIRouter, own: OwnFiles) -> None:
         return DefaultOut(preset=preset, note=note)
 
     @router.put(
-        "/a1111-text", tags=["own"], summary="Write A1111's text, too", responses=problems(400, 403, 413, 422, 507)
+        "/a1111-text",
+        tags=["own"],
+        summary="Write A1111's text, too",
+        responses=problems(400, 403, 413, 422, 507),
+        dependencies=ADMINS_ONLY,
     )
     def a1111(wanted: A1111In) -> A1111Out:
         """Pictures from now on also hold the text that A1111 and Civitai read. What is set for a start is stronger."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -27,103 +28,153 @@ from fooocus_lite.events import (
     Started,
 )
 from fooocus_lite.memory import STEPPED_DOWN
-from fooocus_lite.recipe import MAX_SEED
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
+from fooocus_lite.user import User
+from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.model_schemas import download_out
-from fooocus_lite.web.schemas import Problem, QueueHead, QueueRow, picture_out
+from fooocus_lite.web.queue_schemas import repeat_out
+from fooocus_lite.web.schemas import picture_out
 
 HEARTBEAT_S = 15.0
 ROWS = 100
 MANY = 20  # tasks that come or go at once, from which on a page is sent the line instead of each of them
 WORDS = 120
+OWNERS = 10_000  # of so many tasks it is kept in mind who sees them
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Live:
-    """Reads queue, log and dispatcher for the page."""
+    """Reads queue, log and dispatcher for the page.
 
-    def __init__(self, queue: TaskQueue, log: EventLog, dispatcher: Dispatcher, supply: Supply | None = None) -> None:
+    Args:
+        is_still: Whether a user still is one, with the rights that they had.
+    """
+
+    def __init__(
+        self,
+        queue: TaskQueue,
+        log: EventLog,
+        dispatcher: Dispatcher,
+        supply: Supply | None = None,
+        is_still: Callable[[User], bool] = lambda _: True,
+    ) -> None:
         self._queue = queue
         self._log = log
         self._dispatcher = dispatcher
         self._supply = supply
+        self._is_still = is_still
+        self.pages = LinePages(queue, log, dispatcher)
+        self._owners: dict[str, str | None] = {}  # of tasks that were told of lately
 
-    async def page_messages(self) -> AsyncIterator[str]:
-        """Server-Sent Events for the page; never ends by itself."""
+    async def page_messages(self, user: User) -> AsyncGenerator[str]:
+        """Server-Sent Events for a user's page; ends only when the user is no longer one, or has other rights."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         standing, downloads = self._standing(), self._downloads()
-        yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot))
-        async for events in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
+        yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot, user))
+        spoke_at = time.monotonic()
+        async for told in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
+            if not self._is_still(user):
+                return
+            events = await self._seen_by(user, told)
+            is_silent = not told or (not events and time.monotonic() - spoke_at > HEARTBEAT_S)
             moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
             if self._standing() != standing or sum(seq > shown for seq in moves) >= MANY:
                 shown, standing = self._log.last_seq(), self._standing()  # before the state is read, as above
-                yield sse(await asyncio.to_thread(self._line))
-            elif not events:
+                yield sse(await asyncio.to_thread(self._line, user))
+            elif not events and any(event.is_fact for event in told):  # others' tasks come and go
+                yield sse({"type": "numbers"} | await asyncio.to_thread(self._now, user))
+            elif is_silent:
                 yield ": still here\n\n"
+            if events or is_silent:
+                spoke_at = time.monotonic()
             if (newest := self._downloads()) != downloads:
                 downloads = newest
                 yield sse({"type": "downloads", "downloads": downloads})
             for event in events:
                 is_told = event.seq in moves and event.seq <= shown
-                if not is_told and (message := await self._message(event)) is not None:
+                if not is_told and (message := await self._message(event, user)) is not None:
                     yield sse(message)
 
-    async def task_events(self, task_id: str, after: int) -> AsyncIterator[str]:
-        """Server-Sent Events of one task; ends after its last event."""
+    async def task_events(self, user: User, task_id: str, after: int) -> AsyncGenerator[str]:
+        """Server-Sent Events of one task; ends after its last event, or when the user may no longer see it."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
+            if not self._is_still(user):
+                return
             yield "".join(map(_as_told, events)) or ": still here\n\n"
 
-    def snapshot(self) -> dict[str, Any]:
-        """All that a page needs to show the present."""
-        running, head = self._queue.running(), self.head()
+    async def _seen_by(self, user: User, events: list[Event]) -> list[Event]:
+        """Those about tasks that the user sees."""
+        if user.is_admin:
+            return events
+        owners = self._owners
+        unknown = {event.task_id for event in events if event.task_id not in owners}
+        if unknown:
+            owners = await asyncio.to_thread(self._owners_with, unknown)
+        return [event for event in events if owners.get(event.task_id) == user.name]
+
+    def _owners_with(self, ids: Iterable[str]) -> dict[str, str | None]:
+        owners = self._owners if len(self._owners) < OWNERS else {}  # another thread may still read the old one
+        owners.update({task_id: self._queue.owner_of(task_id) for task_id in ids})
+        self._owners = owners
+        return owners
+
+    def snapshot(self, user: User) -> dict[str, Any]:
+        """All that a user's page needs to show the present."""
+        running = self._queue.running(owner=user.sees)
         latest = [event for task in running for event in self._log.latest(task.id)]
         previews = [event for event in latest if isinstance(event, Preview)]
         return {
             "type": "snapshot",
-            "rows": [row.model_dump() for row in (*self._rows(running), *head.tasks)],
+            "user": {"name": user.name, "is_admin": user.is_admin},
+            "rows": self._rows(running, user),
             "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
             "preview": _preview(previews[-1]) if previews else None,
-            "last_failure": self._last_failure(),
+            "last_failure": self._last_failure(user),
             "downloads": self._downloads(),
-        } | self._now()
+        } | self._now(user)
 
     def _downloads(self) -> list[dict[str, Any]]:
         return [download_out(one).model_dump() for one in self._supply.newest] if self._supply else []
 
-    def _last_failure(self) -> dict[str, Any] | None:
+    def _last_failure(self, user: User) -> dict[str, Any] | None:
         """What a page says of the last picture if that failed, so that a reload does not hide it."""
-        task = self._queue.last_failure()
+        task = self._queue.last_failure(owner=user.sees)
         if task is None:
             return None
         details = [event.details for event in self._log.facts(task.id) if isinstance(event, Failed)]
-        return {"task": self._rows([task])[0].model_dump(), "details": details[-1] if details else ""}
+        return {"task": self.pages.rows([task])[0].model_dump(), "details": details[-1] if details else ""}
 
-    def _line(self) -> dict[str, Any]:
+    def _line(self, user: User) -> dict[str, Any]:
         """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
-        rows = (*self._rows(self._queue.running()), *self.head().tasks)
-        return {"type": "line", "rows": [row.model_dump() for row in rows]} | self._now()
+        return {"type": "line", "rows": self._rows(self._queue.running(owner=user.sees), user)} | self._now(user)
 
-    def head(self) -> QueueHead:
-        """The head of the line, next first."""
-        rows = self._rows(self._queue.waiting(limit=ROWS))
-        return QueueHead(tasks=rows, waiting=self._queue.counts()["waiting"], held=self._queue.held_count())
+    def _rows(self, running: Sequence[Task], user: User) -> list[dict[str, Any]]:
+        rows = self.pages.rows([*running, *self._queue.waiting(limit=ROWS, owner=user.sees)])
+        return [row.model_dump() for row in rows]
 
-    async def _message(self, event: Event) -> dict[str, Any] | None:
+    def _numbers(self, user: User) -> dict[str, int]:
+        return {
+            "waiting": self._queue.counts(owner=user.sees)["waiting"],
+            "held": self._queue.held_count(owner=user.sees),
+            "ahead": 0 if user.is_admin else self._queue.ahead(user.name),
+        }
+
+    async def _message(self, event: Event, user: User) -> dict[str, Any] | None:
         if isinstance(event, Progress):
             return _progress(event) | {"type": "progress"}
         if isinstance(event, Preview):
             return _preview(event) | {"type": "preview"}
         if isinstance(event, Queued | Started | PromptReady | Finished | Failed | Cancelled):
-            return await asyncio.to_thread(self._task_message, event)
+            return await asyncio.to_thread(self._task_message, event, user)
         return None
 
-    def _task_message(self, event: Event) -> dict[str, Any] | None:
+    def _task_message(self, event: Event, user: User) -> dict[str, Any] | None:
         task = self._queue.find(event.task_id)
         if task is None:
             return None
-        message: dict[str, Any] = {"type": "task", "task": self._rows([task])[0].model_dump()} | self._now()
+        message: dict[str, Any] = {"type": "task", "task": self.pages.rows([task])[0].model_dump()} | self._now(user)
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
         if isinstance(event, PromptReady):
@@ -133,33 +184,27 @@ class Live:
             message["details"] = event.details
         return message
 
-    def _now(self) -> dict[str, Any]:
+    def _now(self, user: User) -> dict[str, Any]:
         """Numbers that every queue change may change."""
         trouble = self._dispatcher.trouble
-        keys = ("name", "state", "device", "device_name", "total_memory_bytes", "free_memory_bytes", "models")
-        return {
-            "waiting": self._queue.counts()["waiting"],
-            "held": self._queue.held_count(),
-            "seconds_left": self._dispatcher.seconds_left(),
+        keys = ("name", "state", "machine", "problem", "device", "device_name", "models")
+        keys += ("total_memory_bytes", "free_memory_bytes")
+        return self._numbers(user) | {
+            "places": self._queue.places(owner=user.sees, limit=ROWS),
+            "seconds_left": self._dispatcher.seconds_left(owner=user.sees),
             "workers": [{key: worker.get(key) for key in keys} for worker in self._dispatcher.workers()],
             "trouble": trouble.to_dict() if trouble else None,
+            "paused": self._queue.is_paused,
+            "version": self._queue.version,
+            "repeats": [repeat_out(repeat).model_dump() for repeat in self._queue.repeats(user.sees)],
         }
 
     def _standing(self) -> tuple[object, ...]:
-        """What changes without a fact: trouble, and what a worker says of its device once it is loaded."""
+        """What changes without a fact: order and switches, trouble, what a worker says of its device once loaded."""
         trouble = self._dispatcher.trouble
-        devices = [(worker.get("device"), worker.get("device_name")) for worker in self._dispatcher.workers()]
-        return (trouble and trouble.problem, *devices)
-
-    def _rows(self, tasks: Iterable[Task]) -> list[QueueRow]:
-        batches: dict[str, list[str]] = {}
-        rows: list[QueueRow] = []
-        for task in tasks:
-            if task.batch_id not in batches:
-                batches[task.batch_id] = self._queue.batch(task.batch_id)
-            batch = batches[task.batch_id]
-            rows.append(_row(task, batch.index(task.id) + 1 if task.id in batch else 1, len(batch)))
-        return rows
+        workers = self._dispatcher.workers()
+        devices = [(one["name"], one.get("device"), one.get("device_name"), one["state"] == "away") for one in workers]
+        return (self._queue.version, trouble and trouble.problem, *devices)
 
 
 def _as_told(event: Event) -> str:
@@ -168,26 +213,6 @@ def _as_told(event: Event) -> str:
         body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
     # Only facts can be replayed, so only they get an id that a client may come back with.
     return sse(body, name=event.kind, number=event.seq if event.is_fact else None)
-
-
-def _row(task: Task, index: int, of: int) -> QueueRow:
-    recipe = task.recipe
-    return QueueRow(
-        id=task.id,
-        batch_id=task.batch_id,
-        index=index,
-        of=of,
-        state=task.state,
-        words=recipe.prompt[:WORDS],
-        styles=list(recipe.styles or ())[:3],
-        width=recipe.width or 1,
-        height=recipe.height or 1,
-        seed=recipe.seed if recipe.seed is not None and recipe.seed <= MAX_SEED else None,
-        label=task.label,
-        cancelling=task.cancel_requested,
-        waits_for=task.waits_for,
-        error=Problem(**task.error) if task.error else None,
-    )
 
 
 def _progress(event: Progress) -> dict[str, Any]:

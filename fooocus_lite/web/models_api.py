@@ -21,6 +21,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.web.model_schemas import DownloadIn, DownloadList, DownloadOut, ModelList, ModelOut, download_out
 from fooocus_lite.web.openai_schemas import openai_models
 from fooocus_lite.web.schemas import problems
+from fooocus_lite.web.who import ADMINS_ONLY
 
 
 def add_model_routes(
@@ -43,7 +44,12 @@ def add_model_routes(
         return DownloadList(downloads=download_rows(supply), free_bytes=disk_bytes(folder)[0])
 
     @router.post(
-        "/downloads", tags=["models"], status_code=202, summary="Fetch a model", responses=problems(400, 403, 409, 422)
+        "/downloads",
+        tags=["models"],
+        status_code=202,
+        summary="Fetch a model",
+        responses=problems(400, 403, 409, 422),
+        dependencies=ADMINS_ONLY,
     )
     def request(wanted: Annotated[DownloadIn, Body()]) -> DownloadOut:
         """Its files come one after the other behind what is being fetched already, and over every restart. Asked for
@@ -58,7 +64,11 @@ def _add_changes(router: APIRouter, supply: Supply, all_downloads: Callable[[], 
     downloads = supply.downloads
 
     @router.post(
-        "/downloads/{name:path}/pause", tags=["models"], summary="Pause a download", responses=problems(403, 404, 422)
+        "/downloads/{name:path}/pause",
+        tags=["models"],
+        summary="Pause a download",
+        responses=problems(403, 404, 422),
+        dependencies=ADMINS_ONLY,
     )
     def pause(name: str) -> DownloadOut:
         """What has come is kept, also over a restart; the next in line follows."""
@@ -66,7 +76,11 @@ def _add_changes(router: APIRouter, supply: Supply, all_downloads: Callable[[], 
         return _found(supply, name)
 
     @router.post(
-        "/downloads/{name:path}/resume", tags=["models"], summary="Go on", responses=problems(403, 404, 409, 422)
+        "/downloads/{name:path}/resume",
+        tags=["models"],
+        summary="Go on",
+        responses=problems(403, 404, 409, 422),
+        dependencies=ADMINS_ONLY,
     )
     def resume(name: str) -> DownloadOut:
         """Goes on where it was paused."""
@@ -74,7 +88,11 @@ def _add_changes(router: APIRouter, supply: Supply, all_downloads: Callable[[], 
         return _found(supply, name)
 
     @router.post(
-        "/downloads/{name:path}/cancel", tags=["models"], summary="Cancel a download", responses=problems(403, 404, 422)
+        "/downloads/{name:path}/cancel",
+        tags=["models"],
+        summary="Cancel a download",
+        responses=problems(403, 404, 422),
+        dependencies=ADMINS_ONLY,
     )
     def cancel(name: str) -> DownloadList:
         """What has come of a file that is not whole is deleted, and tasks that wait for it fail. Answers what is left.

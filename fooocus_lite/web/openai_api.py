@@ -79,7 +79,7 @@ def _add_generations(router: APIRouter, door: _Door) -> None:
         summary="Draw, for OpenAI's clients",
         response_model=ImagesOut,
         response_model_exclude_none=True,
-        responses=in_shape(OpenAIError, 400, 403, 404, 409, 413, 422, 500, 507)
+        responses=in_shape(OpenAIError, 400, 403, 404, 409, 413, 422, 429, 500, 507)
         | {200: {"content": {"text/event-stream": {}}}},
     )
     async def generate(request: Request, asked: Annotated[ImageRequest, Body(openapi_examples=EXAMPLES)]) -> Any:

@@ -125,7 +125,7 @@ def to_recipe(asked: ImageRequest, library: Library) -> Recipe:
             hint = f"Use {instead}." if instead else "Besides OpenAI's, the fields of a Recipe are known; see /docs."
             raise UnknownName(f"There is no field {shown(name)}.", hint, field=name[:60])
     values: dict[str, Any] = extra | {"prompt": asked.prompt, "count": asked.n or 1, "model": _model(asked.model)}
-    values |= _size(asked.size) | {"image_format": asked.output_format}
+    values |= parse_size(asked.size) | {"image_format": asked.output_format}
     wish = parse_wish({name: value for name, value in values.items() if value is not None}, library)
     return wish if wish.mode is not None else wish.model_copy(update=_mode(asked.quality, wish, library))
 
@@ -134,7 +134,12 @@ def _model(name: str | None) -> str | None:
     return None if not name or name.casefold().startswith(THEIR_MODELS) else name
 
 
-def _size(size: str | None) -> dict[str, int]:
+def parse_size(size: str | None) -> dict[str, int]:
+    """The fields of a Recipe that a size such as 1024x768 means; none for ``auto``.
+
+    Raises:
+        BadValue: it is none.
+    """
     if size in (None, "", "auto"):
         return {}
     match = _SIZE.fullmatch(size)

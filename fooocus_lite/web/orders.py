@@ -24,10 +24,12 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
+from fooocus_lite.user import User
+from fooocus_lite.web.who import user_of
 
 logger = logging.getLogger(__name__)
-#: Puts resolved recipes in line as a batch, whose id may be given; returns the tasks' ids.
-Submit = Callable[[Sequence[Recipe], str | None], list[str]]
+#: Puts resolved recipes in line as a batch, whose id may be given, for the user of that name; returns the tasks' ids.
+Submit = Callable[[Sequence[Recipe], str | None, str], list[str]]
 #: How long pictures are still drawn for nobody. Clients wait up to eight seconds before they try again.
 GRACE_S = 15.0
 #: Clients without an answer to their request are gone; no standard has a number for it, this is nginx's.
@@ -47,12 +49,14 @@ class Order:
 
     Attributes:
         fingerprint: The same for the same request from the same client.
+        owner: Name of the user who asked.
         readers: Open connections that wait for it.
         tries: How often it was asked for.
     """
 
     ids: list[str]
     fingerprint: str
+    owner: str = ""
     readers: int = 0
     tries: int = 0
 
@@ -86,12 +90,13 @@ class Orders:
         body = await request.body()
         async with self._placing:
             key = request.headers.get("idempotency-key")
-            batch_id = batch_of_key(key, request.url.path, body) if key else None  # from wherever it comes again
-            fingerprint = batch_id or _fingerprint(request, body)
+            user = user_of(request)
+            batch_id = batch_of_key(key, user, request.url.path, body) if key else None  # from wherever it comes again
+            fingerprint = batch_id or _fingerprint(request, user, body)
             order = self._standing(fingerprint, is_again=bool(key) or _is_retry(request))
             if order is None:
-                ids = await run_in_threadpool(self._put_in_line, recipes, batch_id)
-                order = Order(ids, fingerprint)
+                ids = await run_in_threadpool(self._put_in_line, recipes, batch_id, user.name)
+                order = Order(ids, fingerprint, user.name)
                 self.open.append(order)
             order.readers += 1
             order.tries += 1
@@ -103,14 +108,14 @@ class Orders:
         same = (order for order in known if order.fingerprint == fingerprint)
         return next((order for order in same if is_again or not order.readers), None)
 
-    def _put_in_line(self, recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
+    def _put_in_line(self, recipes: Sequence[Recipe], batch_id: str | None, owner: str) -> list[str]:
         before = self._queue.batch(batch_id) if batch_id else []
         if batch_id is None or not before:
-            return self._submit(recipes, batch_id)
+            return self._submit(recipes, batch_id, owner)
         tasks = [self._queue.get(task_id) for task_id in before]
         again = [task.recipe for task in tasks if task.state == "cancelled"]  # nobody waited for them any more
         kept = [task.id for task in tasks if task.state != "cancelled"]
-        return sorted([*kept, *self._submit(again, batch_id)]) if again else kept
+        return sorted([*kept, *self._submit(again, batch_id, owner)]) if again else kept
 
     async def drawn(self, order: Order, request: Request) -> list[Task]:
         """Its tasks when all have ended.
@@ -170,8 +175,8 @@ class Orders:
 def submitter(library: Callable[[], Library], supply: Supply) -> Submit:
     """Puts pictures in line; what they lack is being fetched then, and whoever asked waits for that, too."""
 
-    def submit(recipes: Sequence[Recipe], batch_id: str | None) -> list[str]:
-        return supply.submit(recipes, library(), batch_id=batch_id)
+    def submit(recipes: Sequence[Recipe], batch_id: str | None, owner: str) -> list[str]:
+        return supply.submit(recipes, library(), batch_id=batch_id, owner=owner)
 
     return submit
 
@@ -199,14 +204,15 @@ def _is_retry(request: Request) -> bool:
     return count.isdecimal() and int(count) > 0
 
 
-def batch_of_key(key: str, path: str, body: bytes) -> str:
-    """Id of the batch that an ``Idempotency-Key`` stands for; another body is another request."""
-    return f"key-{_hashed(path, key, body)}"
+def batch_of_key(key: str, user: User, path: str, body: bytes) -> str:
+    """Id of the batch that a user's ``Idempotency-Key`` stands for; another body is another request."""
+    whose = (user.name,) if user.name else ()  # without users as it was before there could be any
+    return f"key-{_hashed(path, key, body, *whose)}"
 
 
-def _fingerprint(request: Request, body: bytes) -> str:
+def _fingerprint(request: Request, user: User, body: bytes) -> str:
     login = request.headers.get("authorization", "")
-    return _hashed(request.url.path, request.client.host if request.client else "", login, body)
+    return _hashed(request.url.path, request.client.host if request.client else "", login, user.name, body)
 
 
 def _hashed(*parts: str | bytes) -> str:

@@ -20,9 +20,10 @@ from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
-from fooocus_lite.web.guard import LOCAL_NAMES
+from fooocus_lite.web.origins import LOCAL_NAMES
 from fooocus_lite.web.reveal import reveal
 from fooocus_lite.web.uploads import taken_in
+from fooocus_lite.web.who import ADMINS_ONLY, Who
 
 READABLE = {
     "required": True,
@@ -52,9 +53,9 @@ def _add_files(router: APIRouter, queue: TaskQueue, thumbs: Path) -> None:
         response_class=FileResponse,
         responses=s.problems(404, 409, 422) | {200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}}},
     )
-    def image(task_id: str, download: bool = False) -> FileResponse:
+    def image(task_id: str, who: Who, download: bool = False) -> FileResponse:
         """The file as it was saved, with its recipe inside."""
-        path = _picture_path(queue.get(task_id))
+        path = _picture_path(queue.get(task_id, owner=who.sees))
         disposition = "attachment" if download else "inline"
         kind = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
         return FileResponse(
@@ -68,9 +69,9 @@ def _add_files(router: APIRouter, queue: TaskQueue, thumbs: Path) -> None:
         response_class=FileResponse,
         responses=s.problems(404, 409, 422) | {200: {"content": {"image/jpeg": {}}}},
     )
-    def thumbnail(task_id: str) -> FileResponse:
+    def thumbnail(task_id: str, who: Who) -> FileResponse:
         """A JPEG of at most 20 KB."""
-        path = images.thumbnail(_picture_path(queue.get(task_id)), thumbs)
+        path = images.thumbnail(_picture_path(queue.get(task_id, owner=who.sees)), thumbs)
         return FileResponse(path, media_type="image/jpeg", headers=FOR_GOOD)
 
 
@@ -86,19 +87,21 @@ def _picture_path(task: Task) -> Path:
 def _add_pictures(router: APIRouter, queue: TaskQueue, settings: Settings) -> None:
     @router.get("/pictures", tags=["pictures"], summary="Finished pictures", responses=s.problems(422))
     def pictures(
+        who: Who,
         limit: Limit = 50,
         before: Before = None,
         since: Annotated[float, Query(description="Finished at this Unix time or later.")] = 0.0,
     ) -> s.PictureList:
-        """Newest first. Pictures whose file was moved away are left out."""
-        found = queue.pictures(limit=limit, before=before, since=since)
+        """Newest first. Pictures whose file was moved away are left out. Where there are users each sees their own,
+        an admin all."""
+        found = queue.pictures(limit=limit, before=before, since=since, owner=who.sees)
         there = [s.picture_out(task) for task in found if task.image_path and Path(task.image_path).is_file()]
         return s.PictureList(pictures=there, next=found[-1].id if len(found) == limit else None)
 
     @router.get("/pictures/{task_id}", tags=["pictures"], summary="A picture", responses=s.problems(404, 409, 422))
-    def picture(task_id: str) -> s.PictureOut:
+    def picture(task_id: str, who: Who) -> s.PictureOut:
         """As in the list, wherever in it."""
-        found = queue.get(task_id)
+        found = queue.get(task_id, owner=who.sees)
         _picture_path(found)
         return s.picture_out(found)
 
@@ -109,9 +112,9 @@ def _add_pictures(router: APIRouter, queue: TaskQueue, settings: Settings) -> No
         summary="Delete the file",
         responses=s.problems(403, 404, 409, 422, 507),
     )
-    def delete(task_id: str) -> Response:
+    def delete(task_id: str, who: Who) -> Response:
         """Deletes a picture that lies in the output folder, and its small copy, for good."""
-        path = _picture_path(queue.get(task_id))
+        path = _picture_path(queue.get(task_id, owner=who.sees))
         if not path.resolve().is_relative_to(Path(settings.output_dir).resolve()):
             raise FooocusError(
                 "The picture lies outside the output folder.", f"Delete {path} by hand.", code="conflict"
@@ -125,9 +128,10 @@ def _add_pictures(router: APIRouter, queue: TaskQueue, settings: Settings) -> No
         status_code=204,
         summary="Show in the file manager",
         responses=s.problems(403, 404, 409, 422),
+        dependencies=ADMINS_ONLY,  # others' pictures lie in that folder, too
     )
     def open_folder(task_id: str, request: Request) -> Response:
-        """Only for a browser on the same machine."""
+        """Only for a browser on the same machine, and where there are users for an admin."""
         if request.client is None or request.client.host not in LOCAL_NAMES:
             raise FooocusError(
                 "The folder is on another machine.", "Use Download, or open it on that machine.", code="forbidden"
@@ -143,9 +147,9 @@ def _add_words(router: APIRouter, queue: TaskQueue, library: Callable[[], Librar
         summary="What became of a picture's prompt",
         responses=s.problems(404, 409, 422),
     )
-    def words(task_id: str) -> s.PictureWordsOut:
+    def words(task_id: str, who: Who) -> s.PictureWordsOut:
         """The words that were drawn, the LoRAs, and whether the recipe still gives these words."""
-        task = queue.get(task_id)
+        task = queue.get(task_id, owner=who.sees)
         found = words_of(_picture_path(task), task.recipe, library())
         loras = [s.UsedLora(name=name, weight=weight) for name, weight in found.loras]
         return s.PictureWordsOut(

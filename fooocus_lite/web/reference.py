@@ -64,7 +64,7 @@ def _route(method: str, path: str, route: Schema) -> str:
     parts.append(f"<p><b>{escape(route.get('summary', ''))}.</b> {_words(route.get('description', ''))}</p>")
     if parameters := route.get("parameters"):
         rows = [
-            (f"{one['name']} ({one['in']})", one.get("schema", {}), one.get("required", False), one.get("description"))
+            (f"{one['name']} ({one['in']})", one.get("schema", {}), one.get("required", False), _about(one))
             for one in parameters
         ]
         parts.append(f"<h4>Parameters</h4>{_table(rows)}")
@@ -73,9 +73,28 @@ def _route(method: str, path: str, route: Schema) -> str:
         for title, example in body.get("examples", {}).items():
             text = json.dumps(example.get("value"), ensure_ascii=False)
             parts.append(f"<p>{escape(title)}:</p><pre>{escape(text)}</pre>")
+        if "example" in body:
+            parts.append(_example("An example", body["example"]))
     answers = [_answer(status, answer) for status, answer in route.get("responses", {}).items()]
     head = "<tr><th>status</th><th>meaning</th><th>body</th></tr>"
-    return "".join([*parts, f"<h4>Answers</h4><table>{head}", *answers, "</table></section>"])
+    shown = [
+        _example(f"An example of {status}", content["example"])
+        for status, answer in route.get("responses", {}).items()
+        for content in answer.get("content", {}).values()
+        if "example" in content
+    ]
+    return "".join([*parts, f"<h4>Answers</h4><table>{head}", *answers, "</table>", *shown, "</section>"])
+
+
+def _about(parameter: Schema) -> str:
+    """What a parameter means, and what one looks like."""
+    shown = f"Such as `{parameter['example']}`." if parameter.get("example") is not None else ""
+    return f"{parameter.get('description', '')} {shown}".strip()
+
+
+def _example(title: str, value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
+    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
 def _answer(status: str, answer: Schema) -> str:

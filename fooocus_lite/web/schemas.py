@@ -47,9 +47,11 @@ class TaskOut(BaseModel):
 
     id: str = Field(examples=["0d1f0a9e5b01"])
     batch_id: str
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     state: State
     attempt: int = Field(description="How often a worker took it; a killed worker costs one.")
     recipe: Recipe = Field(description="Settings frozen at the click, every field decided.")
+    revision: int = Field(default=0, description="How often it was edited while it waited; an edit names it.")
     position: int | None = Field(
         default=None, description="Place in line; 1 = next. Null unless it waits for its turn alone."
     )
@@ -76,6 +78,7 @@ class PictureOut(BaseModel):
     """A finished picture and everything needed to make it again."""
 
     id: str = Field(description="The task's id.")
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     width: int
     height: int
     finished_at: float
@@ -158,7 +161,7 @@ class Health(BaseModel):
     """The server answers; `page` says whether the page is there yet."""
 
     status: str = "ok"
-    version: str
+    version: str = Field(default="", description="Empty for who is not logged in.")
     page: str = Field(description="`starting`, `ready` or `failed`.")
     problem: str | None = Field(default=None, description="Why the page failed.")
 
@@ -168,9 +171,11 @@ class QueueRow(BaseModel):
 
     id: str
     batch_id: str
+    owner: str = Field(default="", description="The user who asked for it; empty where there are no users.")
     index: int = Field(description="This is picture `index` …")
     of: int = Field(description="… of `of` in its batch.")
     state: State
+    position: int | None = Field(default=None, description="Place in everybody's line; 1 = next. As in a task.")
     words: str = Field(description="How the prompt begins.")
     styles: list[str]
     width: int
@@ -180,14 +185,8 @@ class QueueRow(BaseModel):
     cancelling: bool = False
     waits_for: str | None = Field(default=None, description="Name of the download that it waits for.")
     error: Problem | None = None
-
-
-class QueueHead(BaseModel):
-    """The head of the line, next first; behind it what waits for files."""
-
-    tasks: list[QueueRow]
-    waiting: int
-    held: int = Field(description="How many of the waiting wait for files.")
+    revision: int = Field(default=0, description="How often it was edited; an edit names it.")
+    seconds: float | None = Field(default=None, description="About how long it takes; null before that was measured.")
 
 
 def task_out(task: Task, progress: Progress | None = None, download: Download | None = None) -> TaskOut:
@@ -196,9 +195,11 @@ def task_out(task: Task, progress: Progress | None = None, download: Download | 
     return TaskOut(
         id=task.id,
         batch_id=task.batch_id,
+        owner=task.owner,
         state=task.state,
         attempt=task.attempt,
         recipe=task.recipe,
+        revision=task.revision,
         position=task.position,
         progress=_progress_out(progress) if progress else None,
         waits_for=download_out(download) if download else None,
@@ -221,6 +222,7 @@ def picture_out(task: Task) -> PictureOut:
     path = Path(task.image_path or "")
     return PictureOut(
         id=task.id,
+        owner=task.owner,
         width=task.width or 0,
         height=task.height or 0,
         finished_at=task.finished_at or task.created_at,
@@ -242,11 +244,13 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors that a route can answer with."""
     words = {
         400: "The body is not JSON.",
+        401: "Not logged in.",
         403: "Not allowed from there.",
         404: "There is no such thing.",
         409: "Not in this state.",
         413: "The body is too large.",
         422: "A value is not allowed; names the field and the range.",
+        429: "It is more than you may ask for now.",
         507: "The disk is full or read-only.",
     }
     return {status: {"model": Problem, "description": words[status]} for status in statuses}

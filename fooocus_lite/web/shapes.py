@@ -28,7 +28,10 @@ class OpenAIProblem(BaseModel):
     """What is wrong, as OpenAI's clients read it."""
 
     message: str = Field(description="What is wrong, and what to do next.", examples=["n cannot be 0."])
-    type: str = Field(description="`invalid_request_error`, or `server_error`.", examples=["invalid_request_error"])
+    type: str = Field(
+        description="`invalid_request_error`, `insufficient_quota` or `server_error`.",
+        examples=["invalid_request_error"],
+    )
     param: str | None = Field(default=None, description="The field that is wrong, if one is.", examples=["n"])
     code: str | None = Field(default=None, description="Stable name for programs.", examples=["bad_value"])
 
@@ -51,7 +54,8 @@ class A1111Error(BaseModel):
 def openai_problem(error: FooocusError) -> OpenAIProblem:
     """The error as OpenAI's clients read it."""
     is_model = error.code == "unknown_name" and error.field == "model"
-    kind = "invalid_request_error" if _openai_status(error) < 500 else "server_error"
+    status = _openai_status(error)
+    kind = "insufficient_quota" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
     code = "model_not_found" if is_model else error.code
     return OpenAIProblem(message=str(error), type=kind, param=_PARAMS.get(error.field or "", error.field), code=code)
 
@@ -120,6 +124,7 @@ def in_shape(shape: type[BaseModel], *statuses: int) -> dict[int | str, dict[str
         409: "A model is missing, or the pictures were cancelled.",
         413: "The body is too large.",
         422: "A value is not allowed.",
+        429: "It is more than you may ask for now.",
         500: "The picture failed.",
         501: "This program cannot do that.",
         507: "The disk is full, or there is not enough memory.",

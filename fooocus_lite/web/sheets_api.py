@@ -21,6 +21,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import SheetHead, Task
 from fooocus_lite.web.schemas import Count, Problem, problems
+from fooocus_lite.web.who import Who
 
 WORDS = 120
 EXAMPLES: dict[str, Example] = {
@@ -110,9 +111,9 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         tags=["sheets"],
         status_code=201,
         summary="Draw a contact sheet",
-        responses=problems(400, 403, 409, 413, 422, 507),
+        responses=problems(400, 403, 409, 413, 422, 429, 507),
     )
-    def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)]) -> SheetOut:
+    def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)], who: Who) -> SheetOut:
         """The same prompt and seed once per style, sampler or mode, one task each.
 
         Beside a style only `Expand prompt` stays on; a random style has no cell.
@@ -122,31 +123,33 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         made = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32), varies=sheet.varies)
         cells = made.cells
         recipes, labels = [cell.recipe for cell in cells], [cell.label for cell in cells]
-        ids = supply.submit(recipes, now, labels=labels, varies=[cell.varies for cell in cells])
+        ids = supply.submit(recipes, now, labels=labels, varies=[cell.varies for cell in cells], owner=who.name)
         return sheet_out(queue.sheet(ids[0]), made.notes)
 
     @router.delete(
         "/sheets/{sheet_id}", tags=["sheets"], summary="Draw no more of it", responses=problems(403, 404, 422, 507)
     )
-    def cancel(sheet_id: str) -> Count:
+    def cancel(sheet_id: str, who: Who) -> Count:
         """Cancels what of it waits or is being drawn; finished pictures stay, and so does the sheet."""
-        queue.sheet(sheet_id)
+        queue.sheet(sheet_id, owner=who.sees)
         return Count(cancelled=queue.cancel_batch(sheet_id))
 
 
 def _add_showing(router: APIRouter, queue: TaskQueue, library: Callable[[], Library]) -> None:
     @router.get("/sheets", tags=["sheets"], summary="Contact sheets", responses=problems(422))
     def sheets(
+        who: Who,
         limit: Annotated[int, Query(ge=1, le=50, description="At most this many.")] = 20,
         before: Annotated[str | None, Query(max_length=40, description="Only what is older than this id.")] = None,
     ) -> SheetList:
-        """Newest first."""
-        return SheetList(sheets=[_row(head) for head in queue.sheets(limit=limit, before=before)])
+        """Newest first. Where there are users each sees their own, an admin all."""
+        found = queue.sheets(limit=limit, before=before, owner=who.sees)
+        return SheetList(sheets=[_row(head) for head in found])
 
     @router.get("/sheets/{sheet_id}", tags=["sheets"], summary="Where a sheet stands", responses=problems(404, 422))
-    def sheet(sheet_id: str) -> SheetOut:
+    def sheet(sheet_id: str, who: Who) -> SheetOut:
         """Every cell with its state; one that was tried again is where it was."""
-        return sheet_out(queue.sheet(sheet_id))
+        return sheet_out(queue.sheet(sheet_id, owner=who.sees))
 
     @router.get(
         "/sheets/{sheet_id}/image",
@@ -155,9 +158,9 @@ def _add_showing(router: APIRouter, queue: TaskQueue, library: Callable[[], Libr
         response_class=Response,
         responses=problems(404, 422) | {200: {"content": {"image/jpeg": {}}}},
     )
-    def image(sheet_id: str, download: bool = False) -> Response:
+    def image(sheet_id: str, who: Who, download: bool = False) -> Response:
         """A JPEG with its name under every picture, as far as they are drawn."""
-        tasks = queue.sheet(sheet_id)
+        tasks = queue.sheet(sheet_id, owner=who.sees)
         data = _composed(tasks, library())
         name = f'attachment; filename="{_file_name(tasks[0].recipe)}"' if download else "inline"
         headers = {"Content-Disposition": name, "Cache-Control": "no-store"}  # it is another one when more is drawn

@@ -14,6 +14,7 @@ from fooocus_lite.library import Library
 from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.web.files import FOR_GOOD, MEDIA_TYPES
 from fooocus_lite.web.schemas import problems
+from fooocus_lite.web.who import Who
 
 
 class StylePictureList(BaseModel):
@@ -28,9 +29,9 @@ def add_style_picture_routes(router: APIRouter, pictures: StylePictures, library
     """Add them to the router of ``/v1``."""
 
     @router.get("/style-pictures", tags=["choices"], summary="Which styles have a picture")
-    def versions() -> StylePictureList:
-        """One that ships, or the newest that was drawn here in that style alone."""
-        found = {style.name: pictures.version(style) for style in library().styles.values()}
+    def versions(who: Who) -> StylePictureList:
+        """One that ships, or the newest that was drawn here in that style alone: where there are users, by you."""
+        found = {style.name: pictures.version(style, owner=who.sees) for style in library().styles.values()}
         return StylePictureList(versions={name: version for name, version in found.items() if version})
 
     @router.get(
@@ -41,10 +42,10 @@ def add_style_picture_routes(router: APIRouter, pictures: StylePictures, library
         responses=problems(404, 422, 507)
         | {200: {"content": {kind: {} for kind in ("image/webp", "image/jpeg")}}, 304: {"description": "As before."}},
     )
-    def picture(name: str, v: str = "", if_none_match: Annotated[str | None, Header()] = None) -> Response:
+    def picture(name: str, who: Who, v: str = "", if_none_match: Annotated[str | None, Header()] = None) -> Response:
         """At most 96 × 96 pixels and 4 KB."""
         style = library().known_style(name)
-        found = style and pictures.small(style)
+        found = style and pictures.small(style, owner=who.sees)
         if not style or not found:
             raise NotFound(f"There is no picture of the style {name[:60]!r} yet.", "Draw one in that style alone.")
         version, path = found

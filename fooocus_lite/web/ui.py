@@ -31,6 +31,7 @@ HEAD = """
 <link rel="stylesheet" href="/ui/contact.css">
 <link rel="stylesheet" href="/ui/loras.css">
 <link rel="stylesheet" href="/ui/models.css">
+<link rel="stylesheet" href="/ui/queue.css">
 <link rel="stylesheet" href="/ui/layout.css">
 <link rel="stylesheet" href="/ui/panels.css">
 <script>
@@ -140,6 +141,7 @@ def _question(menu: dict[str, Any], fields: Fields) -> gr.Button:
         elem_classes="fl-field",
     )
     generate = gr.Button("Generate", variant="primary", elem_id="fl-generate")
+    _place("fl-again")
     fields["mode"] = _modes(menu)
     with gr.Row(elem_id="fl-choices"):
         fields["styles"] = gr.Dropdown(

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.untrusted import printable
-from fooocus_lite.web.guard import MAX_DRAINED_BYTES
+from fooocus_lite.web.bodies import MAX_DRAINED_BYTES
 
 _IN_MEMORY_BYTES = 1_000_000
 

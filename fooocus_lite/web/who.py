@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.user import LOCAL, User
 
 #: Where the guard puts the user of a connection into its ASGI scope.
@@ -18,5 +19,20 @@ def user_of(connection: HTTPConnection) -> User:
     return connection.scope.get(SCOPE_KEY, LOCAL)
 
 
+def admin_of(connection: HTTPConnection) -> User:
+    """The user of a request, who must be an admin.
+
+    Raises:
+        FooocusError: they are not (``forbidden``).
+    """
+    user = user_of(connection)
+    if not user.is_admin:
+        hint = "Ask whoever looks after this server."
+        raise FooocusError("Only an admin may change what everybody uses.", hint, code="forbidden")
+    return user
+
+
 #: Of a route: the user who asks.
 Who = Annotated[User, Depends(user_of)]
+#: Of a route that changes what is everybody's: nobody but an admin gets in.
+ADMINS_ONLY = [Depends(admin_of)]

@@ -8,14 +8,19 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.web.who import Who
 
 
 class WorkerOut(BaseModel):
     """A worker: one device. What it has not said yet is null."""
 
     name: str
-    state: str = Field(description="`starting`, `idle` or `drawing`.")
-    task_ids: list[str] = Field(description="What it draws: one task, or those of a batch in the line's order.")
+    state: str = Field(description="`starting`, `idle`, `drawing`, or `away`: its machine has left the cluster.")
+    task_ids: list[str] = Field(
+        description="What it draws, of what you may see: one task, or those of a batch in the line's order."
+    )
+    machine: str | None = Field(default=None, description="Which one of a cluster; null on the server's own.")
+    address: str | None = Field(default=None, description="Of that machine.")
     device: str | None = Field(default=None, examples=["cuda:0"])
     device_name: str | None = None
     dtype: str | None = None
@@ -36,7 +41,7 @@ def add_worker_route(router: APIRouter, dispatcher: Dispatcher) -> None:
     """``GET /workers``."""
 
     @router.get("/workers", tags=["choices"], summary="Who draws, and by what")
-    def workers() -> WorkerList:
-        """One per device of the setting `device`."""
-        told: list[dict[str, Any]] = dispatcher.workers()
+    def workers(who: Who) -> WorkerList:
+        """One per device of the setting `device`, or per GPU of the cluster."""
+        told: list[dict[str, Any]] = dispatcher.workers(owner=who.sees)
         return WorkerList(workers=[WorkerOut.model_validate(worker) for worker in told])

@@ -100,7 +100,7 @@ def test_body_without_declared_length_is_cut_off(web_server: Server) -> None:
 
 def test_form_posts_of_other_pages_are_not_json(web_server: Server) -> None:
     status, _, text = ask(web_server.address, "POST", "/v1/tasks", b'{"prompt": "x"}', {"Content-Type": "text/plain"})
-    assert status == 422
+    assert status == 403
     check_shape(json.loads(text))
 
 

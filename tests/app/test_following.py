@@ -18,6 +18,7 @@ from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.events import NOT_EXPANDED, Failed, Finished, ImageSaved, PromptReady
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.store import Store, open_store
+from fooocus_lite.user import LOCAL
 from fooocus_lite.web import live as live_module
 from fooocus_lite.web.live import Live
 from tests.app.client import ask, follow
@@ -88,6 +89,7 @@ def test_page_begins_with_a_snapshot_and_then_hears_everything(quiet_server: Ser
 
 class _NoRunner:
     about: ClassVar[dict[str, Any]] = {}
+    is_here = True
 
     def warm_up(self, plan: object) -> None: ...
 
@@ -113,7 +115,7 @@ def bytes_of(store: Store) -> tuple[int, int, int]:
     live = Live(store.queue, store.log, dispatcher)
 
     async def two_messages() -> tuple[int, int]:
-        messages = live.page_messages()
+        messages = live.page_messages(LOCAL)
         snapshot = await anext(messages)
         (task_id,) = await asyncio.to_thread(store.queue.submit, [Recipe(prompt="a star", seed=1, width=8, height=8)])
         change = await anext(messages)
@@ -142,7 +144,7 @@ def test_thousands_that_come_or_go_at_once_are_one_message(store: Store) -> None
     live = Live(store.queue, store.log, dispatcher)
 
     async def story() -> list[dict[str, Any]]:
-        messages = live.page_messages()
+        messages = live.page_messages(LOCAL)
         await anext(messages)
         told: list[str] = []
         await asyncio.to_thread(store.queue.submit, [Recipe(prompt="a star", seed=seed) for seed in range(2000)])
@@ -167,7 +169,7 @@ def test_words_that_could_not_be_chosen_are_told_while_the_picture_forms(store: 
     why = f"{NOT_EXPANDED} The expansion model is missing. Put it back."
 
     async def story() -> list[dict[str, Any]]:
-        messages = live.page_messages()
+        messages = live.page_messages(LOCAL)
         await anext(messages)
         told: list[str] = []
         for words, warnings in (("", ("Said before.", why)), ("sharp", ())):
@@ -184,7 +186,7 @@ def test_a_long_line_is_told_by_its_head(store: Store) -> None:
     dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
     live = Live(store.queue, store.log, dispatcher)
     store.queue.submit([Recipe(prompt="x" * 20_000, seed=seed) for seed in range(500)])
-    snapshot = live.snapshot()
+    snapshot = live.snapshot(LOCAL)
     assert len(snapshot["rows"]) == 100
     assert snapshot["waiting"] == 500
     assert [row["index"] for row in snapshot["rows"]] == list(range(1, 101))
@@ -196,7 +198,7 @@ def test_trouble_reaches_an_open_page_though_nothing_can_be_written(store: Store
     live = Live(store.queue, store.log, dispatcher)
 
     async def story() -> list[dict[str, Any]]:
-        messages = live.page_messages()
+        messages = live.page_messages(LOCAL)
         told = [await anext(messages)]
         other = sqlite3.connect(tmp_path / "queue.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -224,7 +226,7 @@ def test_the_device_reaches_an_open_page_when_it_is_known(store: Store, monkeypa
     live = Live(store.queue, store.log, dispatcher)
 
     async def story() -> tuple[str, str, str]:
-        messages = live.page_messages()
+        messages = live.page_messages(LOCAL)
         first, silence = await anext(messages), await anext(messages)
         runner.about = {"device": "cpu", "device_name": "CPU"}  # type: ignore[misc]
         news = ""
@@ -249,15 +251,15 @@ def test_a_failure_is_still_there_after_a_reload_until_a_picture_succeeds(store:
         assert task is not None
         return task.id
 
-    assert live.snapshot()["last_failure"] is None
+    assert live.snapshot(LOCAL)["last_failure"] is None
     failed = claim()
     problem = Failed(code="out_of_memory", problem="There is not enough memory.", hint="Draw less.", details="a trace")
     store.queue.end(failed, problem)
     store.queue.cancel(store.queue.submit([Recipe(prompt="another", seed=1)])[0])
-    told = live.snapshot()["last_failure"]
+    told = live.snapshot(LOCAL)["last_failure"]
     assert (told["task"]["id"], told["task"]["state"], told["details"]) == (failed, "failed", "a trace")
     assert told["task"]["error"] | {"field": None} == {
         "code": "out_of_memory", "problem": "There is not enough memory.", "hint": "Draw less.", "field": None,
     }  # fmt: skip
     store.queue.finish(claim(), ImageSaved(path="a.png", width=8, height=8), Finished(), {})
-    assert live.snapshot()["last_failure"] is None
+    assert live.snapshot(LOCAL)["last_failure"] is None

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from fooocus_lite.web.guard import MAX_BODY_BYTES
+from fooocus_lite.web.bodies import MAX_BODY_BYTES
 from tests.app.client import ask, ask_json
 from tests.app.test_errors import check_shape
 from tests.faults.server import Server

@@ -28,7 +28,7 @@ def test_every_call_is_written_out(web_server: Server) -> None:
 
 def test_it_needs_nothing_from_elsewhere(web_server: Server) -> None:
     page = ask(web_server.address, "GET", "/docs")[2].decode()
-    assert "<script" not in page and "http" not in re.sub(r"<code>.*?</code>|<pre>.*?</pre>", "", page)
+    assert "<script" not in page and "http" not in re.sub(r"(?s)<code>.*?</code>|<pre>.*?</pre>", "", page)
     assert 'href="/openapi.json"' in page and "prefers-color-scheme: dark" in page
     ids = set(re.findall(r'id="([^"]+)"', page))
     assert ids >= set(re.findall(r'href="#([^"]+)"', page))

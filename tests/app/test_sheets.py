@@ -46,7 +46,7 @@ def test_what_the_model_has_learned_waits_in_line_and_can_be_called_off(quiet_se
     starter = [row["name"] for row in quiet_server.get("/v1/menu")[1]["styles"] if row["category"] == "Starter"]
     status, sheet = quiet_server.post("/v1/sheets", {"recipe": WISH | {"steps": 200}})
     assert (status, [cell["label"] for cell in sheet["cells"]]) == (201, starter)
-    rows = quiet_server.get("/v1/queue")[1]["tasks"]
+    rows = quiet_server.get(f"/v1/queue/batches/{sheet['id']}?limit=200")[1]["tasks"]
     assert {row["batch_id"] for row in rows} == {sheet["id"]} and rows[-1]["label"] == starter[-1]
     path = f"/v1/sheets/{sheet['id']}"
     assert ask_json(quiet_server.address, "DELETE", path) == (200, {"cancelled": len(starter)})

@@ -19,19 +19,25 @@ PATIENCE_MS = 300_000  # only ever waited for by a test that fails
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[playwright.Browser]:
-    """The system's browser, or Playwright's own."""
+def launch() -> Iterator[Callable[..., playwright.Browser]]:
+    """Starts the system's browser, or Playwright's own, with more arguments of the test's."""
     path = os.environ.get(VARIABLE, installed_browser() or "playwright")
     if not path:
         pytest.skip("there is no browser")
     arguments = ["--disable-background-networking", "--disable-component-update"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         arguments.append("--no-sandbox")
+    where = {} if path == "playwright" else {"executable_path": path}
     with playwright.sync_playwright() as started:
-        where = {} if path == "playwright" else {"executable_path": path}
-        opened = started.chromium.launch(args=arguments, **where)
-        yield opened
-        opened.close()
+        yield lambda *more: started.chromium.launch(args=[*arguments, *more], **where)
+
+
+@pytest.fixture(scope="session")
+def browser(launch: Callable[..., playwright.Browser]) -> Iterator[playwright.Browser]:
+    """The browser of all tests that need no other."""
+    opened = launch()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

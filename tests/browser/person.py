@@ -68,7 +68,7 @@ class Person:
 
     @property
     def queue(self) -> Locator:
-        return self.page.get_by_role("list", name="Queue").get_by_role("listitem")
+        return self.page.get_by_role("treegrid", name="Queue").get_by_role("row")
 
     @property
     def gallery(self) -> Locator:

@@ -15,7 +15,8 @@ from fooocus_lite.errors import WorkerDied
 from fooocus_lite.events import Event, Failed, ImageReady, Preview
 from fooocus_lite.library import Library
 from fooocus_lite.plan import Plan, make_plan
-from fooocus_lite.runner import SPIN_COUNT, LocalRunner, last_words, patient_threads
+from fooocus_lite.runner import LocalRunner, last_words
+from fooocus_lite.worker_process import SPIN_COUNT, patient_threads
 from tests.deeds.conftest import FAKE, a_recipe, until
 from tests.deeds.fake_engine import pixels
 

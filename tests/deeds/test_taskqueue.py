@@ -222,7 +222,7 @@ def test_totals_agree_with_the_rows(store: Store) -> None:
     store.queue.put_back(ids[5], DIED)
     store.queue.cancel(ids[9])
     rows = store.database.read("SELECT state, owner, count(*), sum(work) FROM tasks GROUP BY state, owner")
-    kept = store.database.read("SELECT * FROM totals WHERE tasks > 0")
+    kept = store.database.read("SELECT * FROM totals WHERE tasks > 0 AND state <> 'batches'")
     assert {tuple(row) for row in rows} == {tuple(row) for row in kept}
     assert store.queue.waiting_work() == 32 * 16 * (6 + 7 + 8 + 9)
 

@@ -37,6 +37,7 @@ async function ask(path, request) {
       code: "offline",
     });
   }
+  if (answer.status === 401) location.reload(); // the session has ended: the page that comes asks who one is
   const text = await answer.text();
   let data = null;
   try { data = text ? parse(text) : null; } catch { /* not JSON: handled below */ }

@@ -10,7 +10,7 @@ import { showProblem } from "./notice.js";
 import { setGallery } from "./pictures.js";
 import { rove } from "./roving.js";
 import { change, onChange, state } from "./store.js";
-import { setSheet } from "./theme.js";
+import { setQueueOpen, setSheet } from "./theme.js";
 import { hueOf, makeLook } from "./tiles.js";
 
 const OPEN = "fl.sheet"; // id of the sheet that is open: a reload and a second tab show it too
@@ -30,6 +30,7 @@ let strangers = ""; // ids of the sheet's line that no cell has, as the program 
 export function openSheet(sheet) {
   keep(OPEN, sheet.id);
   setGallery(false);
+  setQueueOpen(false);
   setSheet("");
   change({ sheet, selected: null });
   loadList();

@@ -41,6 +41,7 @@ function rowsOf(picture, words = {}) {
   for (const [name, values] of guidanceOn(picture.recipe)) add(name, values);
   if (picture.finished_at) add("Drawn", new Date(picture.finished_at * 1000).toLocaleString());
   if (picture.seconds) add("Took", `${picture.seconds.toFixed(1)} s`);
+  if (picture.owner !== state.user.name) add("Asked by", picture.owner);
   add("File", picture.file);
   return rows;
 }

@@ -39,6 +39,17 @@ const ICONS = {
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9ZM10.3 10.3 14 14",
   sheet: "M2.5 2.5h11v11h-11zM2.5 8h11M6.2 2.5v11M9.8 2.5v11",
   dots: "M3 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8M8 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8M13 8.4a.4.4 0 1 0 0-.8.4.4 0 1 0 0 .8",
+  leave: "M6.5 2.5h-4v11h4M10 5l3 3-3 3M13 8H6",
+  down: "m4 6 4 4 4-4",
+  up: "m4 10 4-4 4 4",
+  first: "M3 3h10M8 13V6.5M4.5 9.5 8 6l3.5 3.5",
+  last: "M3 13h10M8 3v6.5M4.5 6.5 8 10l3.5-3.5",
+  grip: "M6 4v.01M6 8v.01M6 12v.01M10 4v.01M10 8v.01M10 12v.01",
+  play: "m5 3 8 5-8 5Z",
+  clock: "M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12ZM8 4.5V8l2.5 1.5",
+  copy: "M5.5 5.5h8v8h-8zM10.5 5.5v-3h-8v8h3",
+  repeat: "M3 7V6a2 2 0 0 1 2-2h7M10 2l2 2-2 2M13 9v1a2 2 0 0 1-2 2H4M6 14l-2-2 2-2",
+  open: "M9.5 2.5h4v4M13 3 9 7M6.5 13.5h-4v-4M3 13l4-4",
   undo: "M3 7h7a3.5 3.5 0 0 1 0 7H7M6 4 3 7l3 3",
 };
 
@@ -116,6 +127,9 @@ function saidIn(node) {
 export function setText(node, text) {
   if (saidIn(node) !== text) node.textContent = text;
 }
+
+/** "10,000" */
+export const number = (count) => count.toLocaleString("en");
 
 /** "2 min", "40 s". */
 export function duration(seconds) {

@@ -13,8 +13,9 @@ export function openModels() {
   openTab("models");
 }
 
-function wordsOf({ label, state: at, done_bytes: done, total_bytes: total }) {
+function wordsOf({ label, state: at, done_bytes: done, total_bytes: total, problem }) {
   if (at === "failed") return `Failed: ${label}`;
+  if (at === "running" && problem) return `Trying again: ${label}`;
   const percent = total ? `${Math.floor((100 * done) / total)} %` : "";
   return [at === "paused" ? "Paused" : "", percent, label].filter(Boolean).join(" · ");
 }

@@ -2,29 +2,16 @@
 
 import { button, h, setText, whenThere } from "./dom.js";
 import { estimateWords, isBusy } from "./form.js";
-import { cancelRows, queueLength } from "./queue.js";
+import { queueLength } from "./queue.js";
+import { cancelRows } from "./queueacts.js";
 import { onChange, running, state } from "./store.js";
 import { isAdvancedOpen, setAdvanced, setSheet, themeButton } from "./theme.js";
+import { deviceWords, workersList } from "./workers.js";
 
-const gigabytes = (bytes) => Math.round(bytes / 2 ** 30);
-
-function deviceWords() {
+function stateWords() {
   if (!state.connected) return "Reconnecting…";
-  const worker = state.workers[0];
   if (state.trouble) return state.trouble.problem;
-  if (!worker?.device) return running() ? "Starting up…" : "Ready";
-  const name = worker.device_name || (worker.device === "cpu" ? "CPU" : worker.device);
-  const memory = worker.total_memory_bytes ? ` · ${gigabytes(worker.total_memory_bytes)} GB` : "";
-  const others = state.workers.length - 1;
-  return others > 0 ? `${name}${memory} · ${others} more` : `${name}${memory}`;
-}
-
-/** Every device with what it has, for whoever points at the first one. */
-function devicesTold() {
-  if (state.workers.length < 2) return "";
-  return state.workers.map(({ name, state: doing, device, device_name: called, free_memory_bytes: free, models }) =>
-    [`${name}: ${called || device || doing}`, free && `${gigabytes(free)} GB free`, models?.length && models.join(", ")]
-      .filter(Boolean).join(" · ")).join("\n");
+  return deviceWords() || (running() ? "Starting up…" : "Ready");
 }
 
 async function showTop() {
@@ -38,11 +25,11 @@ async function showTop() {
     icon: "sliders", kind: "bare", id: "fl-toggle-advanced", "aria-expanded": String(isAdvancedOpen()),
     onclick: () => setAdvanced(!isAdvancedOpen()),
   });
-  tools.append(device, themeButton(), advanced);
+  tools.append(device, ...workersList(), themeButton(), advanced);
   onChange(() => {
-    setText(words, deviceWords());
+    setText(words, stateWords());
     device.dataset.state = !state.connected || state.trouble ? "away" : running() ? "busy" : "ready";
-    device.title = state.trouble?.hint || devicesTold();
+    device.title = state.trouble?.hint || "";
   });
 }
 
@@ -95,7 +82,7 @@ async function showBar() {
   const queue = tab("Queue", "list", "queue");
   const close = button("Close", { icon: "close", kind: "small bare", id: "fl-sheet-close", onclick: () => setSheet("") });
   bar.append(queue, tab("Pictures", "grid", "pictures"), tab("Advanced", "sliders", "advanced"), close);
-  onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength()}` : "Queue"));
+  onChange(() => setText(queue.querySelector("span"), isBusy() ? `Queue ${queueLength().toLocaleString("en", { notation: "compact" })}` : "Queue"));
 }
 
 /** Everything of the frame that lives. */

@@ -1,13 +1,14 @@
 // The keyboard: Ctrl+Enter, Esc, Alt+S, ↑ in an empty prompt, ← → Del for pictures.
 
 import { backToSheet, closeSheet, isSheetBehind, isSheetShown } from "./contact.js";
+import { cancelEditing, isEditing, save } from "./editing.js";
 import { lastPrompt } from "./form.js";
 import { skip, stop } from "./header.js";
 import { isGalleryOpen, removePicture, setGallery } from "./pictures.js";
 import { isZoomed, step, zoom } from "./stage.js";
 import { shown } from "./store.js";
 import { isPopoverOpen } from "./popover.js";
-import { setSheet } from "./theme.js";
+import { isQueueOpen, setQueueOpen, setSheet } from "./theme.js";
 
 const isTyping = (node) => node.matches?.("input, textarea, select, [contenteditable]");
 const isMenuOpen = (node) => node.getAttribute?.("aria-expanded") === "true" && node.getAttribute("role") === "combobox";
@@ -17,6 +18,8 @@ function escape(event) {
   if (isZoomed()) return zoom();
   if (document.documentElement.dataset.sheet) return setSheet("");
   if (isGalleryOpen()) return setGallery(false);
+  if (isQueueOpen()) return setQueueOpen(false);
+  if (isEditing()) return cancelEditing();
   if (isSheetShown()) return closeSheet();
   if (isSheetBehind()) return backToSheet();
   return skip();
@@ -27,7 +30,8 @@ function pressed(event) {
   if (key !== "Escape" && target.closest?.(".fl-pop")) return; // a panel has keys of its own
   if (key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    document.getElementById("fl-generate").click();
+    if (isEditing()) save();
+    else document.getElementById("fl-generate").click();
   } else if (event.altKey && event.code === "KeyS" && !event.ctrlKey && !event.metaKey) {
     event.preventDefault(); // browsers open a menu, and a Mac types a letter
     stop();

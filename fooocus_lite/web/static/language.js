@@ -12,7 +12,7 @@ const SAID = [
   ".fl-group", ".fl-switches", "#fl-chosen button", // styles, and the files that they stand in
   "#fl-loras .list", "#fl-loras .missing",
   "#fl-presetpop section h2", "#fl-presetpop section p", "#fl-presetpop section li", "#fl-presetpop .fl-boxes b",
-  "#fl-rows .what", "#fl-grid", "#fl-strip .words", "#fl-details dd", "#fl-details p", // prompts and pictures
+  "#fl-rows .what", "#fl-past .what", ".fl-repeats .what", ".fl-editing .words", "#fl-grid", "#fl-strip .words", "#fl-details dd", "#fl-details p", // prompts and pictures
   "#fl-contact h2", "#fl-contact select", "#fl-contact li",
 ].join(", ");
 /** What stands in these is no label either, but their attributes may be. */

@@ -2,12 +2,11 @@
 
 import { call, parse } from "./api.js";
 import { keep, recall } from "./memory.js";
-import { change, doomed, running, state } from "./store.js";
+import { change, doomed, state } from "./store.js";
 
 const PAGE = 48;
-const ROWS = 100; // of the line that a page lists; what is beyond is a number
+const ROWS = 100; // of the line's head, as the program tells it; line.js asks for the rest
 const SEEN = "fl.seen-failure"; // id of the failed task whose notice a person has answered
-let isCut = false; // whether the line is longer than the rows that are here
 const endings = new Set(); // called with (task, details)
 const starts = new Set(); // called when the line came whole
 const tellers = new Set(); // called with sentences about a picture that is being drawn
@@ -34,8 +33,9 @@ function tellEnd(task, details) {
 }
 
 const receive = {
-  snapshot({ rows, progress, preview, last_failure: failure, downloads, ...now }) {
+  snapshot({ rows, progress, preview, last_failure: failure, downloads, user, ...now }) {
     change({
+      user,
       connected: true,
       downloads,
       rows,
@@ -43,7 +43,6 @@ const receive = {
       preview: preview ? asPreview(preview) : null,
       ...numbers(now),
     });
-    isCut = waitingIn(rows) < now.waiting;
     loadNewPictures();
     for (const listener of starts) listener();
     if (failure && ![failed?.id, recall(SEEN)].includes(failure.task.id)) tellEnd(failure.task, failure.details);
@@ -53,7 +52,6 @@ const receive = {
     const patch = { rows, ...numbers(now) };
     for (const id of state.progress.keys()) if (!lives.has(id)) state.progress.delete(id);
     if (state.preview && !lives.has(state.preview.id)) patch.preview = null;
-    isCut = waitingIn(rows) < now.waiting;
     change(patch);
     for (const listener of starts) listener();
   },
@@ -62,10 +60,10 @@ const receive = {
     const lives = task.state === "waiting" || task.state === "running";
     if (lives) {
       const known = state.rows.some((row) => row.id === task.id);
-      if (!known && task.state === "waiting" && waitingIn(state.rows) >= ROWS) isCut = true;
-      const isBeyond = !known && task.state === "waiting" && isCut;
+      const isBeyond = !known && task.state === "waiting" && waitingIn(state.rows) >= ROWS;
       const rows = known ? state.rows.map((row) => (row.id === task.id ? task : row)) : [...state.rows, ...(isBeyond ? [] : [task])];
-      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1));
+      const place = (row) => now.places[row.id] || Infinity;
+      patch.rows = rows.sort((a, b) => rank(a) - rank(b) || place(a) - place(b) || (a.id < b.id ? -1 : 1));
     } else {
       state.progress.delete(task.id);
       patch.rows = state.rows.filter((row) => row.id !== task.id);
@@ -76,7 +74,9 @@ const receive = {
     if (notes) for (const listener of tellers) listener(notes);
     if (lives) return;
     tellEnd(task, details);
-    refillRows();
+  },
+  numbers(now) {
+    change(numbers(now));
   },
   progress(one) {
     state.progress.set(one.id, one);
@@ -95,8 +95,8 @@ const rank = (row) => (row.state === "running" ? 0 : row.waits_for ? 2 : 1);
 
 const waitingIn = (rows) => rows.filter((row) => row.state === "waiting").length;
 
-function numbers({ waiting, held, seconds_left: secondsLeft, workers, trouble }) {
-  return { waiting, held, secondsLeft, workers, trouble };
+function numbers({ waiting, held, ahead, places, seconds_left: secondsLeft, paused, repeats, version, workers, trouble }) {
+  return { waiting, held, ahead, places, secondsLeft, paused, repeats, version, workers, trouble };
 }
 
 function asPreview({ id, jpeg, width, height }) {
@@ -106,17 +106,6 @@ function asPreview({ id, jpeg, width, height }) {
 function take(text) {
   const message = parse(text);
   receive[message.type]?.(message);
-}
-
-/** A page lists the head of a long line; when that was eaten up, ask for the next rows. */
-async function refillRows() {
-  if (!isCut || waitingIn(state.rows) >= 20) return;
-  const answer = await call("GET", "/v1/queue").catch(() => null);
-  if (!answer) return; // the stream tells whether the program is away
-  const { tasks, waiting } = answer;
-  const now = running();
-  isCut = tasks.length < waiting;
-  change({ rows: [...(now ? [now] : []), ...tasks.filter((row) => row.id !== now?.id)] });
 }
 
 const notDoomed = (picture) => !doomed.has(picture.id);

@@ -1,7 +1,9 @@
 // Everything that lives on the page, started once. The forms are Gradio's; see web/ui.py.
 
+import { showAccount } from "./account.js";
 import { showContact } from "./contact.js";
 import { showDone } from "./done.js";
+import { resumeEditing } from "./editing.js";
 import { showExpansion } from "./expand.js";
 import { showFileText } from "./filetext.js";
 import { followSeed, followSpeeds, showFailure } from "./form.js";
@@ -17,6 +19,7 @@ import { showPictures } from "./pictures.js";
 import { showPresets } from "./presetmenu.js";
 import { showQueue } from "./queue.js";
 import { listenForSettings } from "./reading.js";
+import { showRepeats } from "./repeats.js";
 import { showStage } from "./stage.js";
 import { onChange } from "./store.js";
 import { showStyles } from "./styles.js";
@@ -43,10 +46,13 @@ listenForSettings();
 onEnd((task, details) => { if (task.state === "failed") showFailure(task, details); });
 onChange(showTrouble);
 showFrame().then(showFetchHint);
+showAccount();
 showStage();
 showQueue().then(showPictures);
 showStyles();
 showContact();
+showRepeats();
+resumeEditing();
 showPresets();
 showExpansion();
 showLoras();

@@ -164,7 +164,7 @@ function drawRow(row) {
   }
   const speed = download?.bytes_per_s ? ` · ${size(download.bytes_per_s)} a second` : "";
   setText(row.words, isShown ? `${download.words}${speed}` : "");
-  setText(row.hint, isShown ? [download.state === "failed" ? "" : download.problem, download.hint].filter(Boolean).join(" ") : "");
+  setText(row.hint, isShown ? download.hint : ""); // the words say the problem
   const key = `${download?.state}${model.available}`;
   if (row.key !== key) { // else the focus would go with the button that has it
     const had = row.actions.contains(document.activeElement);
@@ -252,6 +252,7 @@ function followQueue() {
 
 /** What has come can be chosen; what failed is said, unless a picture that waits for it says the same. */
 function followDownloads() {
+  if (!state.connected) return; // what failed before this page came is told in the top line
   const now = new Map(state.downloads.map((one) => [one.name, one.state]));
   const before = seen;
   seen = now;

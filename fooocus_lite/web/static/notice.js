@@ -39,6 +39,9 @@ async function put(key, node, seconds) {
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
 }
 
+/** Something of its own, until it is cleared. */
+export const pin = put;
+
 /** An error: the problem, then the hint, then one button that does it: `{words, run}`, or `{words, copies}` with a text. */
 export function showProblem(error, { key = "form", action = null } = {}) {
   const dismiss = button("", { icon: "close", kind: "icon small bare", label: "Dismiss", onclick: () => clear(key) });

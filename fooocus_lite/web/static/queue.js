@@ -1,98 +1,123 @@
-// The queue: what is being drawn and what waits, with a way out of each.
+// The queue: what is being drawn and what waits, one row a batch, with a way to change each; and what ended.
 
-import { call } from "./api.js";
-import { button, duration, h, setText, whenThere } from "./dom.js";
-import { waitingWords } from "./models.js";
-import { showProblem } from "./notice.js";
-import { progressWords } from "./stage.js";
-import { change, onChange, running, state } from "./store.js";
+import { button, duration, h, number, setText, whenThere } from "./dom.js";
+import { edit } from "./editing.js";
+import { makeHistory, setHistory } from "./history.js";
+import { entryAt, entryOf, followLine, isOpened, lineLength, nowInSight, parentOf, setOpened } from "./line.js";
+import { pauseButton, showPaused } from "./pause.js";
+import { makePopover } from "./popover.js";
+import { cancel, cancelAll, moveBy, moveTo } from "./queueacts.js";
+import { letDrag } from "./queuedrag.js";
+import { exportQueue, pickQueue } from "./queuefile.js";
+import { openMenu } from "./queuemenu.js";
+import { drawRow, makeRow } from "./queuerow.js";
+import { showRunningRepeats } from "./repeats.js";
+import { onChange, running, state } from "./store.js";
+import { isQueueOpen, setQueueOpen } from "./theme.js";
+import { makeList } from "./vlist.js";
 
-const nodes = new Map(); // id -> {item, what, how, thumb}
-let list, title, none, clearAll, more;
+let list, small, none, section;
 
 function titleWords() {
   const line = state.waiting - state.held;
-  const words = line ? [`${line} waiting`, state.secondsLeft ? `about ${duration(state.secondsLeft)}` : ""] : [];
-  if (state.held) words.push(`${state.held} for a download`);
-  return words.length ? ` (${words.filter(Boolean).join(" · ")})` : "";
+  const time = state.secondsLeft && !state.paused ? `about ${duration(state.secondsLeft)}` : "";
+  const words = line ? [state.paused ? "paused" : "", `${number(line)} waiting`, state.ahead ? `${number(state.ahead)} of others first` : "", time] : [];
+  if (state.held) words.push(`${number(state.held)} for a download`);
+  return words.length ? ` (${words.filter(Boolean).join(" · ")})` : state.paused ? " (paused)" : "";
 }
 
-/** Ask for the end of some pictures: their rows say so at once, and take it back if the program refuses. */
-export function cancelRows(rows, method, path) {
-  const ids = new Set(rows.map((row) => row.id));
-  const mark = (cancelling) => change({ rows: state.rows.map((one) => (ids.has(one.id) ? { ...one, cancelling } : one)) });
-  mark(true);
-  call(method, path).catch((error) => {
-    mark(false);
-    showProblem(error, { key: "queue" });
+// What a row does.
+
+const onEntry = (run) => (row, opener) => { const entry = entryOf(row.dataset.key); if (entry) run(entry, opener); };
+const fold = ({ group }) => setOpened(group.batch_id, !isOpened(group.batch_id));
+const ACTS = { fold: onEntry(fold), edit: onEntry(edit), first: onEntry((entry) => moveTo(entry, "first")), menu: onEntry(openMenu), cancel: onEntry(cancel) };
+
+/** The keys of a row: Enter, Delete, Alt with ↑ and ↓, → and ← to unfold a batch and back. */
+function press(event, at) {
+  const entry = entryAt(at);
+  if (!entry?.row || event.ctrlKey || event.metaKey) return;
+  const { key, altKey, target } = event;
+  const isRow = target.getAttribute("role") === "row";
+  const isMany = entry.level === 1 && entry.group?.waiting > 1;
+  if (altKey && (key === "ArrowUp" || key === "ArrowDown")) moveBy(entry, key === "ArrowUp" ? -1 : 1);
+  else if (altKey) return;
+  else if (key === "Delete") cancel(entry);
+  else if (key === "Enter" && isRow) openMenu(entry, target);
+  else if (key === "ArrowRight" && isMany && !isOpened(entry.group.batch_id)) fold(entry);
+  else if (key === "ArrowLeft" && isMany && isOpened(entry.group.batch_id)) fold(entry);
+  else if (key === "ArrowLeft" && entry.level === 2) list.focusAt(list.find(parentOf(entry).key));
+  else return;
+  event.preventDefault();
+}
+
+// The section.
+
+function showPast(isShown) {
+  section.toggleAttribute("data-past", isShown);
+  const toggle = document.getElementById("fl-toggle-past");
+  toggle.setAttribute("aria-pressed", String(isShown));
+  setHistory(isShown);
+  draw();
+}
+
+function moreMenu() {
+  const row = (words, shape, run, rest = {}) => button(words, { icon: shape, kind: "bare fl-row", ...rest, onclick: () => { menu.panel.hidePopover(); run(); } });
+  const menu = makePopover("fl-queuemenu", "More for the queue", "dots", () => {
+    const none = { "aria-disabled": state.waiting ? null : "true" };
+    menu.panel.replaceChildren(
+      row("Import prompts or a queue…", "folder", pickQueue),
+      h("p", { textContent: "A text with one prompt a line, or a queue that was exported. It can be dropped here, too." }),
+      row("Export the queue", "save", () => exportQueue("json"), none),
+      row("Export the prompts as text", "save", () => exportQueue("text"), none),
+      h("hr"),
+      row("Cancel everything that waits", "trash", cancelAll, none));
   });
+  menu.opener.classList.add("small");
+  return menu;
 }
 
-function makeRow(row) {
-  const thumb = h("span", { className: "thumb" });
-  const what = h("div", { className: "what", textContent: row.words || "(no words)", title: row.words });
-  const how = h("div", { className: "how" });
-  const out = button("", { icon: "close", kind: "icon small bare", label: `Cancel: ${row.words || "no words"}`, title: "Cancel", onclick: () => cancelRows([row], "DELETE", `/v1/tasks/${row.id}`) });
-  const item = h("li", { dataset: { id: row.id } }, thumb, h("div", {}, what, how), out);
-  return { item, how, thumb, out };
-}
-
-function drawRow(node, row, place) {
-  node.item.dataset.state = row.state;
-  const turn = `${place === 1 ? "next" : `${place}. in line`}${row.of > 1 ? ` · ${row.index} of ${row.of}` : ""}`;
-  let how = row.waits_for ? waitingWords(row.waits_for) : turn;
-  if (row.state === "running") how = progressWords(row);
-  else if (row.cancelling) how = "cancelled";
-  if (row.styles.length) how += ` · ${row.styles.join(", ")}`;
-  setText(node.how, how);
-  node.how.title = row.waits_for ? how : "";
-  const preview = row.state === "running" && state.preview?.id === row.id ? state.preview.url : "";
-  if (preview) {
-    if (node.thumb.tagName !== "IMG") {
-      const img = h("img", { className: "thumb", alt: "" });
-      node.thumb.replaceWith(img);
-      node.thumb = img;
-    }
-    node.thumb.src = preview;
-  } else if (node.thumb.tagName !== "IMG") setText(node.thumb, row.state === "running" ? "▶" : row.waits_for ? "↓" : String(place));
+function makeHeader(kinds) {
+  const past = button("", { icon: "clock", kind: "icon small bare", id: "fl-toggle-past", label: "History", title: "What ended", "aria-pressed": "false", onclick: () => showPast(!section.hasAttribute("data-past")) });
+  const open = button("", { icon: "open", kind: "icon small bare fl-wide-only", id: "fl-toggle-queue", "aria-expanded": "false", onclick: () => setQueueOpen(!isQueueOpen()) });
+  past.append(h("span", { className: "fl-phone-only", textContent: "History" }));
+  const menu = moreMenu();
+  return h("header", {}, h("h2", {}, h("span", { className: "now", textContent: "Queue" }), h("span", { className: "past", textContent: "History" }), small), kinds,
+    h("div", { className: "fl-tools" }, pauseButton(), past, menu.opener, menu.panel, open));
 }
 
 function draw() {
-  setText(title, titleWords());
-  none.hidden = state.rows.length > 0;
-  clearAll.hidden = state.waiting < 2;
-  const there = new Set(state.rows.map((row) => row.id));
-  for (const [id, node] of nodes) if (!there.has(id)) { node.item.remove(); nodes.delete(id); }
-  let place = 0;
-  let before = null;
-  for (const row of state.rows) {
-    if (row.state === "waiting" && !row.waits_for) place += 1;
-    if (!nodes.has(row.id)) nodes.set(row.id, makeRow(row));
-    const node = nodes.get(row.id);
-    drawRow(node, row, place);
-    const wanted = before ? before.nextSibling : list.firstChild;
-    if (node.item !== wanted) list.insertBefore(node.item, wanted);
-    before = node.item;
-  }
-  const hidden = state.waiting - state.rows.filter((row) => row.state === "waiting").length;
-  more.hidden = hidden <= 0;
-  setText(more, hidden > 0 ? `and ${hidden} more` : "");
+  const isPast = section.hasAttribute("data-past");
+  setText(small, isPast ? "" : titleWords());
+  small.title = titleWords();
+  none.hidden = lineLength() > 0 || state.waiting > 0 || Boolean(running());
+  if (!isPast) list.draw();
 }
 
 /** Fill the queue's place on the shelf and keep it true. */
 export async function showQueue() {
   const shelf = await whenThere("fl-shelf");
-  title = h("small");
-  list = h("ol", { id: "fl-rows", "aria-label": "Queue" });
+  small = h("small");
   none = h("p", { className: "fl-none", textContent: "Nothing is waiting. Press Generate as often as you like; pictures line up here." });
-  more = h("p", { className: "fl-none", hidden: true });
-  clearAll = button("Clear", { kind: "small bare", label: "Cancel everything that waits", hidden: true, onclick: () => {
-    call("POST", "/v1/clear").catch((error) => showProblem(error));
-  } });
-  shelf.append(h("section", { id: "fl-queue", "aria-label": "Queue" },
-    h("header", {}, h("h2", {}, "Queue", title), clearAll),
-    h("div", { className: "fl-scroll" }, none, list, more)));
-  onChange(draw);
+  section = h("section", { id: "fl-queue", "aria-label": "Queue" });
+  const scroll = h("div", { className: "fl-scroll" }, none);
+  const signs = h("div", { className: "fl-signs" });
+  const now = h("div", { className: "fl-now" }, signs, scroll);
+  const past = h("div", { className: "fl-then" });
+  section.append(makeHeader(makeHistory(past)), now, past);
+  list = makeList(scroll, { id: "fl-rows", label: "Queue" }, {
+    count: lineLength,
+    keyAt: (at) => entryAt(at)?.key ?? `not here ${at}`,
+    make: () => makeRow(ACTS),
+    draw: (row, at) => drawRow(row, entryAt(at)),
+    seen: nowInSight,
+    press,
+  });
+  letDrag(list, scroll);
+  shelf.append(section);
+  setQueueOpen(false);
+  showPaused(signs);
+  showRunningRepeats(signs);
+  followLine({ draw, seen: () => scroll.offsetParent !== null });
 }
 
 export const queueLength = () => state.waiting + (running() ? 1 : 0);

@@ -2,10 +2,11 @@
 
 import { Problem, send } from "./api.js";
 import { showChanged } from "./changes.js";
-import { h } from "./dom.js";
+import { h, setText } from "./dom.js";
 import { say } from "./form.js";
 import { clear, showNote, showProblem } from "./notice.js";
 import { isPopoverOpen } from "./popover.js";
+import { importFile } from "./queuefile.js";
 import { state } from "./store.js";
 import { takeSettings } from "./taking.js";
 
@@ -89,8 +90,11 @@ function listenToDrops() {
   let isOurs = false; // a drag that began on this page, such as a picture out of the gallery
   const brings = (event) => !isOurs && event.dataTransfer?.types.includes("Files");
   const end = () => root.removeAttribute("data-drop");
+  const isForQueue = ({ target }) => Boolean(target.closest?.("#fl-queue"));
+  const words = h("span");
   const over = (event) => {
     if (!brings(event)) return;
+    setText(words, isForQueue(event) ? "Drop it: its prompts are lined up" : "Drop it: the settings in it are used");
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
     root.setAttribute("data-drop", "");
@@ -105,9 +109,10 @@ function listenToDrops() {
     if (!brings(event)) return;
     event.preventDefault();
     event.stopPropagation(); // a text field would open the file, or write its name
-    takeFiles([...event.dataTransfer.files]);
+    if (isForQueue(event)) importFile(event.dataTransfer.files[0]);
+    else takeFiles([...event.dataTransfer.files]);
   }, true);
-  document.body.append(h("div", { id: "fl-drop", "aria-hidden": "true" }, h("span", { textContent: "Drop it: the settings in it are used" })));
+  document.body.append(h("div", { id: "fl-drop", "aria-hidden": "true" }, words));
 }
 
 // Pasting.

@@ -7,6 +7,9 @@ export const state = {
   rows: [], // waiting and running, in the order they will be drawn
   waiting: 0, // all that wait, also those beyond `rows`
   held: 0, // those of them that wait for files
+  user: { name: "", is_admin: true }, // who looks at this page
+  ahead: 0, // tasks of other users, which are not in `rows`, that come before the first of them
+  places: {}, // by id, where several users wait for their turns; else they are 1, 2, 3 …
   downloads: [], // as /v1/downloads gives them
   progress: new Map(), // id -> {step, steps, seconds_left}
   preview: null, // {id, url, width, height}: the running picture so far
@@ -14,6 +17,9 @@ export const state = {
   nextPictures: null, // where the next page begins; null = all are here
   picturesKnown: false, // false until the first page came
   selected: null, // id of the picture a person looks at; null = follow what is being drawn
+  paused: false, // nothing new is begun
+  repeats: [], // {id, words, times, begun, error}: what runs again and again
+  version: 0, // another one when the line is another than what was told of single tasks
   secondsLeft: null, // of the waiting line, measured
   workers: [], // {name, state, device, device_name, memory}
   trouble: null, // what keeps the program from drawing now

@@ -47,12 +47,12 @@ function fit(fields, model, notes) {
   notes.push(`${width}×${height} is nothing ${model.label} can draw; ${nearest.width}×${nearest.height} is nearest in shape.`);
 }
 
-/** Fill the form. `before` is the draft that Undo goes back to. Gives what changed, notes, and the undoing. */
+/** Fill the form. `before` is the draft that Undo goes back to. Gives what was put in, what that changed, notes, and the undoing. */
 export function takeSettings(recipe, before = state.draft) {
   const { fields, notes } = usable(recipe);
   const found = differences(before, { ...before, ...fields });
   fill(fields);
-  return { found, notes, undo: () => fill({ ...formerValues(before, found), preset: before.preset }) };
+  return { fields, found, notes, undo: () => fill({ ...formerValues(before, found), preset: before.preset }) };
 }
 
 /** A sentence if the picture's words are not those that its recipe gives now. */

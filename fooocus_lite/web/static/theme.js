@@ -60,6 +60,18 @@ export async function keepTab() {
   if (name) openTab(name);
 }
 
+/** The queue over the whole left side, or a strip of it. */
+export function setQueueOpen(isOpen) {
+  root.dataset.queue = isOpen ? "open" : "";
+  const toggle = document.getElementById("fl-toggle-queue");
+  if (!toggle) return;
+  toggle.setAttribute("aria-expanded", String(isOpen));
+  toggle.title = isOpen ? "Back to the picture" : "Show the whole queue";
+  toggle.setAttribute("aria-label", toggle.title);
+}
+
+export const isQueueOpen = () => root.dataset.queue === "open";
+
 /** On a phone: the one sheet that is open, or none. */
 export function setSheet(name) {
   root.dataset.sheet = root.dataset.sheet === name ? "" : name;

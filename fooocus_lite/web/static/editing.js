@@ -1,0 +1,145 @@
+// Editing what waits: its settings in the form, a bar above that says so, and a way back to what stood there.
+
+import { call } from "./api.js";
+import { button, h, icon } from "./dom.js";
+import { fill, refuse, say, toRecipe } from "./form.js";
+import { look } from "./line.js";
+import { keep, recall } from "./memory.js";
+import { clear, pin, showNote, showProblem } from "./notice.js";
+import { change, state } from "./store.js";
+import { takeSettings } from "./taking.js";
+import { setSheet } from "./theme.js";
+
+const KEPT = "fl.editing";
+const BAR = "editing";
+const NEVER = ["count"]; // how many there are is settled once they wait
+const PAGE = 50;
+let now = null; // {ids, revisions, words, base, before}: what is edited, its recipe as the form had it, the form before
+
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other) || String(one) === String(other);
+
+/** What a person changed since the settings came into the form; null is a field that was emptied. */
+function changedFields() {
+  const recipe = toRecipe(state.draft);
+  const names = new Set([...Object.keys(recipe), ...Object.keys(now.base)]);
+  const fields = [...names].filter((name) => !NEVER.includes(name) && !isSame(recipe[name], now.base[name]));
+  return Object.fromEntries(fields.map((name) => [name, recipe[name] ?? null]));
+}
+
+function showBar() {
+  const many = now.ids.length > 1;
+  document.documentElement.toggleAttribute("data-editing", true);
+  const node = h("div", { className: "fl-notice fl-editing", role: "region", "aria-label": "Editing" },
+    icon("pencil"),
+    h("div", {},
+      h("strong", { textContent: many ? `Editing ${now.ids.length} waiting pictures` : "Editing a waiting picture" }),
+      h("p", { className: "words", textContent: now.words })),
+    h("div", { className: "actions" },
+      button("Save changes", { kind: "small main", title: "Save changes (Ctrl+Enter)", onclick: save }),
+      button("Cancel", { kind: "small", label: "Cancel editing", title: "Leave it as it was (Esc)", onclick: cancelEditing })));
+  pin(BAR, node);
+}
+
+function end() {
+  now = null;
+  keep(KEPT, "");
+  clear(BAR);
+  document.documentElement.toggleAttribute("data-editing", false);
+}
+
+/** The pictures that an entry stands for, as the program has them. */
+async function tasksOf({ level, row, group }) {
+  if (level === 2 || group.waiting === 1) return [await call("GET", `/v1/tasks/${row.state === "running" ? await firstOf(group) : row.id}`)];
+  const ids = [];
+  let after = "";
+  while (after !== null) {
+    const answer = await call("GET", `/v1/queue/batches/${encodeURIComponent(group.batch_id)}?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+    ids.push(...answer.tasks.map((task) => task.id));
+    after = answer.next;
+  }
+  return Promise.all(ids.map((id) => call("GET", `/v1/tasks/${id}`)));
+}
+
+async function firstOf({ batch_id: batch }) {
+  const { tasks: [first] } = await call("GET", `/v1/queue/batches/${encodeURIComponent(batch)}?limit=1`);
+  return first?.id;
+}
+
+/** Bring an entry's settings into the form; of a batch, what is changed is changed in all its pictures that wait. */
+export async function edit(entry) {
+  try {
+    const tasks = (await tasksOf(entry)).filter((task) => task.state === "waiting");
+    if (!tasks.length) { look(); return; }
+    const before = now?.before ?? { ...state.draft };
+    const [{ recipe }] = tasks;
+    clear("taken");
+    setSheet("");
+    const { fields, notes } = takeSettings(recipe, before);
+    const base = toRecipe({ ...state.draft, ...fields });
+    now = { ids: tasks.map((task) => task.id), revisions: tasks.map((task) => task.revision), words: recipe.prompt || "(no words)", base, before };
+    keep(KEPT, JSON.stringify(now));
+    showBar();
+    if (notes.length) showNote("Not all of it can be shown here.", { key: "taken", shape: "warn", lines: notes });
+    document.querySelector("#fl-prompt textarea")?.focus();
+  } catch (error) {
+    showProblem(error, { key: "queue" });
+  }
+}
+
+/** Put back what stood in the form before. */
+export function cancelEditing() {
+  const { before } = now;
+  end();
+  clear("form");
+  clear("queue");
+  fill(before);
+}
+
+export const isEditing = () => Boolean(now);
+
+/** Save what was changed. Whatever is refused, what was typed stays in the form. */
+export async function save() {
+  const fields = changedFields();
+  const { ids, revisions, before } = now;
+  if (ids.length > 1) delete fields.seed; // each keeps its own: else all would be the same picture
+  clear("form");
+  clear("queue");
+  const late = [];
+  if (Object.keys(fields).length) {
+    for (const [at, id] of ids.entries()) {
+      try {
+        await call("PATCH", `/v1/tasks/${id}`, { recipe: fields, revision: revisions[at] });
+      } catch (error) {
+        if (error.code !== "conflict" && error.code !== "not_found") { refuse(error, state.draft); return; }
+        late.push({ id, error });
+      }
+    }
+  }
+  look();
+  if (ids.length === 1 && late.length) { await tellConflict(late[0]); return; }
+  const { length: saved } = ids.filter((id) => !late.some((one) => one.id === id));
+  end();
+  fill(before);
+  if (late.length) showProblem({ problem: `${late.length} of ${ids.length} had begun or ended already and stayed as they were.`, hint: `The other ${saved} have the new settings.` }, { key: "queue" });
+  else say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
+}
+
+/** Somebody changed it meanwhile, or it is being drawn: one sentence, and the form stays as it is. */
+async function tellConflict({ id, error }) {
+  const task = await call("GET", `/v1/tasks/${id}`).catch(() => null);
+  if (task?.state === "waiting") {
+    now.revisions = [task.revision];
+    keep(KEPT, JSON.stringify(now));
+    showProblem({ problem: error.problem, hint: "What you typed is still here: press Save changes again to put it over that." }, { key: "queue" });
+    return;
+  }
+  end();
+  showProblem({ problem: error.problem, hint: "What you typed is still in the form: press Generate to draw it as a new picture." }, { key: "queue" });
+}
+
+/** Somebody who reloads in the middle of it goes on where they were. */
+export function resumeEditing() {
+  try { now = JSON.parse(recall(KEPT) || "null"); } catch { now = null; }
+  if (now) showBar();
+  change({});
+}

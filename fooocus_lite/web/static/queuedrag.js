@@ -1,0 +1,92 @@
+// Dragging a row to another place: by its handle, with a mouse, a pen or a finger.
+
+import { h } from "./dom.js";
+import { entryAt, entryOf } from "./line.js";
+import { moveBeside } from "./queueacts.js";
+
+const EDGE = 36; // pixels from the list's edges in which it scrolls by itself
+const SPEED = 12; // pixels a frame, at the very edge
+const THRESHOLD = 4; // pixels before it is a drag and no tap
+
+/** Let the rows of `list` in `scroll` be dragged. */
+export function letDrag(list, scroll) {
+  const mark = h("div", { className: "fl-drop-here", role: "presentation", hidden: true });
+  list.box.append(mark);
+  let drag = null; // {key, row, pointer, from, y, target: {entry, side}}
+
+  /** The batch beside which it would come, and on which side: never inside an unfolded one. */
+  function targetAt(y) {
+    let at = Math.max(0, list.placeAt(y));
+    let entry = entryAt(at);
+    while (at > 0 && !entry?.group) entry = entryAt(at -= 1);
+    while (entry?.level === 2) entry = entryAt(at -= 1);
+    if (!entry?.group) return null;
+    const box = list.box.getBoundingClientRect();
+    const middle = box.top + (at + 0.5) * list.tall();
+    const runs = entry.row.state === "running"; // nothing comes before what is being drawn
+    return { entry, at, side: y < middle && !runs ? "before" : "after" };
+  }
+
+  function endOf(at) {
+    let last = at;
+    while (entryAt(last + 1)?.level === 2) last += 1;
+    return last + 1;
+  }
+
+  function show() {
+    drag.target = targetAt(drag.y);
+    mark.hidden = !drag.target;
+    if (drag.target) mark.style.setProperty("--at", drag.target.side === "before" ? drag.target.at : endOf(drag.target.at));
+    drag.row.style.setProperty("--drag", `${drag.y - drag.from + scroll.scrollTop - drag.top}px`);
+  }
+
+  function creep() {
+    if (!drag) return;
+    const { top, bottom } = scroll.getBoundingClientRect();
+    const over = drag.y < top + EDGE ? drag.y - top - EDGE : Math.max(0, drag.y - bottom + EDGE);
+    if (over) scroll.scrollTop += Math.max(-SPEED, Math.min(SPEED, (over / EDGE) * SPEED));
+    show();
+    requestAnimationFrame(creep);
+  }
+
+  function begin() {
+    drag.isOn = true;
+    list.hold(drag.key);
+    drag.row.toggleAttribute("data-drag", true);
+    creep();
+  }
+
+  function end(isDropped) {
+    if (!drag) return;
+    const { key, row, target, isOn } = drag;
+    drag = null;
+    list.hold(null);
+    mark.hidden = true;
+    row.toggleAttribute("data-drag", false);
+    row.style.removeProperty("--drag");
+    const entry = entryOf(key);
+    if (isOn && isDropped && entry?.group && target && target.entry.key !== key) moveBeside(entry, target.entry, target.side);
+    list.draw();
+  }
+
+  list.box.addEventListener("pointerdown", (event) => {
+    const grip = event.target.closest(".grip");
+    if (!grip || grip.hasAttribute("data-off") || event.button !== 0 || drag) return;
+    const row = grip.closest('[role="row"]');
+    event.preventDefault();
+    grip.setPointerCapture(event.pointerId);
+    drag = { key: row.dataset.key, row, pointer: event.pointerId, from: event.clientY, y: event.clientY, top: scroll.scrollTop, target: null, isOn: false };
+  });
+  list.box.addEventListener("pointermove", (event) => {
+    if (drag?.pointer !== event.pointerId) return;
+    drag.y = event.clientY;
+    if (!drag.isOn && Math.abs(drag.y - drag.from) > THRESHOLD) begin();
+  });
+  list.box.addEventListener("pointerup", (event) => { if (drag?.pointer === event.pointerId) end(true); });
+  list.box.addEventListener("pointercancel", (event) => { if (drag?.pointer === event.pointerId) end(false); });
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !drag?.isOn) return;
+    event.stopPropagation();
+    end(false);
+  }, true);
+}
