@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ def ask_json(address: str, method: str, path: str, body: Any = None, **headers: 
     return status, json.loads(text) if text else None
 
 
-def follow(address: str, path: str, **headers: str) -> Iterator[dict[str, str]]:
+def follow(address: str, path: str, **headers: str) -> Generator[dict[str, str]]:
     """Server-Sent Events as dicts with ``data`` and, where sent, ``id`` and ``event``."""
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
     try:

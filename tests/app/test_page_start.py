@@ -143,7 +143,7 @@ def test_page_is_gradio_without_its_extras(web_server: Server) -> None:
 
 def test_files_that_no_widget_wants_are_not_stored(web_server: Server) -> None:
     form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nhello\r\n--x--\r\n'
-    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    kind = {"Content-Type": "multipart/form-data; boundary=x", "Origin": web_server.address}
     status, _, text = ask(web_server.address, "POST", "/gradio_api/upload", form, kind)
     assert (status, json.loads(text)["problem"]) == (404, "This page takes no files.")
 

@@ -95,8 +95,10 @@ def test_waiting_tasks_know_their_place(quiet_server: Server) -> None:
     status, task = ask_json(quiet_server.address, "DELETE", f"/v1/tasks/{ids[1]}")
     assert (status, task["state"]) == (200, "cancelled")
     assert [quiet_server.task(task_id)["position"] for task_id in ids] == [1, None, 2]
-    head = quiet_server.get("/v1/queue")[1]
-    assert [(row["id"], row["index"], row["of"]) for row in head["tasks"]] == [(ids[0], 1, 3), (ids[2], 3, 3)]
+    (batch,) = quiet_server.get("/v1/queue")[1]["groups"]
+    rows = quiet_server.get(f"/v1/queue/batches/{batch['batch_id']}")[1]["tasks"]
+    assert (batch["waiting"], batch["first"]["id"]) == (2, ids[0])
+    assert [(row["id"], row["index"], row["of"]) for row in rows] == [(ids[0], 1, 3), (ids[2], 3, 3)]
 
 
 def test_skip_stop_and_clear(quiet_server: Server) -> None:

@@ -394,9 +394,9 @@ def test_what_is_asked_for_is_the_askers(tmp_path: Path) -> None:
         for path, body in asked.items():
             status, answer = ben.ask("POST", path, body)
             assert status in (200, 201), answer
-        rows_ = server.store.database.read("SELECT DISTINCT owner, json_extract(recipe, '$.prompt') FROM tasks")
-        assert sorted(tuple(row) for row in rows_) == sorted(
-            ("ben", word) for word in ("one", "two", "three", "four", "five", "six")
-        )
+        found = server.store.database.read("SELECT DISTINCT owner, json_extract(recipe, '$.prompt') FROM tasks")
+        assert {tuple(row) for row in found} == {
+            ("ben", word) for word in ["one", "two", "three", "four", "five", "six"]
+        }
     finally:
         server.close()

@@ -12,7 +12,7 @@ import pytest
 
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import DiskProblem
-from fooocus_lite.events import Cancelled, Event, Failed, Finished, Preview
+from fooocus_lite.events import Cancelled, Event, Failed, Finished, ImageReady, Preview
 from fooocus_lite.library import ByName, Library
 from fooocus_lite.plan import Plan, make_plan, resolve
 from fooocus_lite.recipe import Recipe
@@ -57,7 +57,7 @@ def test_what_follows_in_line_is_taken_up_to_the_first_of_another_kind(store: St
     ],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip
-def test_what_makes_another_walk_makes_another_kind(store: Store, other: dict[str, object]) -> None:
+def test_what_makes_another_walk_makes_another_kind(store: Store, other: dict[str, Any]) -> None:
     store.queue.submit([a_recipe("a"), a_recipe("b", **other), a_recipe("c", **other)])
     assert claimed(store) == ["a"]
     assert claimed(store) == ["b", "c"]
@@ -170,7 +170,7 @@ def read(told: Iterator[tuple[int, Event]], then: Callable[[int, Event], None] =
 def test_several_plans_cross_the_pipe_and_each_has_its_pixels(runner: LocalRunner, library: Library) -> None:
     plans = [a_plan(library, "p", seed) for seed in range(3)]
     events = read(runner.run_together(plans, lambda _: False))
-    assert [[event.rgb for event in events[place] if event.kind == "image_ready"] for place in range(3)] == [
+    assert [[event.rgb for event in events[place] if isinstance(event, ImageReady)] for place in range(3)] == [
         [pixels(plan)] for plan in plans
     ]
 
