@@ -15,7 +15,7 @@ def ask(
     address: str, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
 ) -> Answer:
     """Status, headers (lower case) and body of one request."""
-    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=600)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,14 +35,17 @@ class Receiver:
 
     def __init__(self, answer: Callable[[int], int | tuple[int, str]] = lambda number: 204, port: int = 0) -> None:
         self.heard: list[Heard] = []
+        self._asked: list[socket.socket] = []  # by those who have no answer yet
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver._asked.append(self.connection)
                 receiver.heard.append(Heard(self.path, headers, body))
                 told = answer(len(receiver.heard))
+                receiver._asked.remove(self.connection)
                 status, there = told if isinstance(told, tuple) else (told, "")
                 self.send_response(status)
                 if there:
@@ -57,6 +62,16 @@ class Receiver:
         self.address = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
+    @property
+    def waited_for(self) -> int:
+        """Requests that have no answer yet and that somebody still wants one to."""
+        return sum(not _has_hung_up(connection) for connection in tuple(self._asked))
+
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def _has_hung_up(connection: socket.socket) -> bool:
+    readable, _, _ = select.select([connection], [], [], 0)
+    return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""

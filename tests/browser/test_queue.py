@@ -44,6 +44,13 @@ def choose(person: Person, words: str, action: str) -> None:
     person.page.get_by_role("menuitem", name=action).click()
 
 
+def edit(person: Person, words: str) -> None:
+    """Take the settings of a row into the form, and wait until they are there: what was typed before would be gone."""
+    choose(person, words, "Edit settings…")
+    expect(person.page.get_by_role("region", name="Editing")).to_be_visible()
+    expect(person.prompt).to_have_value(words)
+
+
 def middle(box: Any) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
@@ -152,7 +159,7 @@ def test_a_batch_is_one_row_that_unfolds(paused: Server, person: Person) -> None
 def test_an_edited_picture_is_drawn_as_it_was_edited(paused: Server, person: Person) -> None:
     (task_id,) = submit(paused, "a red star", seed=4, styles=["Watercolor"])
     person.prompt.fill("words that were in the form")
-    choose(person, "a red star", "Edit settings…")
+    edit(person, "a red star")
     bar = person.page.get_by_role("region", name="Editing")
     expect(bar).to_contain_text("Editing a waiting picture")
     expect(person.prompt).to_have_value("a red star")
@@ -173,7 +180,7 @@ def test_an_edited_picture_is_drawn_as_it_was_edited(paused: Server, person: Per
 def test_editing_comes_back_after_a_reload_and_can_be_left(paused: Server, person: Person) -> None:
     (task_id,) = submit(paused, "a red star")
     person.prompt.fill("my words")
-    choose(person, "a red star", "Edit settings…")
+    edit(person, "a red star")
     person.prompt.fill("half typed")
     person.page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft')).prompt === 'half typed'")
     person.page.reload()
@@ -188,7 +195,7 @@ def test_editing_comes_back_after_a_reload_and_can_be_left(paused: Server, perso
 
 def test_what_was_edited_too_late_is_not_lost(paused: Server, person: Person) -> None:
     (task_id,) = submit(paused, "a red star", steps=200)
-    choose(person, "a red star", "Edit settings…")
+    edit(person, "a red star")
     person.prompt.fill("a blue star")
     paused.post("/v1/queue/resume")
     paused.wait_until_drawing(task_id)
@@ -205,7 +212,7 @@ def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Pe
     (task_id,) = submit(paused, "a red star")
     one, other = come(), come()
     for person in (one, other):
-        choose(person, "a red star", "Edit settings…")
+        edit(person, "a red star")
     other.prompt.fill("a green star")
     other.button("Save changes").click()
     expect(row(one, "a green star")).to_be_visible()
@@ -220,7 +227,7 @@ def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Pe
 
 def test_a_batch_is_edited_as_a_whole_and_keeps_its_seeds(paused: Server, person: Person) -> None:
     ids = submit(paused, "a red star", count=3, seed=7)
-    choose(person, "a red star", "Edit settings…")
+    edit(person, "a red star")
     bar = person.page.get_by_role("region", name="Editing")
     expect(bar).to_contain_text("Editing 3 waiting pictures")
     person.prompt.fill("a blue star")

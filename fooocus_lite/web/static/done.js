@@ -3,7 +3,7 @@
 import { h, setText, whenThere } from "./dom.js";
 import { onEnd } from "./live.js";
 import { keep, recall } from "./memory.js";
-import { running, state } from "./store.js";
+import { state } from "./store.js";
 import { setTellsInTab, tellsInTab } from "./tab.js";
 
 const SOUND = "fl.sound";
@@ -56,7 +56,8 @@ function tell(title, body, notes) {
 }
 
 function told(task) {
-  const isBusy = Boolean(running()) || state.waiting > state.held;
+  // The number is newer than the rows: what is just begun waits no more, and its row does not say so yet.
+  const isBusy = state.waiting > state.held || state.rows.some((row) => row.state === "running" || !row.waits_for);
   if (task.state === "finished") done += 1;
   if (task.state === "failed") failed += 1;
   if (!isBusy) {
