@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fooocus_lite.bench import PARTS, line, measure, parts, sampling, throughput
+from fooocus_lite.bench import PARTS, line, machines, measure, parts, sampling, throughput
 from fooocus_lite.bench.base import ratio_row
 from fooocus_lite.bench.report import Report, Row
 from fooocus_lite.errors import BadValue
@@ -37,7 +37,7 @@ def test_the_table_for_the_readme() -> None:
 
 
 def test_every_measurement_is_a_part_and_there_are_no_others() -> None:
-    modules = (line, parts, sampling, throughput)
+    modules = (line, machines, parts, sampling, throughput)
     written = {name for module in modules for name in vars(module) if name.startswith("measure_")}
     assert written == {f"measure_{name}" for name in PARTS}
     with pytest.raises(BadValue, match="There is no part 'speed'"):
