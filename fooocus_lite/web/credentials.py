@@ -8,11 +8,11 @@ import binascii
 import hashlib
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from fooocus_lite.errors import FooocusError
@@ -83,11 +83,8 @@ class Credentials:
 
     def token(self, scope: Scope) -> str:
         """The session's token in a request; empty when there is none."""
-        try:
-            cookies = SimpleCookie("; ".join(Headers(scope=scope).getlist("cookie")))
-        except CookieError:
-            return ""
-        return cookies[self.cookie].value if self.cookie in cookies else ""
+        # Not by http.cookies: one cookie of another program on this machine that it dislikes hides all the others.
+        return HTTPConnection(scope).cookies.get(self.cookie, "")
 
     async def find_by_password(self, name: str, password: str, address: str) -> User:
         """Whoever has that name and password, which came from ``address``.
