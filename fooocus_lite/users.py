@@ -90,10 +90,6 @@ class Users:
             return User(ADMIN, is_admin=True)
         return _user(row) if row else None
 
-    def is_still(self, user: User) -> bool:
-        """Whether this user is there and has the rights that they had; of `LOCAL`, whether nobody need say a name."""
-        return self.find(user.name) == user if user.name else not self.is_needed
-
     def mark(self, name: str) -> str:
         """A text that becomes another with the user's password, and tells nothing of it; empty for a stranger."""
         row = self._now().by_name.get(compared(name))

@@ -22,6 +22,7 @@ from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_file import MAX_NAME_CHARS, compared
 from fooocus_lite.web.throttle import Throttle, TooManyTries, network_of
+from fooocus_lite.web.who import IsStill
 
 #: So many wrong passwords at once, then one more after each of these seconds: from one address, and for one name.
 TRIES_PER_ADDRESS, TRIES_PER_NAME, REFILL_S = 10, 30, 30.0
@@ -58,16 +59,18 @@ class Credentials:
         self._remembered: dict[bytes, tuple[str, bool, float]] = {}
         self.cookie = f"fooocus_lite_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
-    async def find(self, scope: Scope) -> User:
-        """Who sends this request. A cookie counts first: a proxy may have a password of its own in the header.
+    async def find(self, scope: Scope) -> tuple[User, IsStill]:
+        """Who sends this request, and whether they would still get in by the same when that is asked later.
+
+        A cookie counts first: a proxy may have a password of its own in the header.
 
         Raises:
             NotLoggedIn: nobody that is known.
             TooManyTries: too many wrong passwords came from there.
         """
-        user = self._sessions.find(token) if (token := self.token(scope)) else None
-        if user is not None:
-            return user
+        token = self.token(scope)
+        if token and (user := self._sessions.find(token)) is not None:
+            return user, lambda: self._sessions.find(token) == user
         headers = Headers(scope=scope)
         scheme, _, said = headers.get("authorization", "").strip().partition(" ")
         said = said.strip()
@@ -76,10 +79,16 @@ class Credentials:
             user = self._users.find_by_key(key)
             if user is None:
                 raise NotLoggedIn("The API key is not known here.")
-            return user
+            return user, lambda: self._users.find_by_key(key) == user
         if scheme.casefold() == "basic" and (pair := _basic(said)) is not None:
-            return await self.find_by_password(*pair, address_of(scope))
+            user = await self.find_by_password(*pair, address_of(scope))
+            marks = self._marks(*pair)
+            return user, lambda: self._users.find(user.name) == user and self._marks(*pair) == marks
         raise NotLoggedIn
+
+    def _marks(self, name: str, password: str) -> tuple[object, ...]:
+        """Others once the password is another, or no API key any more if it was one."""
+        return self._users.mark(name), self._users.find_by_key(password)
 
     def token(self, scope: Scope) -> str:
         """The session's token in a request; empty when there is none."""

@@ -12,10 +12,13 @@ from starlette.types import Scope
 
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.settings import load_settings
+from fooocus_lite.user import User
 from fooocus_lite.users import Users
-from fooocus_lite.users_edit import add_user
+from fooocus_lite.users_edit import add_key, add_user, remove_key, remove_user, set_admin, set_password
 from fooocus_lite.users_file import users_path
-from fooocus_lite.web.credentials import Credentials
+from fooocus_lite.web.credentials import Credentials, NotLoggedIn
+from fooocus_lite.web.who import IsStill
+from tests.app.closed import basic
 
 WORD, OTHER = "plain words", "other words"
 
@@ -29,11 +32,16 @@ class Door:
 
     def name(self, **headers: str) -> str:
         """Who sends a request with these headers."""
-        return asyncio.run(self.credentials.find(scope(**headers))).name
+        return self.found(**headers)[0].name
+
+    def found(self, **headers: str) -> tuple[User, IsStill]:
+        """Who that is, and whether they still are."""
+        return asyncio.run(self.credentials.find(scope(**headers)))
 
 
 def scope(**headers: str) -> Scope:
-    return {"type": "http", "headers": [(name.encode(), value.encode()) for name, value in headers.items()]}
+    sent = [(name.lower().replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "headers": sent, "client": ("192.0.2.7", 1)}
 
 
 @pytest.fixture
@@ -53,3 +61,26 @@ def test_cookies_of_other_programs_log_nobody_out(door: Door, other: str) -> Non
     assert ana
     ours = f"{door.credentials.cookie}={door.sessions.open(ana)}"
     assert door.name(cookie=f"{other}; {ours}") == door.name(cookie=f"{ours}; {other}") == "Ana"
+
+
+def test_what_stays_open_ends_with_what_it_was_opened_by(door: Door) -> None:
+    add_user(door.path, "Ben", WORD)
+    ben, key = door.users.find("Ben"), add_key(door.path, "Ben", "laptop")
+    assert ben
+    tokens = [door.sessions.open(ben) for _ in range(2)]
+    by_session, by_other = (door.found(cookie=f"{door.credentials.cookie}={token}")[1] for token in tokens)
+    by_key, by_key_as_password = door.found(x_api_key=key)[1], door.found(**basic("Ben", key))[1]
+    by_password = door.found(**basic("Ben", WORD))[1]
+    ways = [by_session, by_other, by_key, by_key_as_password, by_password]
+    assert [is_still() for is_still in ways] == [True] * 5
+    door.sessions.close(tokens[0])
+    assert [is_still() for is_still in ways] == [False, True, True, True, True]
+    remove_key(door.path, "Ben", "laptop")
+    assert [is_still() for is_still in ways] == [False, True, False, False, True]
+    set_password(door.path, "Ben", OTHER)
+    assert [is_still() for is_still in ways] == [False] * 5
+    anew = door.found(**basic("Ben", OTHER))[1]
+    set_admin(door.path, "Ben", is_admin=True)
+    assert not anew() and door.found(**basic("Ben", OTHER))[1]()
+    remove_user(door.path, "Ana")
+    assert door.name(**basic("Ben", OTHER)) == "Ben"
