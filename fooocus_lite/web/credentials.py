@@ -125,8 +125,11 @@ class Credentials:
         if wait_s := self._by_name.take(called):
             self._by_address.give_back(network)
             raise TooManyTries(wait_s)
+        user, mark = None, None
         async with self._turns:
-            user = await run_in_threadpool(self._users.find_by_password, name, password)
+            while mark != self._users.mark(name):  # it was changed while it was looked at: once more, at the new one
+                mark = self._users.mark(name)
+                user = await run_in_threadpool(self._users.find_by_password, name, password)
         if user is not None:
             self._by_address.give_back(network)
             self._by_name.give_back(called)

@@ -84,3 +84,21 @@ def test_what_stays_open_ends_with_what_it_was_opened_by(door: Door) -> None:
     assert not anew() and door.found(**basic("Ben", OTHER))[1]()
     remove_user(door.path, "Ana")
     assert door.name(**basic("Ben", OTHER)) == "Ben"
+
+
+def test_a_password_that_is_changed_while_it_is_looked_at_is_no_password_any_more(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = door.users.find_by_password
+
+    def look_and_change(name: str, password: str) -> User | None:
+        found = look(name, password)
+        if password == WORD and look(name, OTHER) is None:
+            set_password(door.path, "Ana", OTHER)  # by somebody else, just now
+        return found
+
+    monkeypatch.setattr(door.users, "find_by_password", look_and_change)
+    for _ in range(2):  # the second time it is remembered
+        with pytest.raises(NotLoggedIn):
+            door.name(**basic("Ana", WORD))
+    assert door.name(**basic("Ana", OTHER)) == "Ana"
