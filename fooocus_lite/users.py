@@ -90,6 +90,11 @@ class Users:
             return User(ADMIN, is_admin=True)
         return _user(row) if row else None
 
+    def may_go_on(self, name: str) -> bool:
+        """Whether what goes on by itself under that name still may: not once a user was removed and others are left."""
+        known = self._now()
+        return not name or not known.by_name or compared(name) in known.by_name
+
     def mark(self, name: str) -> str:
         """A text that becomes another with the user's password, and tells nothing of it; empty for a stranger."""
         row = self._now().by_name.get(compared(name))

@@ -75,7 +75,7 @@ def create_app(
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
-    repeats = Repeats(store, supply, library)
+    repeats = Repeats(store, supply, library, users.may_go_on)
     webhooks = Webhooks(store.database, settings, describer(store))
     assistants = McpDoor(Tools(library, store.queue, store.log, supply))
 
