@@ -182,8 +182,8 @@ class LineRecords(TaskRecords):
             where.append("state = ?")
             values.append(state)
         if before is not None:
-            where.append("(finished_at, id) < (SELECT finished_at, id FROM tasks WHERE id = ?)")
-            values.append(before)
+            where.append(f"(finished_at, id) < (SELECT finished_at, id FROM tasks WHERE id = ? AND {_of(owner)[0]})")
+            values += [before, *_of(owner)[1]]
         return self._select(f"WHERE {' AND '.join(where)} ORDER BY finished_at DESC, id DESC", values, limit)
 
     def repeats(self, owner: str | None = None) -> list[Repeat]:
@@ -244,7 +244,7 @@ def _read_group_cursor(text: str | None) -> tuple[int, float, str, int]:
         return 0, float("-inf"), "", 0
     try:
         is_held, position, ahead, batch_id = text.split(_SIGN, 3)
-        return min(int(is_held), 1), float.fromhex(position), batch_id, min(int(ahead), MAX_WORK)
+        return ("0", "1").index(is_held), float.fromhex(position), batch_id, max(0, min(int(ahead), MAX_WORK))
     except (ValueError, OverflowError) as exc:
         raise _no_cursor() from exc
 

@@ -20,7 +20,7 @@ from fooocus_lite.library import Library
 from fooocus_lite.line_records import Repeat
 from fooocus_lite.plan import expand
 from fooocus_lite.quotas import TOO_MANY_WAIT
-from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe
+from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe, shown
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import Wanted
@@ -36,13 +36,24 @@ _PASSING = ("disk_full", "not_writable")  # errors after which the same round is
 
 
 class Repeats:
-    """Runs from `start` to `close`; every method may be called from any thread."""
+    """Runs from `start` to `close`; every method may be called from any thread.
 
-    def __init__(self, store: Store, supply: Supply, library: Callable[[], Library]) -> None:
+    Args:
+        may_go_on: Whether what the user of a name repeats still may be: limits hold for those alone who are there.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        supply: Supply,
+        library: Callable[[], Library],
+        may_go_on: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._database: Database = store.database
         self._queue, self._log = store.queue, store.log
         self._supply = supply
         self._library = library
+        self._may_go_on = may_go_on
         self._turn = threading.Lock()  # one thread looks at a time
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="repeats", daemon=True)
@@ -161,6 +172,10 @@ class Repeats:
         )[0]
         if failed:
             self._stop(repeat, failed[0]["error"])
+        elif not self._may_go_on(repeat.owner):
+            problem = f"{shown(repeat.owner)} is no user any more."
+            gone = FooocusError(problem, "Repeat it yourself if it should go on.", code="forbidden")
+            self._stop(repeat, json.dumps(gone.to_dict()))
         elif newest["taken_out"] == newest["size"]:  # somebody does not want it, nor another one in its place
             self._stop(repeat, None)
         elif newest["waiting"]:

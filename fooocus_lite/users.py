@@ -90,9 +90,10 @@ class Users:
             return User(ADMIN, is_admin=True)
         return _user(row) if row else None
 
-    def is_still(self, user: User) -> bool:
-        """Whether this user is there and has the rights that they had; of `LOCAL`, whether nobody need say a name."""
-        return self.find(user.name) == user if user.name else not self.is_needed
+    def may_go_on(self, name: str) -> bool:
+        """Whether what goes on by itself under that name still may: not once a user was removed and others are left."""
+        known = self._now()
+        return not name or not known.by_name or compared(name) in known.by_name
 
     def mark(self, name: str) -> str:
         """A text that becomes another with the user's password, and tells nothing of it; empty for a stranger."""

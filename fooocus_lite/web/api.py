@@ -28,7 +28,6 @@ from fooocus_lite.style_pictures import StylePictures
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import work_of
-from fooocus_lite.users import Users
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.account_api import add_account_route
 from fooocus_lite.web.language_api import add_language_route
@@ -43,7 +42,7 @@ from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
 from fooocus_lite.web.sockets import add_sockets, event_number
 from fooocus_lite.web.style_pictures_api import add_style_picture_routes
-from fooocus_lite.web.who import Who
+from fooocus_lite.web.who import Still, Who
 from fooocus_lite.web.workers_api import add_worker_route
 from fooocus_lite.webhooks import Webhooks
 
@@ -67,13 +66,12 @@ class Parts:
     supply: Supply
     repeats: Repeats
     webhooks: Webhooks
-    users: Users
 
 
 def make_router(parts: Parts) -> APIRouter:
     """All routes under ``/v1``."""
     router = APIRouter(prefix="/v1")
-    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply, parts.users.is_still)
+    live = Live(parts.queue, parts.log, parts.dispatcher, parts.supply)
     _add_menu(router, parts)
     _add_expansion(router, parts)
     _add_tasks(router, parts)
@@ -233,6 +231,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
     def events(
         task_id: str,
         who: Who,
+        still: Still,
         last_event_id: Annotated[str | None, Header(description="Facts up to this id are not told again.")] = None,
     ) -> StreamingResponse:
         """Server-Sent Events: all facts so far, then live ones; ends after finished, failed or cancelled.
@@ -240,7 +239,7 @@ def _add_task(router: APIRouter, parts: Parts, live: Live) -> None:
         The same as a WebSocket, a message to a frame: `/v1/tasks/{task_id}/ws`, with `?after=` the `seq` seen last.
         """
         parts.queue.get(task_id, owner=who.sees)
-        return _stream(live.task_events(who, task_id, event_number(last_event_id, "Last-Event-ID")))
+        return _stream(live.task_events(task_id, event_number(last_event_id, "Last-Event-ID"), still))
 
     @router.delete(
         "/tasks/{task_id}", tags=["tasks"], summary="Cancel a task", responses=s.problems(403, 404, 422, 507)
@@ -293,6 +292,6 @@ def _add_control(router: APIRouter, parts: Parts, live: Live) -> None:
         response_class=StreamingResponse,
         responses=STREAM,
     )
-    def page_events(who: Who) -> StreamingResponse:
+    def page_events(who: Who, still: Still) -> StreamingResponse:
         """Server-Sent Events for the page: a snapshot, then changes; never ends by itself. As a WebSocket: `/v1/ws`."""
-        return _stream(live.page_messages(who))
+        return _stream(live.page_messages(who, still))

@@ -75,7 +75,7 @@ def create_app(
 ) -> FastAPI:
     """The application. ``library`` gives what can be chosen now; the caller starts and closes the rest."""
     page = LatePage(lambda: _build_page(settings, library), then=dispatcher.warm_up)
-    repeats = Repeats(store, supply, library)
+    repeats = Repeats(store, supply, library, users.may_go_on)
     webhooks = Webhooks(store.database, settings, describer(store))
     assistants = McpDoor(Tools(library, store.queue, store.log, supply))
 
@@ -111,7 +111,7 @@ def create_app(
     plain = app.openapi
     app.openapi = lambda: add_examples(plain())
 
-    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks, users)
+    parts = Parts(settings, library, store.queue, store.log, dispatcher, supply, repeats, webhooks)
     app.include_router(make_router(parts))
     for make_door in (make_openai_router, make_a1111_router):
         app.include_router(make_door(library, store.queue, store.log, submitter(library, supply)))

@@ -50,7 +50,7 @@ async def bounded(scope: Scope, receive: Receive) -> Receive:
     """A ``receive`` that has the whole body already, or gives it out piece by piece where a route takes it so.
 
     Raises:
-        FooocusError: it is too long, or does not come.
+        FooocusError: it is too long, or does not come whole.
     """
     headers = Headers(scope=scope)
     if scope["type"] != "http" or ("content-length" not in headers and "transfer-encoding" not in headers):
@@ -89,7 +89,7 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
     while more and size <= MAX_DRAINED_BYTES:
         message = await receive()
         if message["type"] != "http.request":
-            break
+            raise FooocusError("The request was broken off.", "Send it again.", code="bad_request")
         piece = message.get("body", b"")
         size += len(piece)
         more = message.get("more_body", False)

@@ -8,11 +8,11 @@ import binascii
 import hashlib
 import secrets
 import time
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
 from fooocus_lite.errors import FooocusError
@@ -22,6 +22,7 @@ from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_file import MAX_NAME_CHARS, compared
 from fooocus_lite.web.throttle import Throttle, TooManyTries, network_of
+from fooocus_lite.web.who import IsStill
 
 #: So many wrong passwords at once, then one more after each of these seconds: from one address, and for one name.
 TRIES_PER_ADDRESS, TRIES_PER_NAME, REFILL_S = 10, 30, 30.0
@@ -58,16 +59,18 @@ class Credentials:
         self._remembered: dict[bytes, tuple[str, bool, float]] = {}
         self.cookie = f"fooocus_lite_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
 
-    async def find(self, scope: Scope) -> User:
-        """Who sends this request. A cookie counts first: a proxy may have a password of its own in the header.
+    async def find(self, scope: Scope) -> tuple[User, IsStill]:
+        """Who sends this request, and whether they would still get in by the same when that is asked later.
+
+        A cookie counts first: a proxy may have a password of its own in the header.
 
         Raises:
             NotLoggedIn: nobody that is known.
             TooManyTries: too many wrong passwords came from there.
         """
-        user = self._sessions.find(token) if (token := self.token(scope)) else None
-        if user is not None:
-            return user
+        token = self.token(scope)
+        if token and (user := self._sessions.find(token)) is not None:
+            return user, lambda: self._sessions.find(token) == user
         headers = Headers(scope=scope)
         scheme, _, said = headers.get("authorization", "").strip().partition(" ")
         said = said.strip()
@@ -76,18 +79,21 @@ class Credentials:
             user = self._users.find_by_key(key)
             if user is None:
                 raise NotLoggedIn("The API key is not known here.")
-            return user
+            return user, lambda: self._users.find_by_key(key) == user
         if scheme.casefold() == "basic" and (pair := _basic(said)) is not None:
-            return await self.find_by_password(*pair, address_of(scope))
+            user = await self.find_by_password(*pair, address_of(scope))
+            marks = self._marks(*pair)
+            return user, lambda: self._users.find(user.name) == user and self._marks(*pair) == marks
         raise NotLoggedIn
+
+    def _marks(self, name: str, password: str) -> tuple[object, ...]:
+        """Others once the password is another, or no API key any more if it was one."""
+        return self._users.mark(name), self._users.find_by_key(password)
 
     def token(self, scope: Scope) -> str:
         """The session's token in a request; empty when there is none."""
-        try:
-            cookies = SimpleCookie("; ".join(Headers(scope=scope).getlist("cookie")))
-        except CookieError:
-            return ""
-        return cookies[self.cookie].value if self.cookie in cookies else ""
+        # Not by http.cookies: one cookie of another program on this machine that it dislikes hides all the others.
+        return HTTPConnection(scope).cookies.get(self.cookie, "")
 
     async def find_by_password(self, name: str, password: str, address: str) -> User:
         """Whoever has that name and password, which came from ``address``.
@@ -119,8 +125,11 @@ class Credentials:
         if wait_s := self._by_name.take(called):
             self._by_address.give_back(network)
             raise TooManyTries(wait_s)
+        user, mark = None, None
         async with self._turns:
-            user = await run_in_threadpool(self._users.find_by_password, name, password)
+            while mark != self._users.mark(name):  # it was changed while it was looked at: once more, at the new one
+                mark = self._users.mark(name)
+                user = await run_in_threadpool(self._users.find_by_password, name, password)
         if user is not None:
             self._by_address.give_back(network)
             self._by_name.give_back(called)

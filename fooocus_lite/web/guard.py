@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.settings import Settings
-from fooocus_lite.user import LOCAL, User
+from fooocus_lite.user import LOCAL
 from fooocus_lite.users import Users
 from fooocus_lite.web.bodies import bounded, check_head
 from fooocus_lite.web.credentials import Credentials, NotLoggedIn
@@ -22,7 +22,7 @@ from fooocus_lite.web.login import PATHS, WANTED, Login
 from fooocus_lite.web.origins import SAFE_METHODS, Origins
 from fooocus_lite.web.shapes import problem_at
 from fooocus_lite.web.throttle import TooManyTries
-from fooocus_lite.web.who import SCOPE_KEY
+from fooocus_lite.web.who import SCOPE_KEY, STILL_KEY
 
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -44,7 +44,7 @@ _CLAIMS = (b"x-forwarded-host", b"forwarded")
 
 
 class Guard:
-    """Lets in who may come in, and puts the `User` into the scope under `SCOPE_KEY`."""
+    """Lets in who may come in, and puts the `User` into the scope: see `fooocus_lite.web.who`."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, users: Users) -> None:
         self._app = app
@@ -84,15 +84,15 @@ class Guard:
             self._origins.check(scope)
             if scope["path"] in PATHS:
                 return await self._login.answer(scope, receive, is_needed=self._is_closed)
-            scope[SCOPE_KEY] = await self._user(scope)
+            if self._is_closed:
+                scope[SCOPE_KEY], scope[STILL_KEY] = await self._credentials.find(scope)
+            else:
+                scope[SCOPE_KEY], scope[STILL_KEY] = LOCAL, lambda: not self._is_closed
         except FooocusError:
             if scope["path"] == "/healthz" and scope.get("method") in SAFE_METHODS:
                 return None  # everybody may know that something answers here; the route tells strangers no more
             raise
         return None
-
-    async def _user(self, scope: Scope) -> User:
-        return await self._credentials.find(scope) if self._is_closed else LOCAL
 
     def _refusal(self, scope: Scope, error: FooocusError) -> Response:
         is_page = scope["path"] in WANTED and scope.get("method") in ("GET", "HEAD")

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
@@ -36,6 +36,7 @@ from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.model_schemas import download_out
 from fooocus_lite.web.queue_schemas import repeat_out
 from fooocus_lite.web.schemas import picture_out
+from fooocus_lite.web.who import IsStill
 
 HEARTBEAT_S = 15.0
 ROWS = 100
@@ -46,11 +47,7 @@ SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Live:
-    """Reads queue, log and dispatcher for the page.
-
-    Args:
-        is_still: Whether a user still is one, with the rights that they had.
-    """
+    """Reads queue, log and dispatcher for the page."""
 
     def __init__(
         self,
@@ -58,24 +55,22 @@ class Live:
         log: EventLog,
         dispatcher: Dispatcher,
         supply: Supply | None = None,
-        is_still: Callable[[User], bool] = lambda _: True,
     ) -> None:
         self._queue = queue
         self._log = log
         self._dispatcher = dispatcher
         self._supply = supply
-        self._is_still = is_still
         self.pages = LinePages(queue, log, dispatcher)
         self._owners: dict[str, str | None] = {}  # of tasks that were told of lately
 
-    async def page_messages(self, user: User) -> AsyncGenerator[str]:
-        """Server-Sent Events for a user's page; ends only when the user is no longer one, or has other rights."""
+    async def page_messages(self, user: User, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
+        """Server-Sent Events for a user's page; ends only when the user is no longer let in, or has other rights."""
         shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
         standing, downloads = self._standing(), self._downloads()
         yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot, user))
         spoke_at = time.monotonic()
         async for told in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
-            if not self._is_still(user):
+            if not is_still():
                 return
             events = await self._seen_by(user, told)
             is_silent = not told or (not events and time.monotonic() - spoke_at > HEARTBEAT_S)
@@ -97,10 +92,10 @@ class Live:
                 if not is_told and (message := await self._message(event, user)) is not None:
                     yield sse(message)
 
-    async def task_events(self, user: User, task_id: str, after: int) -> AsyncGenerator[str]:
-        """Server-Sent Events of one task; ends after its last event, or when the user may no longer see it."""
+    async def task_events(self, task_id: str, after: int, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
+        """Server-Sent Events of one task; ends after its last event, or when who asked is no longer let in."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
-            if not self._is_still(user):
+            if not is_still():
                 return
             yield "".join(map(_as_told, events)) or ": still here\n\n"
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
@@ -47,7 +48,7 @@ class Login:
         """What to answer to a request for one of `PATHS`."""
         method = scope.get("method", "GET")
         if scope["path"] == "/logout" and method == "POST":
-            return self._log_out(scope)
+            return await self._log_out(scope)
         if not is_needed or (scope["path"] == "/logout" and method in ("GET", "HEAD")):
             return RedirectResponse("/", status_code=303)
         if method in ("GET", "HEAD"):
@@ -94,12 +95,13 @@ class Login:
             answer.headers["Retry-After"] = str(exc.wait_s)
             return answer
         answer = RedirectResponse(wanted if wanted in WANTED else "/", status_code=303)
-        self._set_cookie(scope, answer, self._sessions.open(user), LASTS_S)
+        token = await run_in_threadpool(self._sessions.open, user)  # a write to the disk
+        self._set_cookie(scope, answer, token, LASTS_S)
         return answer
 
-    def _log_out(self, scope: Scope) -> Response:
+    async def _log_out(self, scope: Scope) -> Response:
         if token := self._credentials.token(scope):
-            self._sessions.close(token)
+            await run_in_threadpool(self._sessions.close, token)
         # What is kept of pictures goes with the session.
         answer = Response(status_code=204, headers={"Clear-Site-Data": '"cache"'})
         self._set_cookie(scope, answer, "", 0)

@@ -25,6 +25,8 @@ from fooocus_lite.web.reveal import reveal
 from fooocus_lite.web.uploads import taken_in
 from fooocus_lite.web.who import ADMINS_ONLY, Who
 
+#: What the page says, too, of a file before it sends it: static/reading.js.
+TOO_LARGE = "Choose the picture as the program that made it saved it."
 READABLE = {
     "required": True,
     "content": {
@@ -168,6 +170,6 @@ def _add_read(router: APIRouter, library: Callable[[], Library]) -> None:
     async def read(request: Request, name: FileName = "What was sent") -> s.ReadOut:
         """The file as the body, up to 64 MB, whatever its content type says: a picture of Fooocus, A1111, ComfyUI,
         InvokeAI or this program, or what was copied out of one. Nothing is kept, and no pixel is decoded."""
-        async with taken_in(request, MAX_FILE_BYTES, name) as file:
+        async with taken_in(request, MAX_FILE_BYTES, name, TOO_LARGE) as file:
             found = await run_in_threadpool(lambda: read_stream(file, library(), name=name))
         return s.ReadOut.model_validate(found.to_dict())

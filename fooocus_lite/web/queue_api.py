@@ -36,6 +36,7 @@ REPEATS: dict[str, Example] = {
     "until it is ended": {"value": {"recipe": {"prompt": "a house by the sea"}}},
     "ten rounds of four": {"value": {"recipe": {"prompt": "a house by the sea", "count": 4}, "times": 10}},
 }
+TOO_LARGE = "Send it in parts."
 #: Of the body that is taken in by the route itself, because it may be larger than any other.
 IMPORT_BODY = {
     "required": True,
@@ -165,7 +166,7 @@ def _add_files(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
     async def take_in(who: Who, request: Request) -> q.Imported:
         """All of it or nothing, at the end of the line: `{"text": …, "recipe": …}`, where `text` is an exported queue,
         or one prompt a line (`#` begins a comment) drawn with `recipe`. What is wrong is named by its line or task."""
-        async with taken_in(request, MAX_FILE_BYTES, "The file") as file:
+        async with taken_in(request, MAX_FILE_BYTES, "The file", TOO_LARGE) as file:
             body = await run_in_threadpool(file.read)
         ids, notes = await run_in_threadpool(lambda: _taken_in(body, desk, who))
         return q.Imported(ids=ids, notes=notes)

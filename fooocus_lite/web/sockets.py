@@ -20,7 +20,7 @@ from fooocus_lite.events import TERMINAL
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.web.live import Live
 from fooocus_lite.web.schemas import problem_response
-from fooocus_lite.web.who import user_of
+from fooocus_lite.web.who import still_of, user_of
 
 logger = logging.getLogger(__name__)
 #: How long one message may stay unsent because its reader does not read.
@@ -36,20 +36,19 @@ def add_sockets(router: APIRouter, queue: TaskQueue, live: Live) -> None:
     @router.websocket("/ws")
     async def everything(socket: WebSocket) -> None:
         await socket.accept()
-        await _tell(socket, live.page_messages(user_of(socket)))
+        await _tell(socket, live.page_messages(user_of(socket), still_of(socket)))
         await _close(socket, GOING_AWAY)
 
     @router.websocket("/tasks/{task_id}/ws")
     async def one_task(socket: WebSocket, task_id: str) -> None:
-        user = user_of(socket)
         try:
             after = event_number(socket.query_params.get("after"), "after")
-            await run_in_threadpool(queue.get, task_id, owner=user.sees)
+            await run_in_threadpool(queue.get, task_id, owner=user_of(socket).sees)
         except FooocusError as exc:
             await socket.send_denial_response(problem_response(exc))
             return
         await socket.accept()
-        await _tell(socket, live.task_events(user, task_id, after))
+        await _tell(socket, live.task_events(task_id, after, still_of(socket)))
         has_ended = (await run_in_threadpool(queue.get, task_id)).state in TERMINAL.values()
         await _close(socket, DONE if has_ended else GOING_AWAY)
 

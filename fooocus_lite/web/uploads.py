@@ -18,18 +18,20 @@ _IN_MEMORY_BYTES = 1_000_000
 
 
 @asynccontextmanager
-async def taken_in(request: Request, max_bytes: int, name: str) -> AsyncGenerator[BinaryIO]:
+async def taken_in(request: Request, max_bytes: int, name: str, hint: str) -> AsyncGenerator[BinaryIO]:
     """The body as a file that is gone afterwards; up to a megabyte of it stays in memory.
 
     Args:
         name: What the errors call the file.
+        hint: What to do where it is longer than that.
 
     Raises:
         FooocusError: it is longer than ``max_bytes``, or the sender hung up.
     """
     declared = request.headers.get("content-length", "0")
+    too_large = FooocusError(f"{printable(name)} has more than {max_bytes // 1_000_000} MB.", hint, code="too_large")
     if not declared.isdecimal() or int(declared) > max_bytes + MAX_DRAINED_BYTES:
-        raise _too_large(name, max_bytes)
+        raise too_large
     with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
         size = 0
         try:
@@ -42,12 +44,6 @@ async def taken_in(request: Request, max_bytes: int, name: str) -> AsyncGenerato
         except ClientDisconnect as exc:
             raise FooocusError("The upload was broken off.", "Send it again.", code="bad_value") from exc
         if size > max_bytes:
-            raise _too_large(name, max_bytes)
+            raise too_large
         file.seek(0)
         yield cast(BinaryIO, file)
-
-
-def _too_large(name: str, max_bytes: int) -> FooocusError:
-    # The page says the same of a file before it sends it: static/reading.js.
-    problem = f"{printable(name)} has more than {max_bytes // 1_000_000} MB."
-    return FooocusError(problem, "Choose the picture as the program that made it saved it.", code="too_large")

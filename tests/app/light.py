@@ -57,7 +57,7 @@ class LightServer:
         self.dispatcher = Dispatcher(
             self.store, [self.runner], library=self.library, output_dir=folder / "outputs", supply=self.supply
         )
-        self.repeats = Repeats(self.store, self.supply, self.library)
+        self.repeats = Repeats(self.store, self.supply, self.library, self.users.may_go_on)
         self.supply.start()
         self.repeats.start()
         if is_drawing:

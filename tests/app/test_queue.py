@@ -206,7 +206,7 @@ def test_bodies_of_an_import_that_are_none(server: LightServer) -> None:
     status, said = server.ask("POST", "/v1/queue/import", {"text": "a", "recipe": {"steps": 0}})
     assert (status, said["problem"]) == (422, "steps cannot be 0.")
     status, _, said = ask(server.address, "POST", "/v1/queue/import", b'{"text": "' + b"a" * 33_000_000 + b'"}')
-    assert (status, json.loads(said)["code"]) == (413, "too_large")
+    assert (status, json.loads(said)["code"]) == (413, "too_large") and "picture" not in json.loads(said)["hint"]
     assert server.line() == []
 
 

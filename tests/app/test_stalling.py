@@ -111,6 +111,20 @@ def test_a_body_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         assert error.value.code == "too_slow" and error.value.http_status == 408
 
 
+def test_half_a_body_is_none() -> None:
+    scope = {"type": "http", "path": "/v1/tasks", "headers": [(b"content-length", b"500")]}
+    coming: list[Message] = [
+        {"type": "http.request", "body": b'{"prompt": "whole by itself"}', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    with pytest.raises(FooocusError, match="broken off"):
+        asyncio.run(bodies.bounded(scope, receive))
+
+
 def test_a_body_that_comes_slowly_but_does_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "BODY_GRACE_S", 0.2)
     scope = {"type": "http", "path": "/v1/tasks", "headers": [(b"content-length", b"5000")]}

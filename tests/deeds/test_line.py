@@ -342,7 +342,7 @@ def test_pages_of_a_batch_hold_each_picture_once(store: Store, limit: int) -> No
 
 
 @pytest.mark.parametrize(
-    "cursor", ["", "x", "~~~", "1~x~0~a", "0~nan", "9" * 50, "0~0x1p0~9" * 3, "a~b", "~" * 40, "é"]
+    "cursor", ["", "x", "~~~", "1~x~0~a", "0~nan", "9" * 50, "0~0x1p0~9" * 3, "a~b", "~" * 40, "é", f"-{10**20}~0~0~a"]
 )
 def test_a_cursor_that_somebody_made_up_is_refused_or_harmless(store: Store, cursor: str) -> None:
     (task_id,) = store.queue.submit([a_recipe()])
@@ -367,6 +367,12 @@ def test_history_tells_what_has_ended_newest_first(store: Store) -> None:
     assert [task.id for task in store.queue.history(before=first[-1].id)] == ended[2:]
     assert [task.id for task in store.queue.history(state="cancelled")] == [ids[5], ids[1]]
     assert store.queue.history(owner="bob") == [] and len(store.queue.history(owner="ann")) == 5
+
+
+def test_history_tells_nobody_when_a_picture_of_somebody_else_ended(store: Store) -> None:
+    (bobs,), (anns,) = (store.queue.submit([a_recipe()], owner=owner) for owner in ("bob", "ann"))
+    assert store.queue.cancel(bobs) and store.queue.cancel(anns)
+    assert store.queue.history(before=anns) and not store.queue.history(before=anns, owner="bob")
 
 
 def test_no_question_about_the_line_reads_all_of_it(store: Store) -> None:

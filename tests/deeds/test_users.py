@@ -94,9 +94,9 @@ def test_minted_words_are_long_and_never_the_same() -> None:
 
 def test_nobody_has_to_say_who_they_are_until_there_is_a_user(settings: Settings, path: Path) -> None:
     users = Users(settings)
-    assert not users.is_needed and users.is_still(LOCAL)
+    assert not users.is_needed
     add_user(path, "Ana", WORD)
-    assert users.is_needed and not users.is_still(LOCAL)
+    assert users.is_needed
     assert users.find_by_password("ana", WORD) == User("Ana", is_admin=True)  # the first one
     add_user(path, "Ben", OTHER)
     assert users.find_by_password(" BEN", OTHER) == User("Ben", is_admin=False)
@@ -112,12 +112,12 @@ def test_changes_hold_at_once(settings: Settings, path: Path) -> None:
     add_user(path, "Ana", WORD)
     add_user(path, "Ben", WORD)
     mark, ben = users.mark("Ben"), User("Ben", is_admin=False)
-    assert mark and users.is_still(ben) and users.mark("Nobody") == ""
+    assert mark and users.mark("Nobody") == ""
     set_password(path, "ben", OTHER)
     assert users.find_by_password("Ben", WORD) is None and users.find_by_password("Ben", OTHER) == ben
     assert users.mark("Ben") != mark
     set_admin(path, "Ben", is_admin=True)
-    assert users.find("Ben") == User("Ben", is_admin=True) and not users.is_still(ben)
+    assert users.find("Ben") == User("Ben", is_admin=True)
     remove_user(path, "Ana")
     assert users.find("Ana") is None and users.find_by_password("Ana", WORD) is None
 
@@ -197,7 +197,7 @@ def test_a_broken_list_lets_nobody_in(settings: Settings, path: Path, text: str)
     assert users.find_by_password("Ana", WORD) is users.find_by_key(key) is users.find("Ana") is None
     said = str(users.problem)
     assert said.startswith("The list of users, users.json, cannot be used, so nobody gets in: ")
-    assert "plain words" not in said and not users.is_still(LOCAL)
+    assert "plain words" not in said
     assert users.find_by_password("admin", users.mint()) is None
     with pytest.raises(BadFile):
         add_user(path, "Ben", WORD)
@@ -225,7 +225,7 @@ def test_a_minted_admin_is_there_while_there_are_no_users(settings: Settings, pa
     password = users.mint()
     admin = User("admin", is_admin=True)
     assert users.is_needed and users.find_by_password("Admin", password) == users.find("admin") == admin
-    assert users.find_by_password("admin", WORD) is None and users.mark("admin") and users.is_still(admin)
+    assert users.find_by_password("admin", WORD) is None and users.mark("admin")
     assert not path.exists()
     add_user(path, "Ana", WORD)
     assert users.find_by_password("admin", password) is users.find("admin") is None
