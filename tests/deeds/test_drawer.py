@@ -1,7 +1,9 @@
-"""What becomes of tasks between the claim and the worker, when something goes wrong just there."""
+"""What becomes of tasks between the claim and the worker, also when something goes wrong just there."""
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from fooocus_lite.runner import LocalRunner
 from fooocus_lite.store import Store
 from fooocus_lite.tasks import Task
 from tests.deeds.conftest import FAKE, a_recipe, until
-from tests.deeds.test_dispatcher import ask, wait_for
+from tests.deeds.test_dispatcher import ask, posix, wait_for
 from tests.lora_header import lora_bytes
 
 
@@ -110,3 +112,53 @@ def test_a_fault_of_ours_over_one_of_a_batch_takes_no_other_along(
     gate.touch()
     tasks = wait_for(store, first, *ids)
     assert [task.state for task in tasks] == ["finished", "finished", "failed", "finished"]
+
+
+# Ahead of time.
+
+
+def test_the_next_is_in_the_worker_while_this_one_is_decoded(
+    store: Store, dispatcher: Dispatcher, tmp_path: Path
+) -> None:
+    decoded = tmp_path / "decoded"
+    first, second = ask(store, f"decode {decoded}", "b")
+    until(lambda: store.queue.get(second).state == "running", "the second is taken")
+    assert store.queue.get(first).state == "running"
+    assert dispatcher.workers()[0]["task_ids"] == [first], "and only the first is drawn"
+    assert dispatcher.skip() == [first]
+    assert [task.state for task in wait_for(store, first, second)] == ["cancelled", "finished"]
+
+
+def test_what_was_sent_ahead_can_be_cancelled(store: Store, dispatcher: Dispatcher, tmp_path: Path) -> None:
+    decoded = tmp_path / "decoded"
+    first, second, third = ask(store, f"decode {decoded}", f"gate {tmp_path}/never", "c")
+    until(lambda: store.queue.get(second).state == "running")
+    assert store.queue.get(third).state == "waiting", "one ahead is enough"
+    store.queue.cancel(second)
+    decoded.touch()
+    tasks = wait_for(store, first, second, third)
+    assert [task.state for task in tasks] == ["finished", "cancelled", "finished"]
+    assert dispatcher.trouble is None
+
+
+@posix
+@pytest.mark.usefixtures("dispatcher")
+def test_a_worker_that_dies_before_it_begins_what_was_sent_ahead_costs_that_nothing(
+    store: Store, runner: LocalRunner, tmp_path: Path
+) -> None:
+    decoded = tmp_path / "decoded"
+    first, second = ask(store, f"decode {decoded}", "b")
+    until(lambda: store.queue.get(second).state == "running")
+    os.kill(runner.pid or 0, signal.SIGKILL)
+    decoded.touch()
+    tasks = wait_for(store, first, second)
+    assert [(task.state, task.attempt) for task in tasks] == [("finished", 2), ("finished", 1)]
+
+
+def test_shutting_down_puts_back_what_was_sent_ahead(store: Store, library: Library, tmp_path: Path) -> None:
+    dispatcher = Dispatcher(store, [LocalRunner(FAKE)], library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
+    first, second = ask(store, f"decode {tmp_path}/never", "b")
+    until(lambda: store.queue.get(second).state == "running")
+    dispatcher.close()
+    assert [(task.id, task.attempt) for task in store.queue.waiting()] == [(first, 0), (second, 0)]
