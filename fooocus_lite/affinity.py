@@ -2,7 +2,8 @@
 
 Loading a model can take as long as drawing several pictures with it. So of several workers one leaves a task to an
 idle one that has its model, and takes a task of its own model before the first in line. Nobody starves: whoever passes
-the first was asked for less than `WINDOW` tasks later, however many more come, so it is passed a few times at most.
+the first stands less than `WINDOW` places behind it, those that have ended counted and however many more come, so it is
+passed a few times at most.
 Where several users wait, that is the line of the one whose turn it is (`fooocus_lite.turns`).
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from fooocus_lite.database import Transaction
 from fooocus_lite.turns import in_turn
 
-#: How many tasks, counted in the order they were asked for from the first in line, may be taken in its place.
+#: How many places, counted from the first in line, whoever is taken instead of it may stand in.
 WINDOW = 8
 #: Of a row: it can be drawn, because it waits for nothing but its turn.
 _WAITS = "state = 'waiting' AND waits_for IS NULL"
@@ -39,25 +40,22 @@ def pick(transaction: Transaction, taste: Taste | None) -> str | None:
     Args:
         taste: Where there are several workers; else it is the first in line.
     """
-    turns = in_turn(transaction.execute)
-    if len(turns) < 2:
-        return _pick_in(transaction, taste, _WAITS, ())
-    lines = (_pick_in(transaction, taste, f"owner = ? AND {_WAITS}", (turn.owner,)) for turn in turns)
+    lines = (_pick_in(transaction, taste, turn.owner) for turn in in_turn(transaction.execute))
     return next((task_id for task_id in lines if task_id is not None), None)
 
 
-def _pick_in(transaction: Transaction, taste: Taste | None, waits: str, values: tuple[str, ...]) -> str | None:
-    """The id of the task to take of one line."""
-    if taste is None:
-        rows = transaction.execute(f"SELECT id FROM tasks WHERE {waits} ORDER BY position LIMIT 1", values)
-        return rows[0]["id"] if rows else None
-    whose = "owner = ? AND " if values else ""
-    # By age, ended ones counted, not by place: else those that come later could pass the first again and again.
+def _pick_in(transaction: Transaction, taste: Taste | None, owner: str) -> str | None:
+    """The id of the task to take of one user's line."""
     rows = transaction.execute(
-        "SELECT * FROM (SELECT *, json_extract(recipe, '$.model') AS model FROM tasks"
-        f" WHERE {whose}id >= (SELECT id FROM tasks WHERE {waits} ORDER BY position LIMIT 1) ORDER BY id"
-        f" LIMIT {WINDOW}) WHERE {_WAITS} ORDER BY position",
-        values * 2,
+        f"SELECT id, position FROM tasks WHERE owner = ? AND {_WAITS} ORDER BY position LIMIT 1", (owner,)
+    )
+    if not rows or taste is None:
+        return rows[0]["id"] if rows else None
+    # Ended ones are counted, too: else those that come later could pass the first again and again.
+    rows = transaction.execute(
+        "SELECT * FROM (SELECT *, json_extract(recipe, '$.model') AS model FROM tasks INDEXED BY tasks_in_order"
+        f" WHERE owner = ? AND position >= ? ORDER BY position LIMIT {WINDOW}) WHERE {_WAITS} ORDER BY position",
+        (owner, rows[0]["position"]),
     )
     return choose([(row["id"], row["model"] or "") for row in rows], taste)
 

@@ -148,6 +148,9 @@ WHEN NEW.state IN ('finished', 'failed', 'cancelled') BEGIN
 END;
 """,
     RANK_SCHEMA,
+    """
+CREATE INDEX tasks_in_order ON tasks (owner, position); -- ended ones, too: see `fooocus_lite.affinity`
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

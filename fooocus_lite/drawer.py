@@ -120,13 +120,19 @@ class Drawer:
                 self._closing.wait(RETRY_S)
             except Exception:  # one of the two places where anything may come: the queue must go on
                 logger.exception("%s: something that should not happen", lane.name)
-                for task in lane.tasks:
-                    self._ledger.end(task, internal(traceback.format_exc()))
+                self._give_up(lane.tasks, internal(traceback.format_exc()))
                 self._closing.wait(RETRY_S)
             finally:
                 lane.tasks = ()
-        for task in self._ahead.tasks if self._ahead is not None else ():
-            self._put_back(task, None)
+        self._give_back(self._ahead.tasks if self._ahead is not None else (), None)
+
+    def _give_up(self, tasks: Sequence[Task], reason: Failed) -> None:
+        """These cannot be drawn; of several perhaps only one is to blame, so each is tried once more, alone."""
+        if len(tasks) > 1:
+            self._give_back(tasks, reason)
+            return
+        for task in tasks:
+            self._ledger.end(task, reason)
 
     # What comes next.
 
@@ -134,6 +140,9 @@ class Drawer:
         """The next of the line, sent to the worker; ``None`` if there is nothing to draw.
 
         Then `Lane.tasks` says whether anything was claimed, unless it ``is_ahead`` of what they draw.
+
+        Raises:
+            FooocusError: the disk, say; what was claimed waits again.
         """
         lane = self._lane
         if not lane.runner.is_here:
@@ -152,26 +161,32 @@ class Drawer:
             job = self._ready(task)
             if job is None:
                 return None
-            more = self._more(job, device, taste)
-            tasks += more
+            tasks += self._more(job, device, taste)
             if not is_ahead:
                 lane.tasks = tuple(tasks)
             if len(self._shop.lanes.all) > 1:
                 self._queue.wake()  # who left a task to this worker must not wait for it
-            jobs = [job, *self._like(job, more)]
+            jobs = self._like(job, tasks)
+            if not is_ahead:
+                lane.tasks = tuple(tasks)
             places = [job.task.id for job in jobs]
             events = lane.runner.run_together(
                 [job.plan for job in jobs], lambda place: self._queue.stop_asked(places[place])
             )
         except WorkerDied as exc:
-            for task in tasks:
-                self._put_back(task, None if self._is_blameless(exc) else failed(exc))
+            self._give_back(tasks, None if self._is_blameless(exc) else failed(exc))
             return None
-        except Exception:
-            if is_ahead:  # nobody else knows of them
-                for task in tasks:
-                    self._put_back(task, None)
+        except FooocusError:  # the disk, say: they wait for its end
+            self._give_back(tasks, None)
             raise
+        except Exception:
+            if not is_ahead:
+                lane.tasks = tuple(tasks)
+                raise
+            # Those that are drawn now have nothing to do with it; when it is the turn of these, it is told.
+            logger.exception("%s: something that should not happen", lane.name)
+            self._give_back(tasks, None)
+            return None
         self._was_idle = False
         return _Batch(jobs, events, is_ahead)
 
@@ -191,15 +206,20 @@ class Drawer:
         share = math.ceil((self._queue.counts()["waiting"] + 1) / max(1, len(self._shop.lanes.here)))
         return min(share, self._store.speeds.best_together(first.recipe))
 
-    def _like(self, first: Job, tasks: Sequence[Task]) -> list[Job]:
-        """The jobs of those tasks that walk as the first does; the rest wait again from the first that does not."""
-        jobs: list[Job] = []
-        is_like = True
-        for task in tasks:
+    def _like(self, first: Job, claimed: list[Task]) -> list[Job]:
+        """The jobs of those claimed with the first that walk as it does, itself among them.
+
+        The others leave ``claimed``: they have ended, or wait again from the first that walks another way; then any
+        worker may have them.
+        """
+        jobs, is_like = [first], True
+        for task in claimed[1:]:
             job = self._ready(task) if is_like else None
             if job is not None and job.plan.walk == first.plan.walk:
                 jobs.append(job)
-            elif job is not None or not is_like:
+                continue
+            claimed.remove(task)
+            if job is not None or not is_like:
                 is_like = False
                 self._put_back(task, None)
         return jobs
@@ -236,6 +256,10 @@ class Drawer:
         self._ledger.persist(lambda: self._queue.put_back(task.id, None, waits_for=offer))
         if self._shop.supply is not None:
             self._shop.supply.wake()
+
+    def _give_back(self, tasks: Sequence[Task], reason: Failed | None) -> None:
+        for task in tasks:
+            self._put_back(task, reason)
 
     def _put_back(self, task: Task, reason: Failed | None) -> None:
         self._ledger.persist(lambda: self._queue.put_back(task.id, reason))
@@ -276,8 +300,7 @@ class Drawer:
             lane.warm.clear()
             # One that was sent ahead and never begun is not to blame.
             is_innocent = self._is_blameless(exc) or (batch.is_ahead and not batch.was_begun)
-            for task in lane.tasks:
-                self._put_back(task, None if is_innocent else failed(exc))
+            self._give_back(lane.tasks, None if is_innocent else failed(exc))
 
     def _look_ahead(self, seconds: float) -> None:
         """The last step is done and the decoder at work: let the worker have what comes next."""

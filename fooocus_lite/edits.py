@@ -38,7 +38,10 @@ def edited(old: Recipe, changes: Recipe, library: Library, seed: int) -> Recipe:
     if changes.count not in (None, 1):
         raise BadValue("A waiting picture is one picture.", "Duplicate it to have more of it.", field="count")
     said: dict[str, Any] = {name: getattr(changes, name) for name in changes.model_fields_set}
-    decided_anew = {name: None for name in _follows(old, said, library, seed) if name not in said}
+    follows = _follows(old, said, library, seed)
+    if any(said.get(name, getattr(old, name)) != getattr(old, name) for name in ("prompt", "seed", "index")):
+        follows = follows | {"expansion"}  # words that were chosen for those, when it was begun the first time
+    decided_anew = {name: None for name in follows if name not in said}
     return resolve(old.model_copy(update=decided_anew | said | {"count": 1}), library, seed)
 
 

@@ -202,9 +202,8 @@ class RayFleet:
                     if kind == Kind.ENDED:
                         del self._processes[number]
         self._channel = None
-        for process in list(self._processes.values()):
-            process.lose("The process that speaks to Ray ended.")
-        self._processes.clear()
+        while self._processes:  # one by one: another thread may open one just now, and it must not go unheard
+            self._processes.popitem()[1].lose("The process that speaks to Ray ended.")
 
     # Who is there.
 

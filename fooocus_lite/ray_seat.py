@@ -80,14 +80,22 @@ class RaySeat:
         if kind == Kind.OFFERS:
             files.learn(json.loads(data))
         elif kind == Kind.OPEN:
+            self._open(number, files)
+        elif (worker := self._workers.get(number)) is not None:
+            worker.obey(Kind(kind), data)
+
+    def _open(self, number: int, files: NodeFiles) -> None:
+        try:
             self._workers[number] = _Worker(number, files, self._say)
-        elif number in self._workers:
-            self._workers[number].obey(Kind(kind), data)
-            if kind == Kind.KILL:
-                del self._workers[number]
+        except OSError as exc:  # no memory, say, or too many processes
+            problem = f"The machine {socket.gethostname()} cannot start what draws: {exc}"
+            said = {"problem": problem, "hint": "Close other programs there, then press Retry.", "is_away": False}
+            self._say(Kind.ENDED, number, json.dumps(said).encode("ascii"))
 
     def _say(self, kind: Kind, number: int, data: bytes) -> None:
         self._said.put((int(kind), number, data))
+        if kind == Kind.ENDED:
+            self._workers.pop(number, None)
 
 
 class _Worker:

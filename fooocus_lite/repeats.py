@@ -112,8 +112,8 @@ class Repeats:
         Raises:
             NotFound: there is none of that id.
         """
-        repeat = self.get(repeat_id, owner=owner)
         with self._database.write() as transaction:
+            repeat = self.get(repeat_id, owner=owner)  # only now: until here another round may be put in line
             transaction.execute("UPDATE repeats SET state = 'ended' WHERE id = ?", (repeat_id,))
             cancelled = self._cancel_unbegun(repeat)
         self._queue.tell_change()
@@ -134,8 +134,17 @@ class Repeats:
     # Its own thread.
 
     def _work(self) -> None:
-        seen = self._log.last_seq()
-        self._look_safely()
+        while not self._closing.is_set():
+            seen = self._log.last_seq()
+            self._look_safely()
+            try:
+                self._follow(seen)
+                return  # it is being closed
+            except FooocusError as exc:  # the disk did not tell what had happened: look again, then follow again
+                logger.warning("%s", exc)
+                self._closing.wait(RETRY_S)
+
+    def _follow(self, seen: int) -> None:
         for event in self._log.follow(after=seen, should_stop=self._closing.is_set):
             # Of thousands of facts that come together, the last one is enough.
             if event is not None and event.is_fact and event.seq >= self._log.last_seq():
@@ -220,7 +229,9 @@ class Repeats:
     def _stop(self, repeat: Repeat, error: str | None) -> None:
         with self._database.write() as transaction:
             state = "ended" if error is None else "stopped"
-            transaction.execute("UPDATE repeats SET state = ?, error = ? WHERE id = ?", (state, error, repeat.id))
+            transaction.execute(
+                "UPDATE repeats SET state = ?, error = ? WHERE id = ? AND state = 'on'", (state, error, repeat.id)
+            )
             self._cancel_unbegun(repeat)
         self._queue.tell_change()
 

@@ -342,11 +342,11 @@ class _Child:
             kind, number, value = message
             if kind == "about":
                 self.about = value
-            elif kind == "words":
-                if number in self._words:  # else nobody waits for them any more
-                    self._words[number].put(value)
-            elif number in self._inboxes:  # else nobody reads that run any more
-                self._inboxes[number].put(value)
+                continue
+            # Asked for once: another thread may forget it just now, and this one must not end for that.
+            asker = self._words.get(number) if kind == "words" else self._inboxes.get(number)
+            if asker is not None:  # else nobody waits for it any more
+                asker.put(value)
 
     def _read_log(self) -> None:
         for line in self._stderr:

@@ -80,6 +80,9 @@ class Drawing:
         if outcome is not None:
             # Only now: an exception that is still held keeps the tensors of its frames alive.
             self._clean_up_after(outcome)
+            if len(party) > 1 and outcome.code == "internal":
+                self._most = 1  # perhaps one of them is to blame: each by itself, then
+                return
             for picture in party:
                 picture.end(outcome)
 
@@ -266,10 +269,13 @@ class Drawing:
         return dataclasses.replace(plan, texts=wish.added_to(plan.texts, words)), words, ()
 
     def _clean_up_after(self, outcome: Failed) -> None:
-        if outcome.code == "device_error":
-            self._engine.forget()
-        elif outcome.code == "out_of_memory":
-            devices.free_memory(self._engine.machine().device)
+        try:
+            if outcome.code == "device_error":
+                self._engine.forget()
+            elif outcome.code == "out_of_memory":
+                devices.free_memory(self._engine.machine().device)
+        except RuntimeError as exc:  # a device with a fault refuses everything; this thread must live to say so
+            log.warning("nothing was freed: %s", exc)
 
 
 def _guided(family: Family, told: Told, plan: Plan, steps: int) -> AbstractContextManager[Guided]:

@@ -10,6 +10,7 @@ import pytest
 from fooocus_lite.affinity import WINDOW, Taste, choose
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.library import Library
+from fooocus_lite.line import Spot
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.store import Store
 from tests.deeds.conftest import FAKE, a_recipe, make_library, until
@@ -51,6 +52,24 @@ def test_the_first_in_line_is_passed_a_few_times_however_many_come(store: Store)
         store.queue.submit([a_recipe(model="mine")] * 2)
         assert len(drawn) <= WINDOW
     assert drawn == ["mine"] * (WINDOW - 1) + ["slow to load"]
+
+
+def test_a_batch_that_was_moved_to_the_front_does_not_take_those_along_that_came_after_it(store: Store) -> None:
+    """They stand where they stood: far behind what waited before."""
+    store.queue.submit([a_recipe("early", model="mine") for _ in range(WINDOW)])
+    moved = store.queue.submit([a_recipe("moved", model="slow to load")])
+    store.queue.submit([a_recipe("late", model="mine")])
+    store.queue.move(moved, Spot("first"))
+    claimed = [store.queue.claim("worker", taste=Taste(has={"mine"})) for _ in range(WINDOW + 2)]
+    prompts = [task.recipe.prompt for task in claimed if task is not None]
+    assert prompts == ["early"] * (WINDOW - 1) + ["moved", "early", "late"]
+
+
+def test_a_worker_that_leaves_the_first_to_others_is_not_idle_for_that(store: Store) -> None:
+    store.queue.submit([a_recipe(model="mine")])
+    moved = store.queue.submit([a_recipe(model="elsewhere")])
+    store.queue.move(moved, Spot("first"))
+    assert model_of(store, Taste(has={"mine"}, leaves={"elsewhere"})) == "mine"
 
 
 def test_without_a_taste_the_order_is_the_lines(store: Store) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -236,6 +237,7 @@ def test_last_words_are_few_and_say_what_went_wrong(lines: list[str], said: str)
 SERVER = """
 import sys
 from pathlib import Path
+from typing import Any
 from fooocus_lite.runner import LocalRunner
 from tests.deeds.conftest import a_recipe, make_library
 from tests.deeds.fake_engine import FakeEngine
@@ -262,3 +264,18 @@ def test_the_child_ends_when_its_server_is_gone(tmp_path: Path, how: signal.Sign
     server.wait()
     server.stdout.close()
     until(lambda: not alive(pid), "the child's end")
+
+
+def test_answers_are_read_on_when_their_reader_leaves_at_that_moment(runner: LocalRunner, library: Library) -> None:
+    """Between the look for a reader and the answer to it another thread may forget it."""
+
+    class Forgetful(dict[int, Any]):
+        def __contains__(self, number: object) -> bool:
+            return True  # as it was a moment ago
+
+    list(runner.run(a_plan(library), lambda: False))
+    child = runner._child  # pyright: ignore[reportPrivateUsage]
+    assert child is not None
+    child._inboxes = Forgetful()  # pyright: ignore[reportPrivateUsage]
+    child.send(("run", 0, [a_plan(library)]))  # which nobody reads
+    assert list(runner.run(a_plan(library), lambda: False))[-1].kind == "finished"

@@ -312,6 +312,19 @@ def test_a_bug_is_told_once_and_never_raised(model: Path, engine: Engine, draw: 
     assert isinstance(draw(make_plan(model))[-1], Finished)
 
 
+def test_a_device_that_refuses_even_to_be_freed_ends_the_picture_and_not_the_drawing_thread(
+    model: Path, engine: Engine, draw: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*_: Any) -> bool:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "forget", fault)
+        failure = list(engine.run(make_plan(model), fault))[-1]
+    assert isinstance(failure, Failed) and failure.code == "device_error"
+    assert isinstance(draw(make_plan(model))[-1], Finished)
+
+
 def test_describe_names_device_and_format() -> None:
     facts = Engine(device="cpu", dtype="bf16").describe()
     assert facts["device"] == "cpu"

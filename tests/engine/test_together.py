@@ -173,6 +173,24 @@ def test_one_that_cannot_be_read_fails_alone(engine: Engine, model: Path, tmp_pa
     assert_as_alone(engine, plans, events, [0, 2, 3])
 
 
+def test_a_bug_over_one_takes_no_other_along(engine: Engine, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = four(model)
+    family = engine.family(plans[0].model)
+    encode = family.encode
+
+    def faulty(plan: Plan) -> Any:
+        if plan.seed == plans[1].seed:
+            raise ZeroDivisionError("deep inside")
+        return encode(plan)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(family, "encode", faulty)
+        events = run(engine, plans)
+    failure = events[1][-1]
+    assert isinstance(failure, Failed) and "deep inside" in failure.details
+    assert_as_alone(engine, plans, events, [0, 2, 3])
+
+
 def test_who_is_stopped_while_words_are_read_or_pictures_decoded_leaves(engine: Engine, model: Path) -> None:
     plans, stopped = four(model), set[int]()
     events: Run = {number: [] for number in range(4)}
