@@ -84,6 +84,6 @@ def internal(details: str) -> Failed:
     """The event for what should not happen."""
     return Failed(
         problem="Something went wrong inside Fooocus Lite.",
-        hint="Press Retry; if it happens again, please report it with the details.",
+        hint="Press Try again; if it happens again, please report it with the details.",
         details=details[-MOST_DETAILS:],
     )

@@ -120,7 +120,7 @@ class NodeFiles:
                 raise MissingModel(
                     f"{Path(path).name} is not on the machine {self._machine}.",
                     f"Put it into {self._settings.models_dir} there, or set FOOOCUS_MODELS_DIR there to a folder that"
-                    " all machines share; then press Retry.",
+                    " all machines share; then press Try again.",
                 )
         return wanted
 

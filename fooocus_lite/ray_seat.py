@@ -166,7 +166,7 @@ class _Worker:
         except Exception as exc:  # the thread's border: without it the pictures would wait for ever
             logger.exception("a download: something that should not happen")
             problem = f"A download ended with something unexpected ({type(exc).__name__})."
-            hint = "Press Retry; if it happens again, please report it."
+            hint = "Press Try again; if it happens again, please report it."
             self._tell(number, places, Failed(problem=problem, hint=hint))
         finally:
             self._fetches.pop(number, None)

@@ -369,11 +369,11 @@ class _Child:
         if code == -getattr(signal, "SIGKILL", 9) or code == 137:
             return WorkerDied(
                 "The process that draws was killed, probably because memory ran out.",
-                "Close other programs or choose a smaller size, then press Retry.",
+                "Close other programs or choose a smaller size, then press Try again.",
             )
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
         return WorkerDied(
-            f"The process that draws ended {how}.", "Press Retry; if it happens again, run `fooocus-lite doctor`."
+            f"The process that draws ended {how}.", "Press Try again; if it happens again, run `fooocus-lite doctor`."
         )
 
 

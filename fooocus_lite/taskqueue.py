@@ -330,7 +330,7 @@ class TaskQueue(Line):
         reason = Failed(
             code="worker_died",
             problem="Fooocus Lite ended twice while it drew this picture.",
-            hint="Try a smaller size or another model, then press Retry.",
+            hint="Try a smaller size or another model, then press Try again.",
         )
         with self._database.write() as transaction:
             rows = transaction.execute("SELECT * FROM tasks WHERE state = 'running' ORDER BY id")

@@ -40,7 +40,7 @@ def welcome(address: str, settings: Settings, users: Users) -> Iterator[str]:
         yield "Everybody logs in."
     else:
         yield f"Log in as {ADMIN} with the password  {users.mint()}"
-        yield "  It holds until this ends. `users add NAME` makes users that stay."
+        yield "  It holds until this ends. `python3 launch.py users add NAME` makes users that stay."
 
 
 def own_addresses() -> list[str]:

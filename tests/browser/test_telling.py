@@ -46,7 +46,7 @@ def test_title_and_icon_show_how_far_it_is_unless_switched_off(person: Person) -
     expect(icon).to_have_attribute("href", re.compile("^data:image/png"))
     ring = icon.get_attribute("href")
     until(lambda: icon.get_attribute("href") != ring, "the ring goes on")
-    person.open_advanced("Expert")
+    person.open_advanced("Settings")
     box = person.page.get_by_role("checkbox", name="Show progress in the tab's title and icon")
     box.uncheck()
     expect(person.page).to_have_title("Fooocus Lite")
@@ -61,13 +61,13 @@ def test_title_and_icon_show_how_far_it_is_unless_switched_off(person: Person) -
 
 def test_all_done_is_told_once_and_only_to_who_asked(person: Person) -> None:
     listen(person)
-    person.open_advanced("Expert")
+    person.open_advanced("Settings")
     person.set_steps(2)
     person.generate("a quiet ring")
     person.see_picture("a quiet ring")
     expect(person.queue).to_have_count(0)
     assert person.page.evaluate("[told, tones, asked]") == [[], 0, 0]  # nobody switched anything on
-    person.open_advanced("Expert")
+    person.open_advanced("Settings")
     person.page.get_by_role("checkbox", name="Show a notification").check()
     assert person.page.evaluate("asked") == 1
     person.page.get_by_role("checkbox", name="Play a sound").check()
@@ -81,7 +81,7 @@ def test_all_done_is_told_once_and_only_to_who_asked(person: Person) -> None:
     person.page.get_by_role("checkbox", name="Play a sound").uncheck()
     person.page.reload()
     person.wait_until_alive()
-    person.open_advanced("Expert")
+    person.open_advanced("Settings")
     expect(person.page.get_by_role("checkbox", name="Show a notification")).to_be_checked()
     expect(person.page.get_by_role("checkbox", name="Play a sound")).not_to_be_checked()
     person.generate("a mute ring")
@@ -95,7 +95,7 @@ def test_a_failure_is_told_while_others_wait(person: Person, quiet_server: Serve
     catalog.write_text(json.dumps([{"name": "hollow", "family": "sdxl", "path": str(tmp_path), "native_size": 128}]))
     try:
         listen(person)
-        person.open_advanced("Expert")
+        person.open_advanced("Settings")
         person.page.get_by_role("checkbox", name="Show a notification").check()
         quiet_server.post("/v1/queue/pause")
         ids = quiet_server.submit("a hollow star", model="hollow", count=2)

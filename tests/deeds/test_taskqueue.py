@@ -172,7 +172,7 @@ def test_what_a_dead_server_left_is_put_back_once_in_its_old_place(tmp_path: Pat
     store = open_store(tmp_path)
     task = store.queue.get(ids[0])
     assert task.state == "failed"
-    assert task.error and task.error["code"] == "worker_died" and "Retry" in task.error["hint"]
+    assert task.error and task.error["code"] == "worker_died" and "Try again" in task.error["hint"]
     assert kinds(store, ids[0]) == ["queued", "started", "queued", "started", "failed"]
     assert [task.id for task in store.queue.waiting()] == ids[2:]
     store.close()

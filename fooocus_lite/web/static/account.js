@@ -16,6 +16,7 @@ export async function showAccount() {
     // A stream says no more than that it broke: a call hears whether the session has ended, and `call` sees to that.
     if (wasConnected && !state.connected) call("GET", "/v1/me").catch(() => null);
     wasConnected = state.connected;
+    document.documentElement.toggleAttribute("data-guest", !state.user.is_admin);
   });
   const me = await call("GET", "/v1/me").catch(() => null);
   if (!me?.name) return;

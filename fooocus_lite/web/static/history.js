@@ -4,7 +4,7 @@ import { call, thumbUrl } from "./api.js";
 import { button, duration, h, setText } from "./dom.js";
 import { say } from "./form.js";
 import { onEnd, onNewLine } from "./live.js";
-import { showProblem } from "./notice.js";
+import { clear, showProblem } from "./notice.js";
 import { change, state } from "./store.js";
 import { useSettings } from "./taking.js";
 import { setQueueOpen, setSheet } from "./theme.js";
@@ -59,7 +59,7 @@ async function take({ id }) {
 }
 
 function again(task) {
-  call("POST", `/v1/tasks/${task.id}/retry`).then(() => say("Lined up again"), (error) => showProblem(error, { key: "queue" }));
+  call("POST", `/v1/tasks/${task.id}/retry`).then(() => { clear("task"); say("Lined up again"); }, (error) => showProblem(error, { key: "queue" }));
 }
 
 async function look(task) {

@@ -9,7 +9,7 @@ const WORDS = "Paused: nothing new is begun";
 function makeSign(kind) {
   return h("div", { className: `fl-paused ${kind}`, hidden: true },
     icon("pause"), h("strong", { textContent: WORDS }),
-    button("Resume", { icon: "play", kind: "small main", onclick: () => setPaused(false) }));
+    button("Resume", { icon: "play", kind: "small main fl-admin-only", onclick: () => setPaused(false) }));
 }
 
 /** The sign over the stage, and one in `queue` for when that lies over the stage. */
@@ -25,7 +25,7 @@ export async function showPaused(queue) {
 
 /** The button that pauses; while it is paused, that resumes. */
 export function pauseButton() {
-  const one = button("", { kind: "icon small bare", onclick: () => setPaused(!state.paused) });
+  const one = button("", { kind: "icon small bare fl-admin-only", onclick: () => setPaused(!state.paused) });
   let drawn = null;
   onChange(() => {
     if (drawn === state.paused) return;

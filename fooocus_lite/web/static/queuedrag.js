@@ -1,4 +1,4 @@
-// Dragging a row to another place: by its handle, with a mouse, a pen or a finger.
+// Dragging a row to another place: a mouse takes it anywhere but by a button, a pen or a finger by its handle.
 
 import { h } from "./dom.js";
 import { entryAt, entryOf } from "./line.js";
@@ -7,6 +7,12 @@ import { moveBeside } from "./queueacts.js";
 const EDGE = 36; // pixels from the list's edges in which it scrolls by itself
 const SPEED = 12; // pixels a frame, at the very edge
 const THRESHOLD = 4; // pixels before it is a drag and no tap
+
+/** The handle of the row that is taken; null where a press means something else. */
+function gripAt({ target, pointerType }) {
+  if (pointerType !== "mouse") return target.closest(".grip"); // elsewhere a finger scrolls
+  return target.closest("button, img") ? null : target.closest('[role="row"]')?.querySelector(".grip");
+}
 
 /** Let the rows of `list` in `scroll` be dragged. */
 export function letDrag(list, scroll) {
@@ -70,10 +76,10 @@ export function letDrag(list, scroll) {
   }
 
   list.box.addEventListener("pointerdown", (event) => {
-    const grip = event.target.closest(".grip");
+    const grip = gripAt(event);
     if (!grip || grip.hasAttribute("data-off") || event.button !== 0 || drag) return;
     const row = grip.closest('[role="row"]');
-    event.preventDefault();
+    if (grip.contains(event.target)) event.preventDefault();
     grip.setPointerCapture(event.pointerId);
     drag = { key: row.dataset.key, row, pointer: event.pointerId, from: event.clientY, y: event.clientY, top: scroll.scrollTop, target: null, isOn: false };
   });

@@ -61,7 +61,7 @@ function fillActions() {
     parts.toggle,
     button("Use these settings", { icon: "reuse", kind: "small bare", onclick: act(useSettings) }),
     button("Download", { icon: "save", kind: "small bare", onclick: act(download) }),
-    button("Open folder", { icon: "folder", kind: "small bare fl-wide-only", onclick: act(openFolder) }),
+    button("Open folder", { icon: "folder", kind: "small bare fl-wide-only fl-admin-only", onclick: act(openFolder) }),
     button("Delete", { icon: "trash", kind: "small bare", onclick: act(removePicture) }),
   );
 }

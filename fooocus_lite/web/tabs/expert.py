@@ -103,5 +103,4 @@ def _build_words(defaults: dict[str, Any], limits: dict[str, Any]) -> dict[str, 
         elem_id="fl-index",
         elem_classes="fl-field",
     )
-    gr.HTML('<div id="fl-done"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
     return {"wildcard_order": wildcard_order, "index": index}

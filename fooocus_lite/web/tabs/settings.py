@@ -1,4 +1,4 @@
-"""What is changed now and then: what must not be seen, size, steps, guidance."""
+"""What is changed now and then: what must not be seen, size, steps, guidance, how the page tells that it is done."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def build(menu: dict[str, Any]) -> dict[str, Any]:
         label="Guidance",
         info="How closely the picture keeps to the words; 1 is off.",
     )
+    gr.HTML('<div id="fl-done"></div>', elem_classes="fl-html", apply_default_css=False, js_on_load=None)
     return {
         "negative_prompt": negative,
         "width": width,
