@@ -66,6 +66,13 @@ STATES: dict[str, Callable[[Server, str], None]] = {
 }
 
 
+def kill_workers(server: Server) -> None:
+    """Kill them and see them dead: what is given to one that is just dying loses an attempt."""
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not server.workers(), "their end")
+
+
 def check_all_once(server: Server, ids: list[str]) -> None:
     tasks = server.wait(*ids)
     assert [task["state"] for task in tasks] == ["finished"] * len(ids), [task["error"] for task in tasks]
@@ -83,10 +90,8 @@ def test_a_kill_in_every_state_loses_nothing_and_draws_nothing_twice(start: Call
         long = {"steps": 80, "sampler": "euler"} if state == "drawing" else {"steps": 12}
         if state == "waiting":
             server.post("/v1/queue/pause")
-        for pid in server.workers() if state in ("claimed", "loading") else ():  # a warm one has nothing to load
-            os.kill(pid, signal.SIGKILL)
-        if state in ("claimed", "loading"):  # who is given to one that is just dying has lost an attempt already
-            until(lambda: not server.workers(), "the end of the warm one")
+        if state in ("claimed", "loading"):  # a warm one has nothing to load
+            kill_workers(server)
         ids += server.submit(f"a red circle, killed while {state}", count=2, **long)
         reach(server, ids[-2])
         if victim == "worker":
