@@ -134,8 +134,7 @@ def test_a_task_that_waits_for_a_download_waits_on_after_a_kill(start: Callable[
         (tmp_path / "data").mkdir()
         write_offer(hub, tmp_path / "data")
         server = start()
-        (name,) = [row["name"] for row in server.get("/v1/models")[1]["models"] if not row["available"]][:1]
-        held = server.submit("a red circle", model=name, count=2, steps=2)
+        held = server.submit("a red circle", model="big", count=2, steps=2)
         until(lambda: all(server.task(task_id)["waits_for"] for task_id in held), "the wait")
         (passing,) = server.submit("a blue square", steps=2)
         server.wait(passing)
