@@ -68,9 +68,19 @@ STATES: dict[str, Callable[[Server, str], None]] = {
 
 def kill_workers(server: Server) -> None:
     """Kill them and see them dead: what is given to one that is just dying loses an attempt."""
-    for pid in server.workers():
+    pids = server.workers()
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not server.workers(), "their end")
+    until(lambda: all(map(is_dead, pids)), "their end")
+
+
+def is_dead(pid: int) -> bool:
+    """Whether its parent can know it: no thread is left that still gives memory back."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except OSError:
+        return True
 
 
 def check_all_once(server: Server, ids: list[str]) -> None:
