@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -137,27 +138,30 @@ def test_a_picture_that_was_saved_and_not_recorded_is_not_drawn_again(start: Cal
 
 
 @pytest.mark.skipif(not is_shipped(), reason="needs the trained starter")
-def test_a_task_that_waits_for_a_download_waits_on_after_a_kill(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_a_task_that_waits_for_a_download_waits_on_after_a_kill(
+    start: Callable[..., Server], models: Path, tmp_path: Path
+) -> None:
     with FakeHub() as hub:
         put_big_model(hub, STARTER)
         hub.always = Slow(1000.0)
         (tmp_path / "data").mkdir()
         write_offer(hub, tmp_path / "data")
-        server = start()
+        server = start(hub_endpoint=hub.address)
         held = server.submit("a red circle", model="big", count=2, steps=2)
         until(lambda: all(server.task(task_id)["waits_for"] for task_id in held), "the wait")
         (passing,) = server.submit("a blue square", steps=2)
         server.wait(passing)
         server.kill()
-        server = start(tmp_path)
+        server = start(tmp_path, hub_endpoint=hub.address)
         assert [server.task(task_id)["state"] for task_id in held] == ["waiting"] * 2
         until(lambda: all(server.task(task_id)["waits_for"] for task_id in held), "the wait")
         server.kill()
         hub.always = None
-        server = start(tmp_path)
+        server = start(tmp_path, hub_endpoint=hub.address)
         tasks = server.wait(*held)
         assert [task["state"] for task in tasks] == ["finished"] * 2, [task["error"] for task in tasks]
         check_all_once(server, [passing, *held])
+    shutil.rmtree(models / "big")
 
 
 DRAWER = """
