@@ -42,14 +42,14 @@ def adopt_pictures(database: Database, log: EventLog, output_dir: Path) -> int:
             logger.warning(database.warnings[-1])
         database.forget_restored()
     running = [row["id"] for row in database.read("SELECT id FROM tasks WHERE state = 'running'")]
-    saved = {task_id: find_saved(output_dir, task_id, _days_of(log, task_id)) for task_id in running}
+    saved = {task_id: find_picture(log, output_dir, task_id) for task_id in running}
     return newer + sum(_adopt(database, log, task_id, Path(there.path)) for task_id, there in saved.items() if there)
 
 
-def _days_of(log: EventLog, task_id: str) -> set[str]:
-    """Those on which something is known of a task, and today."""
+def find_picture(log: EventLog, output_dir: Path, task_id: str) -> ImageSaved | None:
+    """The picture that a task saved already; looked for first on the days on which it is known of, and today."""
     stamps = [event.at for event in log.facts(task_id)] + [time.time()]
-    return {datetime.fromtimestamp(stamp).strftime("%Y-%m-%d") for stamp in stamps}
+    return find_saved(output_dir, task_id, {datetime.fromtimestamp(stamp).strftime("%Y-%m-%d") for stamp in stamps})
 
 
 def _newer(output_dir: Path, since: float) -> Iterator[tuple[str, Path]]:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from pathlib import Path
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Finished, ImageReady
-from fooocus_lite.images import clear_parts, find_saved, save_image
+from fooocus_lite.found_pictures import find_picture
+from fooocus_lite.images import clear_parts, save_image
 from fooocus_lite.lane import Job
 from fooocus_lite.ledger import Ledger, failed, internal
 from fooocus_lite.library import Library
@@ -72,9 +71,7 @@ class Saver:
 
     def adopt(self, task: Task) -> bool:
         """Finish a task whose picture is there already."""
-        stamps = [event.at for event in self._store.log.facts(task.id)] + [time.time()]
-        days = {datetime.fromtimestamp(stamp).strftime("%Y-%m-%d") for stamp in stamps}
-        saved = find_saved(self._output_dir, task.id, days)
+        saved = find_picture(self._store.log, self._output_dir, task.id)
         if saved is not None:
             self._ledger.finish(task, saved, Finished(), {})
         return saved is not None

@@ -114,6 +114,18 @@ class AppServer:
         """Ask for one picture; its id."""
         return json.loads(self.ask("POST", "/v1/tasks", recipe))["ids"][0]
 
+    def draw(self, recipe: dict[str, Any]) -> float:
+        """Seconds from the request for one picture until it is told to be on the disk."""
+        started = time.perf_counter()
+        task = self.submit(recipe)
+        with self.following(f"/v1/tasks/{task}/events") as messages:
+            for name, data in messages:
+                if name == "finished":
+                    return time.perf_counter() - started
+                if name in ("failed", "cancelled"):
+                    raise RuntimeError(data.decode())
+        raise RuntimeError("the stream ended before the picture")
+
     @contextmanager
     def following(self, path: str) -> Generator[Iterator[tuple[str, bytes]]]:
         """(event name, data) of a stream of Server-Sent Events."""

@@ -139,26 +139,14 @@ def measure_followers(bench: Bench) -> Iterator[Row]:
         server.wait_for_page()
         for number in range(ROUNDS + 1):
             time.sleep(REST_S)
-            alone.append(_picture(server, bench.recipe(seed=number)))
+            alone.append(server.draw(bench.recipe(seed=number)))
             with _crowd(server.address):
                 time.sleep(REST_S)
-                watched.append(_picture(server, bench.recipe(seed=number + 1000)))
+                watched.append(server.draw(bench.recipe(seed=number + 1000)))
             bench.say(f"  round {number} of {ROUNDS}: {watched[-1]:.2f} s and {alone[-1]:.2f} s")
     del alone[0], watched[0]  # the first ones load the model
     what = "HTTP request → file on disk; they read on the same machine"
     yield ratio_row(f"picture: {FOLLOWERS} event followers ÷ none", 1.03, watched, alone, what)
-
-
-def _picture(server: AppServer, recipe: dict[str, Any]) -> float:
-    started = time.perf_counter()
-    task = server.submit(recipe)
-    with server.following(f"/v1/tasks/{task}/events") as messages:
-        for name, data in messages:
-            if name == "finished":
-                return time.perf_counter() - started
-            if name in ("failed", "cancelled"):
-                raise RuntimeError(data.decode())
-    raise RuntimeError("the stream ended before the picture")
 
 
 @contextmanager

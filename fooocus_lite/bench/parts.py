@@ -56,7 +56,7 @@ def measure_pictures(bench: Bench) -> Iterator[Row]:
         for number in range(ROUNDS + 1):
             words = f"{bench.plan.texts[0]}, number {number}"
             time.sleep(REST_S)
-            app.append(_app_picture(server, bench.recipe(seed=number)))
+            app.append(server.draw(bench.recipe(seed=number)))
             time.sleep(REST_S)
             bare.append(loop.ask("picture", number))
             time.sleep(REST_S)
@@ -74,18 +74,6 @@ def measure_pictures(bench: Bench) -> Iterator[Row]:
     )
     yield Row("server memory after that", memory / MB, 400, "resident, with the page built", "MB")
     yield Row("torch in the server", float(has_torch), 0, "libraries mapped into the process", "")
-
-
-def _app_picture(server: AppServer, recipe: dict[str, Any]) -> float:
-    started = time.perf_counter()
-    task = server.submit(recipe)
-    with server.following(f"/v1/tasks/{task}/events") as messages:
-        for name, data in messages:
-            if name == "finished":
-                return time.perf_counter() - started
-            if name in ("failed", "cancelled"):
-                raise RuntimeError(data.decode())
-    raise RuntimeError("the stream ended before the picture")
 
 
 def _app_preview(server: AppServer, recipe: dict[str, Any]) -> float:
