@@ -170,6 +170,16 @@ class QueueCalls(ABC):
         known = self._json("GET", path)["revision"] if revision is None else revision
         return self._json("PATCH", path, {"recipe": changes, "revision": known})["revision"]
 
+    def edit_all(
+        self, ids: Sequence[str] | None = None, *, batch_id: str | None = None, **changes: Any
+    ) -> dict[str, FooocusError]:
+        """Change the same fields of waiting pictures, of all at once; why which of them stayed as it is, by id.
+
+        Each keeps its seed, unless ``seed=None`` gives each a new one.
+        """
+        wish = {"ids": ids, "batch_id": batch_id, "recipe": changes}
+        return {one["id"]: error_of(one["error"]) for one in self._json("POST", "/v1/queue/edit", wish)["stayed"]}
+
     def duplicate(
         self, ids: Sequence[str] | None = None, *, batch_id: str | None = None, new_seed: bool = False
     ) -> list[str]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fooocus_lite.edits import edited
-from fooocus_lite.errors import FooocusError
+from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.library import Library
-from fooocus_lite.line import Spot, not_waiting
+from fooocus_lite.line import Edit, Spot
+from fooocus_lite.line_records import not_waiting
 from fooocus_lite.plan import batch_notes
 from fooocus_lite.queue_file import read_queue
 from fooocus_lite.recipe import MAX_SEED, Recipe
@@ -29,30 +30,62 @@ class Desk:
         self._library = library
 
     def edit(self, task_id: str, changes: Recipe, *, revision: int, owner: str | None = None) -> Task:
-        """Change some fields of a waiting picture; what the new recipe lacks is being fetched when this returns.
-
-        Args:
-            changes: The fields that were set in it; see `fooocus_lite.edits.edited`.
-            revision: The task's when it was read.
+        """Change some fields of a waiting picture; the task as it is now. As `edit_all`, of one.
 
         Raises:
             NotFound: no such task.
-            FooocusError: a conflict: it waits no more, was edited meanwhile, or is a cell of a contact sheet; or
-                where `edited`, `make_plan` or `Supply.fetch_for` refuse the recipe. Nothing has changed then.
+            FooocusError: a conflict, or as `edit_all`.
         """
-        task = self._queue.get(task_id, owner=owner)
-        if task.state != "waiting":
-            raise not_waiting("changed", [task.state])
-        if task.label is not None:
-            problem = "This picture belongs to a contact sheet, on which only what it shows may differ."
-            raise FooocusError(problem, "Duplicate it and change the copy.", code="conflict")
+        stayed = self.edit_all([task_id], changes, revisions=[revision], owner=owner)
+        if stayed:
+            raise stayed[task_id]
+        return self._queue.get(task_id)
+
+    def edit_all(
+        self, ids: Sequence[str], changes: Recipe, *, revisions: Sequence[int] | None = None, owner: str | None = None
+    ) -> dict[str, FooocusError]:
+        """Change some fields of waiting pictures, of all at once; what they lack then is being fetched already.
+
+        Args:
+            changes: The fields that were set in it; see `fooocus_lite.edits.edited`. Each keeps its seed, unless
+                that is ``None`` in it: then each has a new one.
+            revisions: Of each task when it was read; without them, whatever they are now.
+
+        Returns:
+            Why which of them stayed as it is, by id: it waits no more, was edited meanwhile, is a cell of a contact
+            sheet, or is not there.
+
+        Raises:
+            BadValue: one seed for several pictures, which would be one picture several times.
+            FooocusError: where `edited`, `make_plan` or `Supply.fetch_for` refuse a recipe. Nothing has changed then.
+        """
+        if len(ids) > 1 and "seed" in changes.model_fields_set and changes.seed is not None:
+            raise BadValue("Several pictures cannot have one seed.", "Leave it out: each keeps its own.", field="seed")
+        known = dict(zip(ids, revisions, strict=True)) if revisions is not None else {}
+        stayed: dict[str, FooocusError] = {}
+        tasks: list[Task] = []
+        for task_id in dict.fromkeys(ids):
+            try:
+                task = self._queue.get(task_id, owner=owner)
+                _refuse_change(task)
+            except FooocusError as exc:
+                stayed[task_id] = exc
+            else:
+                tasks.append(task)
         library = self._library()
-        recipe = edited(task.recipe, changes, library, int(task.id, 16))
-        self._queue.refuse_beyond([recipe], task.owner, instead_of=[task.recipe])
-        (offer,) = self._supply.fetch_for_all([recipe], library)
-        changed = self._queue.edit(task_id, recipe, revision=revision, waits_for=offer)
+        recipes = [edited(task.recipe, changes, library, int(task.id, 16)) for task in tasks]
+        for name in dict.fromkeys(task.owner for task in tasks):  # before anything is fetched for what is refused
+            theirs = [(task.recipe, recipe) for task, recipe in zip(tasks, recipes, strict=True) if task.owner == name]
+            old, new = zip(*theirs, strict=True)
+            self._queue.refuse_beyond(new, name, instead_of=old)
+        waits = self._supply.fetch_for_all(recipes, library)
+        edits = [
+            Edit(task.id, recipe, known.get(task.id, task.revision), offer)
+            for task, recipe, offer in zip(tasks, recipes, waits, strict=True)
+        ]
+        stayed |= self._queue.edit_all(edits)
         self._supply.wake()
-        return changed
+        return stayed
 
     def duplicate(self, ids: Sequence[str], *, new_seed: bool, asker: str = "", owner: str | None = None) -> list[str]:
         """Copies of tasks as a batch of their own, right behind the last of them that waits, else at the end.
@@ -96,3 +129,11 @@ class Desk:
         self._supply.wake()
         self._queue.tell_change()
         return ids, list(batch_notes(recipes, library))
+
+
+def _refuse_change(task: Task) -> None:
+    if task.state != "waiting":
+        raise not_waiting("changed", [task.state])
+    if task.label is not None:
+        problem = "This picture belongs to a contact sheet, on which only what it shows may differ."
+        raise FooocusError(problem, "Duplicate it and change the copy.", code="conflict")

@@ -19,7 +19,7 @@ from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Queued
-from fooocus_lite.line_records import LineRecords, no_batch
+from fooocus_lite.line_records import LineRecords, no_batch, not_waiting, nothing_waits
 from fooocus_lite.quotas import refuse_beyond
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.task_records import no_such
@@ -49,6 +49,22 @@ class Spot:
     place: Place
     of: str | None = None
     of_batch: str | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What a waiting task becomes.
+
+    Attributes:
+        recipe: Resolved.
+        revision: The task's when it was read: another one means that somebody else has edited it since.
+        waits_for: The offer whose files the new recipe needs first.
+    """
+
+    id: str
+    recipe: Recipe
+    revision: int
+    waits_for: str | None = None
 
 
 class Line(LineRecords):
@@ -160,7 +176,7 @@ class Line(LineRecords):
         with self._database.write() as transaction:
             ids = self._waiting_ids(transaction, batch_id, owner)
             if not ids:
-                raise _nothing_waits("moved")
+                raise nothing_waits("moved")
             self._move_in(transaction, ids, spot, owner)
         self.wake()
         self.tell_change()
@@ -243,37 +259,48 @@ class Line(LineRecords):
         with self._database.write() as transaction:
             ids = self._waiting_ids(transaction, batch_id, owner)
         if not ids:
-            raise _nothing_waits("drawn again")
+            raise nothing_waits("changed or drawn again")
         return ids
 
     # Editing.
 
     def edit(self, task_id: str, recipe: Recipe, *, revision: int, waits_for: str | None = None) -> Task:
-        """Give a waiting task another recipe; the task as it is now.
-
-        Args:
-            recipe: Resolved.
-            revision: The task's when it was read: another one means that somebody else has edited it since.
-            waits_for: The offer whose files the new recipe needs first.
+        """Give a waiting task another recipe; the task as it is now. As `edit_all`, of one.
 
         Raises:
             NotFound: no such task.
-            FooocusError: a conflict: it waits no more, or it was edited meanwhile; or it is more than its user may ask
-                for.
+            FooocusError: a conflict: it waits no more, or it was edited meanwhile; or as `edit_all`.
+        """
+        stayed = self.edit_all([Edit(task_id, recipe, revision, waits_for)])
+        if stayed:
+            raise stayed[task_id]
+        return self.get(task_id)
+
+    def edit_all(self, edits: Sequence[Edit]) -> dict[str, FooocusError]:
+        """Give waiting tasks other recipes, in one transaction: nobody sees some of them changed and others not.
+
+        Returns:
+            Why which of them stayed as it is, by id: it waits no more, was edited meanwhile, or is not there.
+
+        Raises:
+            FooocusError: it is more than their user may ask for; nothing has changed.
         """
         with self._database.write() as transaction:
-            self._refuse_edit(transaction, task_id, recipe)
-            rows = transaction.execute(
-                "UPDATE tasks SET recipe = ?, work = ?, waits_for = ?, attempt = 0, revision = revision + 1"
-                " WHERE id = ? AND state = 'waiting' AND revision = ? RETURNING id",
-                (to_json(recipe), work_of(recipe), waits_for, task_id, revision),
-            )
-            if not rows:
-                raise self._why_not_edited(transaction, task_id)
-            self._log.record(transaction, task_id, Queued(waits_for=waits_for or ""))
-        self.wake()
-        self.tell_change()
-        return self.get(task_id)
+            reasons = [(edit.id, self._why_not_edited(transaction, edit)) for edit in edits]
+            stayed = {task_id: why for task_id, why in reasons if why is not None}
+            changed = [edit for edit in edits if edit.id not in stayed]
+            self._refuse_edits(transaction, changed)
+            for edit in changed:
+                transaction.execute(
+                    "UPDATE tasks SET recipe = ?, work = ?, waits_for = ?, attempt = 0, revision = revision + 1"
+                    " WHERE id = ?",
+                    (to_json(edit.recipe), work_of(edit.recipe), edit.waits_for, edit.id),
+                )
+                self._log.record(transaction, edit.id, Queued(waits_for=edit.waits_for or ""))
+        if changed:
+            self.wake()
+            self.tell_change()
+        return stayed
 
     def refuse_beyond(
         self,
@@ -291,20 +318,26 @@ class Line(LineRecords):
         ask = within.execute if within else self._database.read
         refuse_beyond(self._limits_of(owner), recipes, ask, owner, instead_of=instead_of)
 
-    def _refuse_edit(self, transaction: Transaction, task_id: str, recipe: Recipe) -> None:
-        task = self.find(task_id)
-        if task is not None and task.state == "waiting":
-            self.refuse_beyond([recipe], task.owner, instead_of=[task.recipe], within=transaction)
+    def _refuse_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
+        owners: dict[str, tuple[list[Recipe], list[Recipe]]] = {}
+        for edit in edits:
+            task = self.get(edit.id)
+            new, old = owners.setdefault(task.owner, ([], []))
+            new.append(edit.recipe)
+            old.append(task.recipe)
+        for owner, (new, old) in owners.items():
+            self.refuse_beyond(new, owner, instead_of=old, within=transaction)
 
-    def _why_not_edited(self, transaction: Transaction, task_id: str) -> FooocusError:
-        rows = transaction.execute("SELECT state FROM tasks WHERE id = ?", (task_id,))
+    def _why_not_edited(self, transaction: Transaction, edit: Edit) -> FooocusError | None:
+        rows = transaction.execute("SELECT state, revision FROM tasks WHERE id = ?", (edit.id,))
         if not rows:
-            return no_such(task_id)
+            return no_such(edit.id)
         if rows[0]["state"] != "waiting":
             return not_waiting("changed", [rows[0]["state"]])
-        return FooocusError(
-            "This picture was changed by somebody else meanwhile.", "Look at it again, then change it.", code="conflict"
-        )
+        if rows[0]["revision"] != edit.revision:
+            problem = "This picture was changed by somebody else meanwhile."
+            return FooocusError(problem, "Look at it again, then change it.", code="conflict")
+        return None
 
     # What the others build on.
 
@@ -351,18 +384,3 @@ def _neighbour(transaction: Transaction, side: Literal["<", ">"], position: floa
         (position,),
     )
     return rows[0]["position"] if rows else None
-
-
-def not_waiting(done: str, states: Sequence[str]) -> FooocusError:
-    """The conflict that tasks of these states cannot be ``done`` to any more."""
-    words = {"running": "is being drawn already", "finished": "is finished", "cancelled": "was cancelled"}
-    if len(states) > 1:
-        problem = f"None of these pictures waits any more, so they cannot be {done}."
-    else:
-        problem = f"This picture {words.get(states[0], 'has failed')}, so it cannot be {done}."
-    return FooocusError(problem, "Only what waits can be; ask for it again.", code="conflict")
-
-
-def _nothing_waits(done: str) -> FooocusError:
-    problem = f"Nothing of this batch waits any more, so it cannot be {done}."
-    return FooocusError(problem, "Its pictures are being drawn, or have ended.", code="conflict")

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fooocus_lite.errors import BadValue, NotFound
+from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.events import State
 from fooocus_lite.task_records import MAX_PAGE, OF_OWNER, TaskRecords
 from fooocus_lite.tasks import COLUMNS, Task, task_of
@@ -265,3 +265,19 @@ def _read_task_cursor(text: str | None) -> tuple[str | None, float]:
 
 def _no_cursor() -> BadValue:
     return BadValue("after is no place in this list.", "Send the `next` of the page before, as it was.", field="after")
+
+
+def not_waiting(done: str, states: Sequence[str]) -> FooocusError:
+    """The conflict that tasks of these states cannot be ``done`` to any more."""
+    words = {"running": "is being drawn already", "finished": "is finished", "cancelled": "was cancelled"}
+    if len(states) > 1:
+        problem = f"None of these pictures waits any more, so they cannot be {done}."
+    else:
+        problem = f"This picture {words.get(states[0], 'has failed')}, so it cannot be {done}."
+    return FooocusError(problem, "Only what waits can be; ask for it again.", code="conflict")
+
+
+def nothing_waits(done: str) -> FooocusError:
+    """The conflict that what waits of a batch cannot be ``done`` to: there is none."""
+    problem = f"Nothing of this batch waits any more, so it cannot be {done}."
+    return FooocusError(problem, "Its pictures are being drawn, or have ended.", code="conflict")

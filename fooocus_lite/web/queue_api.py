@@ -32,6 +32,12 @@ MOVES: dict[str, Example] = {
     "two pictures behind another": {"value": {"ids": ["0d1f0a9e5b01", "0d1f0a9e5b9c"], "after": "0d1f0a9e6000"}},
 }
 EDITS: dict[str, Example] = {"another size": {"value": {"recipe": {"width": 1152, "height": 896}, "revision": 0}}}
+EDITS_OF_ALL: dict[str, Example] = {
+    "a batch in another style": {"value": {"batch_id": "0d1f0a9e5b01", "recipe": {"styles": ["Watercolor"]}}},
+    "two pictures as they were read": {
+        "value": {"ids": ["0d1f0a9e5b01", "0d1f0a9e5b9c"], "revisions": [0, 2], "recipe": {"steps": 30}}
+    },
+}
 REPEATS: dict[str, Example] = {
     "until it is ended": {"value": {"recipe": {"prompt": "a house by the sea"}}},
     "ten rounds of four": {"value": {"recipe": {"prompt": "a house by the sea", "count": 4}, "times": 10}},
@@ -90,6 +96,21 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         if wish.batch_id is not None:
             return q.Moved(moved=queue.move_batch(wish.batch_id, spot, owner=owner))
         return q.Moved(moved=queue.move(wish.chosen(), spot, owner=owner))
+
+    @router.post(
+        "/queue/edit",
+        tags=["queue"],
+        summary="Change what waits",
+        responses=s.problems(400, 403, 404, 409, 413, 422, 429, 507),
+    )
+    def edit_all(who: Who, wish: Annotated[q.EditAllIn, Body(openapi_examples=EDITS_OF_ALL)]) -> q.Edited:
+        """The same fields of all of them, at once: no page and no worker sees some of them changed and others not.
+        What began meanwhile, or somebody else changed, stays as it is and is named; a recipe that is refused changes
+        none."""
+        ids, owner = wish.chosen(), who.sees
+        if wish.batch_id is not None:
+            ids = queue.waiting_ids(wish.batch_id, owner=owner)
+        return q.edited(ids, desk.edit_all(ids, wish.recipe, revisions=wish.known(), owner=owner))
 
     @router.post(
         "/queue/cancel", tags=["queue"], summary="Take out of the line", responses=s.problems(400, 403, 404, 422, 507)

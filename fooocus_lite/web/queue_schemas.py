@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fooocus_lite.errors import BadValue
+from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.events import State
 from fooocus_lite.line import Spot
 from fooocus_lite.line_records import Repeat
@@ -157,6 +157,42 @@ class EditIn(BaseModel):
     revision: int = Field(ge=0, description="The task's when it was read, so that nobody's change is lost.")
 
 
+class EditAllIn(_Chosen):
+    """What to change of waiting pictures, of all of them at once."""
+
+    recipe: Recipe = Field(description="As for one picture; each keeps its seed, unless that is sent as null.")
+    revisions: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None,
+        max_length=MAX_IDS,
+        description="Of each of `ids` as it was read, so that nobody's change is lost; left out: whatever they are.",
+    )
+
+    def known(self) -> list[int] | None:
+        """The revisions, one for each of `ids`.
+
+        Raises:
+            BadValue: other than that, or for a batch.
+        """
+        if self.revisions is not None and len(self.revisions) != len(self.ids or ()):
+            hint = "Send one for each of ids, in their order, or leave them out."
+            raise BadValue("There are not as many revisions as ids.", hint, field="revisions")
+        return self.revisions
+
+
+class Stayed(BaseModel):
+    """A picture that was not changed, and why."""
+
+    id: str
+    error: Problem
+
+
+class Edited(BaseModel):
+    """What became of an edit of several pictures."""
+
+    edited: int
+    stayed: list[Stayed] = Field(description="They wait no more, were changed by somebody else, or are not there.")
+
+
 class DuplicateIn(BaseModel):
     """How to draw a picture once more."""
 
@@ -220,6 +256,23 @@ def repeat_out(repeat: Repeat) -> RepeatOut:
         state=repeat.state,
         error=Problem(**repeat.error) if repeat.error else None,
     )
+
+
+def edited(ids: Sequence[str], stayed: Mapping[str, FooocusError]) -> Edited:
+    """What became of an edit of these tasks.
+
+    Raises:
+        FooocusError: nothing of it was done.
+    """
+    count = len(set(ids)) - len(stayed)
+    if not count:
+        (first, *others) = stayed.values()
+        if not others or first.code == "not_found":
+            raise first
+        problem = "None of these pictures can be changed: they have begun, or somebody else changed them."
+        raise FooocusError(problem, "Look at the queue again, then change what waits.", code="conflict")
+    problems = [Stayed(id=task_id, error=Problem.model_validate(error.to_dict())) for task_id, error in stayed.items()]
+    return Edited(edited=count, stayed=problems)
 
 
 def history_row(task: Task, row: QueueRow) -> HistoryRow:

@@ -122,6 +122,46 @@ def test_an_edit_that_comes_too_late_is_refused(server: LightServer, client: Cli
         client.edit(sheet["id"], 0, steps=3)
 
 
+def test_a_batch_is_edited_at_once_and_says_what_stayed(server: LightServer, client: Client) -> None:
+    ids = server.submit("a star", count=3)
+    assert client.edit_all(batch_id=ids[0], prompt="a moon") == {}
+    tasks = [client.task(task_id) for task_id in ids]
+    assert [(task.recipe.prompt, task.recipe.seed, task.revision) for task in tasks] == [
+        ("a moon", n, 1) for n in (1, 2, 3)
+    ]
+    client.edit(ids[1], 1, steps=9)
+    server.store.queue.cancel(ids[2])
+    status, said = server.ask(
+        "POST", "/v1/queue/edit", {"ids": ids, "revisions": [1, 1, 1], "recipe": {"prompt": "a sun"}}
+    )
+    assert (status, said["edited"], [one["id"] for one in said["stayed"]]) == (200, 1, [ids[2], ids[1]])
+    assert "was cancelled" in said["stayed"][0]["error"]["problem"]
+    assert "somebody else" in said["stayed"][1]["error"]["problem"]
+    assert [client.task(task_id).recipe.prompt for task_id in ids] == ["a sun", "a moon", "a moon"]
+    assert client.edit_all(ids[:2], seed=None) == {}
+    assert len({client.task(task_id).recipe.seed for task_id in ids[:2]} - {1, 2}) == 2, "each has a new seed"
+
+
+@pytest.mark.parametrize(
+    "wish, words",
+    [
+        ({"recipe": {"seed": 7}}, "Several pictures cannot have one seed."),
+        ({"recipe": {"steps": 900}}, "steps cannot be 900."),
+        ({"recipe": {"model": "nobody's"}}, "There is no model"),
+        ({"recipe": {"steps": 9}, "revisions": [0]}, "There are not as many revisions as ids."),
+        ({"recipe": {"steps": 9}, "revisions": [0, -1]}, "revisions cannot be"),
+    ],
+)
+def test_an_edit_of_several_that_is_refused_changes_none(
+    server: LightServer, client: Client, wish: dict[str, Any], words: str
+) -> None:
+    ids = server.submit(count=2)
+    before = [client.task(task_id) for task_id in ids]
+    status, said = server.ask("POST", "/v1/queue/edit", {"ids": ids} | wish)
+    assert status in (400, 422) and said["problem"].startswith(words) and said["hint"]
+    assert [client.task(task_id) for task_id in ids] == before
+
+
 def test_copies_stand_behind_their_originals_as_a_batch_of_their_own(server: LightServer, client: Client) -> None:
     a, b = server.submit("first", count=2), server.submit("second")
     (same,) = server.ask("POST", f"/v1/tasks/{a[0]}/duplicate")[1]["ids"]

@@ -25,7 +25,7 @@ ADMINS = (
 EVERYBODYS = (
     r"POST /v1/(plan|expand|read|skip|stop|clear|tasks|sheets)",
     r"(POST|PATCH|DELETE) /v1/(tasks|pictures|sheets)/x(/retry|/duplicate)?",
-    r"(POST|DELETE) /v1/(queue/(move|import|cancel|duplicate)|repeats(/x)?)",
+    r"(POST|DELETE) /v1/(queue/(move|edit|import|cancel|duplicate)|repeats(/x)?)",
     r"POST /v1/images/\w+",
     r"POST /sdapi/v1/[\w-]+",
 )

@@ -43,6 +43,7 @@ GET /v1/queue/batches/{batch_id}
 POST /v1/queue/move
 POST /v1/queue/cancel
 POST /v1/queue/duplicate
+POST /v1/queue/edit
 DELETE /v1/repeats/{repeat_id}
 GET /v1/sheets/{sheet_id}
 GET /v1/sheets/{sheet_id}/image
@@ -238,6 +239,7 @@ def body_for(route: str, task_id: str) -> Any:
         "POST /v1/tasks/{task_id}/duplicate": {"new_seed": True},
         "POST /v1/queue/move": {"ids": [task_id], "to": "first"},
         "POST /v1/queue/cancel": {"ids": [task_id]},
+        "POST /v1/queue/edit": {"ids": [task_id], "recipe": {"prompt": "mine"}},
         "POST /v1/queue/duplicate": {"batch_id": task_id, "new_seed": True},
         "POST /v1/plan": {"prompt": "mine"},
         "POST /v1/expand": {"prompt": "mine"},
@@ -249,13 +251,11 @@ def body_for(route: str, task_id: str) -> Any:
 
 def state_of_ana(scene: Scene) -> list[tuple[Any, ...]]:
     """Everything of hers that somebody could have changed."""
-    return [
-        tuple(row)
-        for row in scene.server.store.database.read(
-            "SELECT id, position, recipe, cancel_requested, image_path, state IN ('cancelled', 'failed') FROM tasks"
-            " WHERE owner = 'ana' ORDER BY id"
-        )
-    ]
+    rows = scene.server.store.database.read(
+        "SELECT id, position, recipe, cancel_requested, image_path, state IN ('cancelled', 'failed') FROM tasks"
+        " WHERE owner = 'ana' ORDER BY id"
+    )
+    return [tuple(row) for row in rows]
 
 
 def test_every_route_is_on_one_of_the_lists(scene: Scene) -> None:

@@ -182,7 +182,7 @@ def test_editing_comes_back_after_a_reload_and_can_be_left(paused: Server, perso
     person.prompt.fill("my words")
     edit(person, "a red star")
     person.prompt.fill("half typed")
-    person.page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft')).prompt === 'half typed'")
+    person.page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft'))?.prompt === 'half typed'")
     person.page.reload()
     person.wait_until_alive()
     bar = person.page.get_by_role("region", name="Editing")
@@ -235,6 +235,17 @@ def test_a_batch_is_edited_as_a_whole_and_keeps_its_seeds(paused: Server, person
     expect(row(person, "a blue star")).to_be_visible()
     recipes = [paused.task(task_id)["recipe"] for task_id in ids]
     assert [(one["prompt"], one["seed"]) for one in recipes] == [("a blue star", seed) for seed in (7, 8, 9)]
+
+
+def test_a_batch_of_which_some_is_gone_says_how_many_stayed(paused: Server, person: Person) -> None:
+    ids = submit(paused, "a red star", count=3)
+    edit(person, "a red star")
+    paused.cancel(ids[0])
+    person.prompt.fill("a blue star")
+    person.button("Save changes").click()
+    expect(person.alert).to_contain_text("1 of 3 stayed as they were")
+    expect(row(person, "a blue star")).to_be_visible()
+    assert [paused.task(one)["recipe"]["prompt"] for one in ids] == ["a red star", "a blue star", "a blue star"]
 
 
 def test_a_pause_outlives_reload_and_restart(start: Callable[..., Server], come: Callable[..., Person]) -> None:

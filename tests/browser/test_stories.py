@@ -128,7 +128,7 @@ def test_reload_and_second_tab_take_up_where_it_is(person: Person) -> None:
     expect(person.stage.get_by_role("img", name=FORMING)).to_be_visible()
     person.generate("an orange cross")
     person.prompt.fill("a draft nobody sent")
-    person.page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft')).prompt === 'a draft nobody sent'")
+    person.page.wait_for_function("JSON.parse(localStorage.getItem('fl.draft'))?.prompt === 'a draft nobody sent'")
     person.page.reload()
     person.wait_until_alive()
     for page in (person.page, person.new_tab()):

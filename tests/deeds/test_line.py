@@ -17,38 +17,8 @@ from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
 from fooocus_lite.line import Spot
 from fooocus_lite.store import Store, open_store
+from tests.deeds.books import check_books, line
 from tests.deeds.conftest import a_recipe, until
-
-
-def line(store: Store) -> list[str]:
-    return [task.id for task in store.queue.in_line()]
-
-
-def check_books(store: Store) -> None:
-    """What triggers keep is what the rows say."""
-    rows = store.database.read(
-        "SELECT batch_id AS id, min(owner) AS owner, count(*) AS size, sum(state = 'waiting') AS waiting,"
-        " sum(state = 'waiting' AND waits_for IS NOT NULL) AS held, sum(iif(state = 'waiting', work, 0)) AS work,"
-        " coalesce(min(iif(state = 'waiting' AND waits_for IS NULL, position, NULL)),"
-        " min(iif(state = 'waiting', position, NULL))) AS position,"
-        " sum(state = 'waiting') > 0 AND sum(state = 'waiting' AND waits_for IS NULL) = 0 AS is_held"
-        " FROM tasks GROUP BY batch_id"
-    )
-    kept = store.database.read("SELECT id, owner, size, waiting, held, work, position, is_held FROM batches")
-    assert {tuple(row)[:7] for row in rows} == {tuple(row)[:7] for row in kept}
-    assert {row["id"] for row in rows if row["is_held"]} == {
-        row["id"] for row in kept if row["is_held"] and row["waiting"]
-    }
-    totals = {
-        (row["state"], row["owner"]): (row["tasks"], row["work"]) for row in store.database.read("SELECT * FROM totals")
-    }
-    by_state = store.database.read("SELECT state, owner, count(*), sum(work) FROM tasks GROUP BY state, owner")
-    held = store.database.read(
-        "SELECT 'held', owner, count(*), sum(work) FROM tasks WHERE waits_for IS NOT NULL GROUP BY owner"
-    )
-    batches = store.database.read("SELECT 'batches', owner, count(*), 0 FROM batches WHERE waiting > 0 GROUP BY owner")
-    counted = {(state, owner): (tasks, work) for state, owner, tasks, work in (*by_state, *held, *batches)}
-    assert counted == {key: value for key, value in totals.items() if value != (0, 0)}
 
 
 def spot_of(draw: Callable[[int], int], neighbours: list[str]) -> Spot:
@@ -205,56 +175,6 @@ def test_moves_race_with_claims_and_nothing_is_lost_or_drawn_twice(store: Store)
             mover.result()
     assert sorted(claimed) == ids
     check_books(store)
-
-
-def test_an_edit_and_a_claim_race_and_exactly_one_wins(store: Store) -> None:
-    ids = store.queue.submit([a_recipe("old", seed=n) for n in range(80)])
-    start = threading.Barrier(4)
-
-    def edit(name: str) -> dict[str, str]:
-        start.wait()
-        won: dict[str, str] = {}
-        for task_id in ids:
-            try:
-                store.queue.edit(task_id, a_recipe(name, steps=9), revision=0)
-                won[task_id] = name
-            except FooocusError as exc:
-                assert exc.code == "conflict" and "picture" in exc.problem
-        return won
-
-    def claim() -> dict[str, str]:
-        start.wait()
-        drawn: dict[str, str] = {}
-        while (task := store.queue.claim("w")) is not None:
-            drawn[task.id] = task.recipe.prompt
-        return drawn
-
-    with ThreadPoolExecutor(4) as pool:
-        editors = [pool.submit(edit, name) for name in ("ann", "bob", "eve")]
-        drawn = pool.submit(claim).result()
-        won = [editor.result() for editor in editors]
-    assert sum(len(one) for one in won) == len({task_id for one in won for task_id in one}), "none is edited twice"
-    words = {task_id: name for one in won for task_id, name in one.items()}
-    assert drawn == {task_id: words.get(task_id, "old") for task_id in ids}, "what is drawn is what was agreed"
-    check_books(store)
-
-
-def test_an_edit_keeps_the_place_and_the_books(store: Store) -> None:
-    ids = store.queue.submit([a_recipe(steps=3) for _ in range(4)])
-    task = store.queue.edit(ids[1], a_recipe("new", steps=50), revision=0, waits_for="big")
-    assert (task.revision, task.waits_for, task.recipe.prompt, task.state) == (1, "big", "new", "waiting")
-    assert [group.held for group in store.queue.groups()] == [1]
-    check_books(store)
-    assert store.queue.edit(ids[1], a_recipe("newer", steps=4), revision=1).waits_for is None
-    check_books(store)
-    assert line(store) == ids
-    with pytest.raises(FooocusError, match="changed by somebody else meanwhile"):
-        store.queue.edit(ids[1], a_recipe("late"), revision=1)
-    store.queue.claim("w")
-    with pytest.raises(FooocusError, match="is being drawn already, so it cannot be changed"):
-        store.queue.edit(ids[0], a_recipe("late"), revision=0)
-    with pytest.raises(NotFound):
-        store.queue.edit("nobody", a_recipe(), revision=0)
 
 
 def test_a_paused_queue_gives_nothing_also_after_a_restart(tmp_path: Path) -> None:

@@ -47,36 +47,38 @@ function end() {
   document.documentElement.toggleAttribute("data-editing", false);
 }
 
-/** The pictures that an entry stands for, as the program has them. */
-async function tasksOf({ level, row, group }) {
-  if (level === 2 || group.waiting === 1) return [await call("GET", `/v1/tasks/${row.state === "running" ? await firstOf(group) : row.id}`)];
-  const ids = [];
+/** Rows of the pictures that an entry stands for and that wait. */
+async function rowsOf({ level, row, group }) {
+  if (level === 2 || group.waiting === 1) return [row.state === "running" ? await firstOf(group) : row].filter(Boolean);
+  const rows = [];
   let after = "";
   while (after !== null) {
     const answer = await call("GET", `/v1/queue/batches/${encodeURIComponent(group.batch_id)}?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
-    ids.push(...answer.tasks.map((task) => task.id));
+    rows.push(...answer.tasks);
     after = answer.next;
   }
-  return Promise.all(ids.map((id) => call("GET", `/v1/tasks/${id}`)));
+  return rows;
 }
 
 async function firstOf({ batch_id: batch }) {
   const { tasks: [first] } = await call("GET", `/v1/queue/batches/${encodeURIComponent(batch)}?limit=1`);
-  return first?.id;
+  return first;
 }
 
 /** Bring an entry's settings into the form; of a batch, what is changed is changed in all its pictures that wait. */
 export async function edit(entry) {
   try {
-    const tasks = (await tasksOf(entry)).filter((task) => task.state === "waiting");
-    if (!tasks.length) { look(); return; }
+    const rows = await rowsOf(entry);
+    const first = rows.length ? await call("GET", `/v1/tasks/${rows[0].id}`) : null;
+    if (first?.state !== "waiting") { look(); return; }
     const before = now?.before ?? { ...state.draft };
-    const [{ recipe }] = tasks;
+    const { recipe } = first;
+    const revisions = [first.revision, ...rows.slice(1).map((row) => row.revision)];
     clear("taken");
     setSheet("");
     const { fields, notes } = takeSettings(recipe, before);
     const base = toRecipe({ ...state.draft, ...fields });
-    now = { ids: tasks.map((task) => task.id), revisions: tasks.map((task) => task.revision), words: recipe.prompt || "(no words)", base, before };
+    now = { ids: rows.map((row) => row.id), revisions, words: recipe.prompt || "(no words)", base, before };
     keep(KEPT, JSON.stringify(now));
     showBar();
     if (notes.length) showNote("Not all of it can be shown here.", { key: "taken", shape: "warn", lines: notes });
@@ -100,33 +102,38 @@ export const isEditing = () => Boolean(now);
 /** Save what was changed. Whatever is refused, what was typed stays in the form. */
 export async function save() {
   const fields = changedFields();
-  const { ids, revisions, before } = now;
-  if (ids.length > 1) delete fields.seed; // each keeps its own: else all would be the same picture
+  const { ids, before } = now;
+  if (ids.length > 1 && fields.seed !== null) delete fields.seed; // each keeps its own: else all would be the same picture
   clear("form");
   clear("queue");
-  const late = [];
-  if (Object.keys(fields).length) {
-    for (const [at, id] of ids.entries()) {
-      try {
-        await call("PATCH", `/v1/tasks/${id}`, { recipe: fields, revision: revisions[at] });
-      } catch (error) {
-        if (error.code !== "conflict" && error.code !== "not_found") { refuse(error, state.draft); return; }
-        late.push({ id, error });
-      }
-    }
+  let stayed = [];
+  try {
+    if (Object.keys(fields).length) stayed = await send(fields);
+  } catch (error) {
+    if (error.code === "conflict" || error.code === "not_found") await tellConflict(error);
+    else refuse(error, state.draft);
+    return;
+  } finally {
+    look();
   }
-  look();
-  if (ids.length === 1 && late.length) { await tellConflict(late[0]); return; }
-  const { length: saved } = ids.filter((id) => !late.some((one) => one.id === id));
   end();
   fill(before);
-  if (late.length) showProblem({ problem: `${late.length} of ${ids.length} had begun or ended already and stayed as they were.`, hint: `The other ${saved} have the new settings.` }, { key: "queue" });
+  const saved = ids.length - stayed.length;
+  if (stayed.length) showProblem({ problem: `${stayed.length} of ${ids.length} stayed as they were: they had begun, or somebody else changed them.`, hint: `The other ${saved} have the new settings.` }, { key: "queue" });
   else say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
 }
 
+/** Change these fields of all that is edited; those that stayed as they were. */
+async function send(fields) {
+  const { ids, revisions } = now;
+  if (ids.length > 1) return (await call("POST", "/v1/queue/edit", { ids, revisions, recipe: fields })).stayed;
+  await call("PATCH", `/v1/tasks/${ids[0]}`, { recipe: fields, revision: revisions[0] });
+  return [];
+}
+
 /** Somebody changed it meanwhile, or it is being drawn: one sentence, and the form stays as it is. */
-async function tellConflict({ id, error }) {
-  const task = await call("GET", `/v1/tasks/${id}`).catch(() => null);
+async function tellConflict(error) {
+  const task = now.ids.length === 1 ? await call("GET", `/v1/tasks/${now.ids[0]}`).catch(() => null) : null;
   if (task?.state === "waiting") {
     now.revisions = [task.revision];
     keep(KEPT, JSON.stringify(now));
