@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import difflib
 import random
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +47,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.style_files import Style, read_styles
 
-__all__ = ["CatalogEntry", "Library", "LiveLibrary", "Preset", "Style", "load_library"]
+__all__ = ["CatalogEntry", "Library", "Preset", "Style", "load_library"]
 Row = TypeVar("Row")
 _FEW = 8  # names that an error lists
 FROM_FOOOCUS = "It looks like one of Fooocus's: set legacy_folder to your Fooocus folder, or run import-fooocus."
@@ -291,26 +290,6 @@ class Library:
     @cached_property
     def _style_names(self) -> dict[str, str]:
         return {normal_name(name): name for name in self.styles}
-
-
-class LiveLibrary:
-    """The newest snapshot, for whoever calls it; safe from every thread."""
-
-    def __init__(self, settings: Settings, *, asked: Callable[[], object] = lambda: None) -> None:
-        self._newest = load_library(settings)
-        self._asked = asked  # told each time: who looks for new files need not look while nobody asks
-        self._looking = threading.Lock()  # one of those who ask at once looks, and the others get the same
-        self._looks = 0
-
-    def __call__(self) -> Library:
-        """What can be chosen now."""
-        self._asked()
-        before = self._looks
-        with self._looking:
-            if self._looks == before:  # else somebody has begun to look since this call did: that is new enough
-                self._looks += 1
-                self._newest = self._newest.refreshed()
-            return self._newest
 
 
 def is_complete(recipe: Recipe) -> bool:

@@ -8,8 +8,8 @@ import signal
 
 from fooocus_lite.commands.access import welcome
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.library import LiveLibrary
 from fooocus_lite.listen import address_of, open_browser_when_ready, open_socket, serve_until_stopped
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.model_scan import ModelScan
 from fooocus_lite.settings import Settings
 from fooocus_lite.store import open_store
@@ -33,7 +33,9 @@ def serve(settings: Settings) -> int:
         store.lock.tell(address)
         fleet = make_fleet(settings, library)
         supply = Supply(store, settings, library)
-        dispatcher = Dispatcher(store, fleet.runners, library=library, output_dir=settings.output_dir, supply=supply)
+        dispatcher = Dispatcher(
+            store, fleet.runners, library=library.lately, output_dir=settings.output_dir, supply=supply
+        )
         for warning in (*store.warnings, *library().problems):
             logging.getLogger(__name__).warning("%s", warning)
         print(*welcome(address, settings, users), sep="\n", flush=True)

@@ -46,11 +46,14 @@ class Part:
         self.module, self._device = module, device
         self.is_awake = is_awake
         self._home: dict[Tensor, Tensor] = {}
+        self._size_bytes: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """Of its weights, in the format they are stored in."""
-        return sum(tensor.nbytes for tensor in (*self.module.parameters(), *self.module.buffers()))
+        if self._size_bytes is None:  # asked several times for every picture, and a large model has thousands
+            self._size_bytes = sum(tensor.nbytes for tensor in (*self.module.parameters(), *self.module.buffers()))
+        return self._size_bytes
 
     @property
     def home_bytes(self) -> int:
@@ -73,9 +76,10 @@ class Part:
         self._home.clear()  # the weights are those again; else they would be held when they are stored otherwise
         self.is_awake = False
 
-    def forget_home(self) -> None:
-        """What is at home is not what the part holds any more."""
+    def stored_otherwise(self) -> None:
+        """Its weights have another format now: what is at home is not what the part holds any more."""
         self._home.clear()
+        self._size_bytes = None
 
     def _move(self, moved: Callable[[Tensor], Tensor]) -> None:
         if self._device == _HOME:
@@ -182,7 +186,7 @@ class Residence:
             if is_denoiser(name) and not _is_compact(part.module):
                 network: Any = part.module
                 network.enable_layerwise_casting(torch.float8_e4m3fn, self.machine.dtype)
-                part.forget_home()
+                part.stored_otherwise()
 
     def bring_in_groups(self, wanted: Callable[[str], bool]) -> None:
         """Let the layers of the ``wanted`` parts come to the device one after another, and go again."""

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.library import LiveLibrary
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.repeats import Repeats
 from fooocus_lite.runner import LocalRunner
 from fooocus_lite.settings import Settings, load_settings

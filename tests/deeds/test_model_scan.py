@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from fooocus_lite import model_scan
-from fooocus_lite.library import Library, LiveLibrary, load_library
+from fooocus_lite.library import Library, load_library
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.model_headers import FileFacts
 from fooocus_lite.model_index import index_path, read_index
 from fooocus_lite.model_scan import ModelScan, scan_models

@@ -13,7 +13,8 @@ import pytest
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import MissingModel
 from fooocus_lite.events import Downloading, fold
-from fooocus_lite.library import Library, LiveLibrary
+from fooocus_lite.library import Library
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.plan import resolve
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.runner import LocalRunner

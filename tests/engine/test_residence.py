@@ -203,6 +203,20 @@ def test_what_a_part_holds_at_home() -> None:
         assert part.home_bytes == 64, "left there, so that going home copies nothing"
 
 
+def test_the_weights_are_counted_once_and_anew_when_they_are_stored_otherwise(kl_model: Path) -> None:
+    engine, plan = new("resident"), make_plan(kl_model)
+    (loaded,) = engine.models.get([plan.model], "resident")
+    residence = loaded.residence
+    full = {name: part.size_bytes for name, part in residence.parts.items()}
+    for part in residence.parts.values():
+        part.module.parameters = None  # type: ignore[assignment]  # whoever asks the weights again ends here
+    engine.models.fit(plan)
+    for part in residence.parts.values():
+        del part.module.parameters
+    residence.store_in_8_bits()
+    assert residence.parts["unet"].size_bytes < 0.5 * full["unet"]
+
+
 # What a device says and is told.
 
 

@@ -18,7 +18,7 @@ from tests.house.code import ROOT
 OPENAPI = """
 import json, sys
 from pathlib import Path
-from fooocus_lite.library import LiveLibrary
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.settings import load_settings
 from fooocus_lite.store import open_store
 from fooocus_lite.supply import Supply

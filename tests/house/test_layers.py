@@ -19,7 +19,16 @@ WORDS = {
 }
 THOUGHT = {
     *("settings", "settings_table", "prompts", "prompt_tags", "prompt_files", "wildcards", "wording", "language_files"),
-    *("library", "library_json", "library_files", "lora_files", "style_files", "preset_files", "fooocus_folder"),
+    *(
+        "library",
+        "live_library",
+        "library_json",
+        "library_files",
+        "lora_files",
+        "style_files",
+        "preset_files",
+        "fooocus_folder",
+    ),
     *("model_folders", "choices", "expansion", "menu", "plan", "sheets", "mode_choice", "refiners", "preset_fit"),
     *("offers", "catalog_files", "missing_files", "model_headers", "model_index", "found_models", "family_fit"),
     *("webhook_rules", "edits"),

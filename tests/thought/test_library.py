@@ -9,15 +9,18 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fooocus_lite import library as library_module
 from fooocus_lite import library_files as files
+from fooocus_lite import live_library
 from fooocus_lite.commands.library import presets_text, styles_text
 from fooocus_lite.errors import MissingModel, UnknownName
-from fooocus_lite.library import Library, LiveLibrary, load_library
+from fooocus_lite.library import Library, load_library
 from fooocus_lite.library_files import CatalogEntry, aspect_sizes
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.menu import size_label
 from fooocus_lite.offers import Offer
 from fooocus_lite.recipe import Recipe
@@ -265,6 +268,21 @@ def test_a_change_is_read_once_whoever_asks(root: Path, settings: Settings, monk
         got = list(askers.map(lambda _: live(), range(8)))
     assert len(read) == 1 and "New" not in before.styles
     assert all("New" in library.styles for library in got)
+
+
+def test_who_draws_sees_no_less_than_who_asked_and_no_old_times(
+    root: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(live_library, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    live = LiveLibrary(settings)
+    (root / "styles" / "new.json").write_text('[{"name": "New"}]')
+    asked = live()
+    assert "New" in asked.styles and live.lately() is asked
+    (root / "styles" / "newer.json").write_text('[{"name": "Newer"}]')
+    assert live.lately() is asked, "nobody looks again for who draws at once"
+    now[0] += 2 * live_library.LATELY_S
+    assert "Newer" in live.lately().styles
 
 
 def test_models_are_looked_for_in_the_own_folder_first(root: Path) -> None:
