@@ -208,6 +208,7 @@ def test_the_weights_are_counted_once_and_anew_when_they_are_stored_otherwise(kl
     (loaded,) = engine.models.get([plan.model], "resident")
     residence = loaded.residence
     full = {name: part.size_bytes for name, part in residence.parts.items()}
+    engine.models.fit(plan)
     for part in residence.parts.values():
         part.module.parameters = None  # type: ignore[assignment]  # whoever asks the weights again ends here
     engine.models.fit(plan)
