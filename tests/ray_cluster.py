@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.faults.server import is_alive, until
+from tests.faults.server import DEADLINE_S, is_alive, until
 
 STORE_BYTES = 80 * 1024 * 1024
 needs_ray = pytest.mark.skipif(
@@ -35,7 +35,8 @@ class Machines:
         return str(self._cluster.address)
 
     def add(self, *, cores: int = 1, **variables: object) -> Any:
-        """One more machine, with these variables in its environment."""
+        """One more machine, with these variables in its environment, once Ray has seen that those killed are gone."""
+        self._cluster.wait_for_nodes(timeout=DEADLINE_S)
         environment = {name: str(value) for name, value in variables.items()}
         return self._add(num_cpus=cores, env_vars=environment)
 
@@ -49,6 +50,11 @@ class Machines:
             process.kill()
         until(lambda: not any(is_alive(process.pid) for process in mine), "the end of the machine's processes")
         self._cluster.worker_nodes.discard(node)
+
+    def kill_all(self) -> None:
+        """All but the head, as `kill`: what a test that failed has left."""
+        for node in tuple(self._cluster.worker_nodes):
+            self.kill(node)
 
     def kill_ray(self, node: Any) -> None:
         """``kill -9`` of Ray's own process there, and of nothing else."""

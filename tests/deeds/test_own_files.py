@@ -13,7 +13,7 @@ import pytest
 
 from fooocus_lite.errors import BadFile, BadValue, DiskProblem, FooocusError, NotFound, UnknownName
 from fooocus_lite.fooocus_presets import Need
-from fooocus_lite.library import LiveLibrary
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.own_files import OwnFiles
 from fooocus_lite.recipe import Recipe, parse_recipe
 from fooocus_lite.settings import Settings, load_settings

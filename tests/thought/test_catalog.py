@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from fooocus_lite.library import Library, LiveLibrary, load_library
+from fooocus_lite.library import Library, load_library
+from fooocus_lite.live_library import LiveLibrary
 from fooocus_lite.settings import Settings
 
 Load = Callable[[], Library]
