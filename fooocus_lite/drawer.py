@@ -149,7 +149,7 @@ class Drawer:
             lane.is_started = False  # it warms up once more when it is back
             return None
         device, taste = str(lane.runner.about.get("device", "")), self._shop.lanes.taste(lane)
-        task = self._queue.claim(lane.name, device=device, taste=taste)
+        task = self._queue.claim(lane.name, device=device, taste=taste, is_ahead=is_ahead)
         self._ledger.all_well()
         if task is None:
             return None
@@ -161,7 +161,7 @@ class Drawer:
             job = self._ready(task)
             if job is None:
                 return None
-            tasks += self._more(job, device, taste)
+            tasks += self._more(job, device, taste, is_ahead=is_ahead)
             if not is_ahead:
                 lane.tasks = tuple(tasks)
             if len(self._shop.lanes.all) > 1:
@@ -190,11 +190,13 @@ class Drawer:
         self._was_idle = False
         return _Batch(jobs, events, is_ahead)
 
-    def _more(self, first: Job, device: str, taste: Taste | None) -> list[Task]:
+    def _more(self, first: Job, device: str, taste: Taste | None, *, is_ahead: bool) -> list[Task]:
         """What may be drawn with a job; nothing if the disk cannot tell just now."""
         try:
             most = self._most(first)
-            return self._queue.claim_more(first.task, self._lane.name, most - 1, device=device, taste=taste)
+            return self._queue.claim_more(
+                first.task, self._lane.name, most - 1, device=device, taste=taste, is_ahead=is_ahead
+            )
         except FooocusError as exc:
             self._ledger.report(exc)
             return []
@@ -333,8 +335,10 @@ class Drawer:
             case PromptReady():
                 batch.jobs[place] = self._decide_words(job, event)
                 self._ledger.note(job.task, event)
+            case Started() if batch.is_ahead and begun is None:  # it is loaded: that may be what kills the server
+                self._ledger.note(job.task, replace(event, attempt=job.task.attempt))
             case Started():
-                pass  # the claim said so already, in the same breath as the row
+                pass  # the claim said so already; that what was sent ahead has begun is told by `PromptReady`
             case _:
                 self._ledger.note(job.task, event)
 

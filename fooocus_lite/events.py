@@ -83,11 +83,16 @@ class Downloading(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """A worker took the task."""
+    """A worker took the task.
+
+    Attributes:
+        is_ahead: It draws others still; that it has begun this one is told by the next fact.
+    """
 
     kind: ClassVar[str] = "started"
     device: str = ""
     attempt: int = 1
+    is_ahead: bool = False
 
 
 #: How the warning begins that tells why a language model added no words.

@@ -6,25 +6,23 @@ A row and the facts about it change in the same transaction: whoever reads the l
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
+from fooocus_lite.endings import Endings
 from fooocus_lite.eventlog import EventLog
-from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, ImageSaved, Queued, Started, State
-from fooocus_lite.line import Line, Spot
+from fooocus_lite.events import Cancelled, Failed, Finished, ImageSaved, Queued, Started
+from fooocus_lite.line import Spot
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.sheets import Varies
 from fooocus_lite.task_records import OF_OWNER, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
 from fooocus_lite.turns import take_turn
 from fooocus_lite.user import NO_LIMITS, Limits
-
-MAX_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Wanted:
     joins: int | None = None
 
 
-class TaskQueue(Line):
+class TaskQueue(Endings):
     """Thread-safe; one process at a time (`fooocus_lite.store.open_store` sees to that).
 
     Args:
@@ -54,7 +52,6 @@ class TaskQueue(Line):
         self, database: Database, log: EventLog, limits_of: Callable[[str], Limits] = lambda _: NO_LIMITS
     ) -> None:
         super().__init__(database, log, limits_of)
-        self._stop_asked: set[str] = set()
 
     # What a person does.
 
@@ -210,16 +207,29 @@ class TaskQueue(Line):
 
     # What a dispatcher does.
 
-    def claim(self, worker: str, *, device: str = "", taste: Taste | None = None) -> Task | None:
+    def claim(
+        self, worker: str, *, device: str = "", taste: Taste | None = None, is_ahead: bool = False
+    ) -> Task | None:
         """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``.
 
         None if there is nothing, or the queue is paused.
+
+        Args:
+            is_ahead: The worker draws others still: until the next fact of the task, no kill counts as an attempt.
         """
+        told = Started(device=device, is_ahead=is_ahead)
         with self._database.write() as transaction:
-            return None if self.is_paused else self._claim_in(transaction, pick(transaction, taste), worker, device)
+            return None if self.is_paused else self._claim_in(transaction, pick(transaction, taste), worker, told)
 
     def claim_more(
-        self, first: Task, worker: str, limit: int, *, device: str = "", taste: Taste | None = None
+        self,
+        first: Task,
+        worker: str,
+        limit: int,
+        *,
+        device: str = "",
+        taste: Taste | None = None,
+        is_ahead: bool = False,
     ) -> list[Task]:
         """What `claim` would give next, as long as it is of the kind of ``first``: never past one that is not.
 
@@ -230,18 +240,18 @@ class TaskQueue(Line):
             limit: How many at most, besides ``first``.
         """
         more: list[Task] = []
-        kind = kind_of(first.recipe)
+        kind, told = kind_of(first.recipe), Started(device=device, is_ahead=is_ahead)
         with self._database.write() as transaction:
             while len(more) < limit and not self.is_paused and (task_id := pick(transaction, taste)) is not None:
                 (row,) = transaction.execute(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
                 following = task_of(row)
                 if following.attempt > 0 or kind_of(following.recipe) != kind:
                     break
-                task = self._claim_in(transaction, task_id, worker, device)
+                task = self._claim_in(transaction, task_id, worker, told)
                 more += [task] if task is not None else []
         return more
 
-    def _claim_in(self, transaction: Transaction, task_id: str | None, worker: str, device: str) -> Task | None:
+    def _claim_in(self, transaction: Transaction, task_id: str | None, worker: str, told: Started) -> Task | None:
         rows = transaction.execute(
             "UPDATE tasks SET state = 'running', worker = ?, attempt = attempt + 1, started_at = ?"
             f" WHERE id = ? RETURNING {COLUMNS}",
@@ -251,12 +261,8 @@ class TaskQueue(Line):
             return None
         task = task_of(rows[0])
         take_turn(transaction, task.owner)
-        self._log.record(transaction, task.id, Started(device=device, attempt=task.attempt))
+        self._log.record(transaction, task.id, replace(told, attempt=task.attempt, at=time.time()))
         return task
-
-    def stop_asked(self, task_id: str) -> bool:
-        """Whether somebody wants this running task to end; cheap enough for every step."""
-        return task_id in self._stop_asked
 
     def finish(self, task_id: str, saved: ImageSaved, event: Finished, facts: dict[str, Any]) -> bool:
         """Record where the picture is, and with it the end; False if the task had ended already."""
@@ -271,30 +277,10 @@ class TaskQueue(Line):
             self._log.record(transaction, task_id, saved)
             return self._end_in(transaction, task_id, event)
 
-    def end(self, task_id: str, event: Finished | Failed | Cancelled) -> bool:
-        """Record the terminal event; False if the task had one already (then nothing changes)."""
-        with self._database.write() as transaction:
-            return self._end_in(transaction, task_id, event)
-
     def settle(self, task_id: str, recipe: Recipe) -> None:
         """Keep what was still open in a task's recipe and has been decided now."""
         with self._database.write() as transaction:
             transaction.execute("UPDATE tasks SET recipe = ? WHERE id = ?", (to_json(recipe), task_id))
-
-    def put_back(self, task_id: str, reason: Failed | None, *, waits_for: str | None = None) -> None:
-        """After its worker died: back to its old place once; the second time it fails with ``reason``.
-
-        Without a ``reason`` nobody is to blame (the server shuts down, or files must come first: those of the offer
-        ``waits_for``), and the attempt does not count.
-        """
-        with self._database.write() as transaction:
-            if reason is None:
-                transaction.execute(
-                    "UPDATE tasks SET attempt = attempt - 1 WHERE id = ? AND state = 'running'", (task_id,)
-                )
-            for row in transaction.execute("SELECT * FROM tasks WHERE id = ? AND state = 'running'", (task_id,)):
-                self._put_back_in(transaction, row, reason, waits_for)
-        self.wake()
 
     def release(self, offer: str) -> list[str]:
         """The files of an offer are there: let the tasks that waited for them be claimed; their ids.
@@ -321,53 +307,6 @@ class TaskQueue(Line):
             for row in rows:
                 self._end_in(transaction, row["id"], reason)
         return [row["id"] for row in rows]
-
-    def recover(self) -> list[str]:
-        """At start-up: deal with tasks whose server or worker died; the ids of those in line again.
-
-        A task that somebody had asked to stop is cancelled.
-        """
-        reason = Failed(
-            code="worker_died",
-            problem="Fooocus Lite ended twice while it drew this picture.",
-            hint="Try a smaller size or another model, then press Try again.",
-        )
-        with self._database.write() as transaction:
-            rows = transaction.execute("SELECT * FROM tasks WHERE state = 'running' ORDER BY id")
-            states = {row["id"]: self._put_back_in(transaction, row, reason) for row in rows}
-        self.wake()
-        return [task_id for task_id, state in states.items() if state == "waiting"]
-
-    def _put_back_in(
-        self, transaction: Transaction, row: sqlite3.Row, reason: Failed | None, waits_for: str | None = None
-    ) -> State:
-        task_id = row["id"]
-        if row["cancel_requested"]:
-            self._end_in(transaction, task_id, Cancelled())
-            return "cancelled"
-        if reason is not None and row["attempt"] >= MAX_ATTEMPTS:
-            self._end_in(transaction, task_id, reason)
-            return "failed"
-        transaction.execute(
-            "UPDATE tasks SET state = 'waiting', worker = NULL, started_at = NULL, waits_for = ? WHERE id = ?",
-            (waits_for, task_id),
-        )
-        self._log.record(transaction, task_id, Queued(attempt=row["attempt"] + 1, waits_for=waits_for or ""))
-        return "waiting"
-
-    def _end_in(self, transaction: Transaction, task_id: str, event: Finished | Failed | Cancelled) -> bool:
-        error = None
-        if isinstance(event, Failed):
-            error = {"code": event.code, "problem": event.problem, "hint": event.hint, "field": event.field_name}
-        changed = transaction.execute(
-            "UPDATE tasks SET state = ?, finished_at = ?, error = ?, waits_for = NULL"
-            " WHERE id = ? AND state IN ('waiting', 'running') RETURNING id",
-            (TERMINAL[event.kind], time.time(), json.dumps(error) if error else None, task_id),
-        )
-        if changed:
-            self._log.record(transaction, task_id, event)
-            transaction.after_commit(lambda: self._stop_asked.discard(task_id))
-        return bool(changed)
 
     # Pictures that were there before.
 
