@@ -21,6 +21,7 @@ from fooocus_lite.disk import disk_problem
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.line_ranks import RANK_SCHEMA
 from fooocus_lite.line_schema import LINE_SCHEMA
+from fooocus_lite.lost_rows import ASIDE
 
 logger = logging.getLogger(__name__)
 
@@ -333,7 +334,7 @@ def _age(at: float) -> str:
 
 def _move_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    aside = path.with_name(f"{path.name}{ASIDE}{stamp}")
     for suffix in ("-wal", "-shm", ""):  # the file itself last: another must never meet this one's WAL
         part = path.with_name(path.name + suffix)
         if part.exists():
