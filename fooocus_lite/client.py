@@ -96,13 +96,8 @@ class Client(QueueCalls):
             webhook: Where the server sends a message when one has ended; its setting `webhooks` must allow that.
             fields: Any other field of `Recipe`, such as ``count=4`` or ``styles=["Watercolor"]``.
         """
-        headers = {"Idempotency-Key": secrets.token_hex(16)}  # so that a lost answer may be asked for again
-        headers |= {"Webhook-Url": webhook} if webhook else {}
-        for _ in range(TRIES - 1):
-            with contextlib.suppress(Unreachable):
-                return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
-            time.sleep(RETRY_S)
-        return self._json("POST", "/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
+        headers = {"Webhook-Url": webhook} if webhook else {}
+        return self._post_once("/v1/tasks", {"prompt": prompt} | fields, headers)["ids"]
 
     def task(self, task_id: str) -> RemoteTask:
         """Where a task stands."""
@@ -183,6 +178,14 @@ class Client(QueueCalls):
                     said = json.loads(line[6:])
                     if said["kind"] in KINDS:  # a newer server may tell more
                         yield event_from_dict(said, base64.b64decode(said.get("jpeg", "")))
+
+    def _post_once(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any:
+        keyed = {"Idempotency-Key": secrets.token_hex(16)} | dict(headers or {})  # so that it may be sent again
+        for _ in range(TRIES - 1):
+            with contextlib.suppress(Unreachable):
+                return self._json("POST", path, body, keyed)
+            time.sleep(RETRY_S)
+        return self._json("POST", path, body, keyed)
 
     def _json(
         self, method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None

@@ -112,6 +112,9 @@ class QueueCalls(ABC):
     ) -> Any: ...
 
     @abstractmethod
+    def _post_once(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Any: ...
+
+    @abstractmethod
     def _ask(
         self,
         method: str,
@@ -185,7 +188,7 @@ class QueueCalls(ABC):
     ) -> list[str]:
         """Draw pictures once more, the same or with other seeds; the copies' ids."""
         wish = {"ids": ids, "batch_id": batch_id, "new_seed": new_seed}
-        return self._json("POST", "/v1/queue/duplicate", wish)["ids"]
+        return self._post_once("/v1/queue/duplicate", wish)["ids"]
 
     def cancel_waiting(self, ids: Sequence[str] | None = None, *, batch_id: str | None = None) -> int:
         """Take pictures out of the line; how many that were. What is drawn goes on."""
@@ -201,9 +204,8 @@ class QueueCalls(ABC):
 
     def repeat(self, prompt: str = "", *, times: int | None = None, **recipe: Any) -> RemoteRepeat:
         """Draw a recipe with new seeds so many times, or until `end_repeat`."""
-        return _read(
-            RemoteRepeat, self._json("POST", "/v1/repeats", {"recipe": {"prompt": prompt} | recipe, "times": times})
-        )
+        wish = {"recipe": {"prompt": prompt} | recipe, "times": times}
+        return _read(RemoteRepeat, self._post_once("/v1/repeats", wish))
 
     def repeats(self) -> list[RemoteRepeat]:
         """What is repeated, and what an error stopped."""
@@ -225,7 +227,7 @@ class QueueCalls(ABC):
             text: What `export_queue` gave, or one prompt a line; ``#`` begins a comment.
             recipe: What the prompts of a text are drawn with.
         """
-        return self._json("POST", "/v1/queue/import", {"text": text, "recipe": recipe})["ids"]
+        return self._post_once("/v1/queue/import", {"text": text, "recipe": recipe})["ids"]
 
     def _pages(self, path: str, rows: str, cursor: str) -> Iterator[dict[str, Any]]:
         after: str | None = None

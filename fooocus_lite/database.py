@@ -152,6 +152,11 @@ END;
     """
 CREATE INDEX tasks_in_order ON tasks (owner, position); -- ended ones, too: see `fooocus_lite.affinity`
 """,
+    """
+CREATE TABLE asked ( -- what was asked for under a key: the tasks from the first to the last, made in one write
+    key TEXT PRIMARY KEY, first_id TEXT NOT NULL, last_id TEXT NOT NULL
+) WITHOUT ROWID;
+""",
 )
 SCHEMA_VERSION = 1 + len(ADDED)
 

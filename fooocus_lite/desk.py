@@ -22,7 +22,10 @@ from fooocus_lite.tasks import Task
 
 
 class Desk:
-    """Thread-safe. ``owner`` is whose tasks may be touched, ``None`` = everybody's; ``asker`` is whose new ones are."""
+    """Thread-safe. ``owner`` is whose tasks may be touched, ``None`` = everybody's; ``asker`` is whose new ones are.
+
+    What is asked for under a ``key`` is asked for once: again, it is the same tasks.
+    """
 
     def __init__(self, queue: TaskQueue, supply: Supply, library: Callable[[], Library]) -> None:
         self._queue = queue
@@ -87,7 +90,15 @@ class Desk:
         self._supply.wake()
         return stayed
 
-    def duplicate(self, ids: Sequence[str], *, new_seed: bool, asker: str = "", owner: str | None = None) -> list[str]:
+    def duplicate(
+        self,
+        ids: Sequence[str],
+        *,
+        new_seed: bool,
+        asker: str = "",
+        owner: str | None = None,
+        key: str | None = None,
+    ) -> list[str]:
         """Copies of tasks as a batch of their own, right behind the last of them that waits, else at the end.
 
         Args:
@@ -97,6 +108,8 @@ class Desk:
             NotFound: no such task.
             FooocusError: where `make_plan` or `Supply.fetch_for` refuse a recipe; nothing was queued.
         """
+        if there := self._queue.asked(key):
+            return there
         tasks = [self._queue.get(task_id, owner=owner) for task_id in ids]
         seed = secrets.randbelow(2**32)
         recipes = [task.recipe for task in tasks]
@@ -109,23 +122,27 @@ class Desk:
         waits = self._supply.fetch_for_all(recipes, self._library())
         waiting = [task.id for task in tasks if task.state == "waiting"]
         spot = Spot("after", of=waiting[-1]) if waiting else None
-        copies = self._queue.submit_all([Wanted(recipes, waits_for=waits)], owner=asker, spot=spot)
+        copies = self._queue.submit_all([Wanted(recipes, waits_for=waits)], owner=asker, spot=spot, key=key)
         self._supply.wake()
         return copies
 
-    def take_in(self, text: str, base: Recipe, *, asker: str = "") -> tuple[list[str], list[str]]:
+    def take_in(
+        self, text: str, base: Recipe, *, asker: str = "", key: str | None = None
+    ) -> tuple[list[str], list[str]]:
         """Put a file's pictures in line, all or none: (the tasks' ids, what a person should read).
 
         Raises:
             FooocusError: as `fooocus_lite.queue_file.read_queue`, or `Supply.fetch_for`; nothing was queued.
         """
         library = self._library()
+        if there := self._queue.asked(key):
+            return there, list(batch_notes([self._queue.get(task_id).recipe for task_id in there], library))
         batches = read_queue(text, base, library, secrets.randbelow(2**32))
         recipes = [recipe for batch in batches for recipe in batch.recipes]
         self._queue.refuse_beyond(recipes, asker)
         waits = iter(self._supply.fetch_for_all(recipes, library))
         ready = [replace(batch, waits_for=[next(waits) for _ in batch.recipes]) for batch in batches]
-        ids = self._queue.submit_all(ready, owner=asker)
+        ids = self._queue.submit_all(ready, owner=asker, key=key)
         self._supply.wake()
         self._queue.tell_change()
         return ids, list(batch_notes(recipes, library))

@@ -18,6 +18,10 @@ from fooocus_lite.tasks import COLUMNS, Task, task_of
 
 MAX_WORK = 2**62
 _SIGN = "~"
+_REPEATS = (
+    "SELECT repeats.*, rounds - (batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks"
+    " WHERE tasks.batch_id = repeats.batch_id AND started_at IS NOT NULL)) AS begun FROM repeats"
+)
 
 
 @dataclass(frozen=True)
@@ -189,13 +193,15 @@ class LineRecords(TaskRecords):
     def repeats(self, owner: str | None = None) -> list[Repeat]:
         """Those that go on, and those that an error stopped and nobody has answered, oldest first."""
         where, values = _of(owner)
-        rows = self._database.read(
-            "SELECT repeats.*, rounds - (batch_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tasks"
-            " WHERE tasks.batch_id = repeats.batch_id AND started_at IS NOT NULL)) AS begun"
-            f" FROM repeats WHERE state IN ('on', 'stopped') AND {where} ORDER BY id",
-            values,
-        )
+        rows = self._database.read(f"{_REPEATS} WHERE state IN ('on', 'stopped') AND {where} ORDER BY id", values)
         return [_repeat_of(row) for row in rows]
+
+    def repeat_with(self, batch_id: str) -> Repeat | None:
+        """The one that a batch is a round of, also if it has ended."""
+        rows = self._database.read(
+            f"{_REPEATS} WHERE id = (SELECT repeat_id FROM rounds WHERE batch_id = ?)", (batch_id,)
+        )
+        return _repeat_of(rows[0]) if rows else None
 
 
 def no_batch(batch_id: str) -> NotFound:

@@ -71,29 +71,40 @@ class Repeats:
 
     # What a person does.
 
-    def add(self, recipe: Recipe, *, times: int | None, owner: str = "") -> Repeat:
+    def add(self, recipe: Recipe, *, times: int | None, owner: str = "", key: str | None = None) -> Repeat:
         """Draw a recipe so many times, or until `end`; its first round is in line when this returns.
 
         With a seed the rounds count on from it; without one each has a new one.
+
+        Args:
+            key: Under it this is asked for once: again, it is the same repeat, which may have ended.
 
         Raises:
             FooocusError: where `fooocus_lite.plan.expand` or `Supply.fetch_for` refuses it, a conflict when too much
                 is repeated already, or the disk is full; nothing was queued.
         """
+        if (there := self._asked(key)) is not None:
+            return there
         if len(self._queue.repeats(owner or None)) >= MAX_REPEATS:
             problem = f"{MAX_REPEATS} recipes are repeated already."
             raise FooocusError(problem, "End one of them first.", code="conflict")
         first = self._round_of(recipe, 0, owner)
         with self._database.write() as transaction:
+            if (there := self._asked(key)) is not None:  # now nobody else writes
+                return there
             repeat_id = f"{time.time_ns() // 1_000_000:x}{secrets.token_hex(2)}"
             transaction.execute(
                 "INSERT INTO repeats (id, owner, recipe, times, created_at) VALUES (?, ?, ?, ?, ?)",
                 (repeat_id, owner, to_json(recipe), times, time.time()),
             )
-            self._ask_in(transaction, repeat_id, owner, first)
+            self._ask_in(transaction, repeat_id, owner, first, key)
         self._queue.wake()
         self._queue.tell_change()
         return self.get(repeat_id)
+
+    def _asked(self, key: str | None) -> Repeat | None:
+        there = self._queue.asked(key)
+        return self._queue.repeat_with(there[0]) if there else None
 
     def get(self, repeat_id: str, *, owner: str | None = None) -> Repeat:
         """One that goes on, or that an error stopped.
@@ -221,8 +232,10 @@ class Repeats:
         self._queue.refuse_beyond(recipes, owner)
         return Wanted(recipes, waits_for=self._supply.fetch_for_all(recipes, library))
 
-    def _ask_in(self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted) -> None:
-        batch_id = self._queue.submit_all([batch], owner=owner)[0]  # a batch is called as its first task is
+    def _ask_in(
+        self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted, key: str | None = None
+    ) -> None:
+        batch_id = self._queue.submit_all([batch], owner=owner, key=key)[0]  # a batch is called as its first task is
         transaction.execute("UPDATE repeats SET rounds = rounds + 1, batch_id = ? WHERE id = ?", (batch_id, repeat_id))
         transaction.execute("INSERT INTO rounds VALUES (?, ?)", (batch_id, repeat_id))
 

@@ -23,6 +23,7 @@ from fooocus_lite.recipe import Recipe
 from fooocus_lite.settings import Settings
 from fooocus_lite.sheets import Varies
 from fooocus_lite.store import Store
+from fooocus_lite.taskqueue import Wanted
 
 logger = logging.getLogger(__name__)
 #: How often the disk is looked at while tasks wait: a person may put the files there by hand.
@@ -113,18 +114,21 @@ class Supply:
         labels: Sequence[str] | None = None,
         varies: Varies | Sequence[Varies] = "style",
         owner: str = "",
+        key: str | None = None,
     ) -> list[str]:
         """Put a batch of resolved recipes in line; what they lack is being fetched when this returns.
 
-        ``batch_id``, ``labels``, ``varies`` and ``owner`` are those of `TaskQueue.submit`.
+        ``batch_id``, ``labels``, ``varies``, ``owner`` and ``key`` are those of `TaskQueue.submit_all`.
 
         Raises:
             FooocusError: where `make_plan` refuses one, as `fetch_for`, it is more than the user may ask for, or the
                 disk is full; nothing was queued.
         """
+        if there := self._queue.asked(key):
+            return there
         self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
         waits = self.fetch_for_all(recipes, library)
-        ids = self._queue.submit(recipes, batch_id=batch_id, labels=labels, varies=varies, waits_for=waits, owner=owner)
+        ids = self._queue.submit_all([Wanted(recipes, batch_id, labels, varies, waits)], owner=owner, key=key)
         if any(waits):
             self.wake()
         return ids

@@ -56,6 +56,15 @@ class TaskRecords:
         rows = self._database.read(RANK_OF, (task_id,))
         return place(in_turn(self._database.read), rows[0]["owner"], rows[0]["rank"]) if rows else None
 
+    def asked(self, key: str | None) -> list[str]:
+        """Ids of the tasks that were asked for under a key; none if there is none, or nothing was."""
+        if key is None:
+            return []
+        rows = self._database.read(
+            "SELECT id FROM asked CROSS JOIN tasks ON id BETWEEN first_id AND last_id WHERE key = ? ORDER BY id", (key,)
+        )
+        return [row["id"] for row in rows]
+
     def page(
         self, state: State | None = None, *, limit: int = 50, before: str | None = None, owner: str | None = None
     ) -> list[Task]:

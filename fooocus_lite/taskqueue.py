@@ -95,17 +95,22 @@ class TaskQueue(Endings):
         self.wake()
         return ids
 
-    def submit_all(self, batches: Sequence[Wanted], *, owner: str = "", spot: Spot | None = None) -> list[str]:
+    def submit_all(
+        self, batches: Sequence[Wanted], *, owner: str = "", spot: Spot | None = None, key: str | None = None
+    ) -> list[str]:
         """Put several batches in line, all of them or none; the tasks' ids.
 
         Args:
             spot: Where; at the end when left out.
+            key: Under it this is asked for once: again, it is the same tasks, whatever became of them.
 
         Raises:
             DiskProblem: nothing was queued.
         """
         parts: list[list[str]] = []
         with self._database.write() as transaction:
+            if there := self.asked(key):  # now nobody else writes
+                return there
             for batch in batches:
                 parts.append(
                     self.submit(
@@ -120,6 +125,8 @@ class TaskQueue(Endings):
             ids = [task_id for part in parts for task_id in part]
             if spot is not None:
                 self._move_in(transaction, ids, spot, None)
+            if key is not None and ids:
+                transaction.execute("INSERT INTO asked VALUES (?, ?, ?)", (key, ids[0], ids[-1]))
         self.wake()
         if spot is not None:
             self.tell_change()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -36,7 +35,7 @@ from fooocus_lite.web.live import SSE_HEADERS, Live
 from fooocus_lite.web.loras_api import add_lora_routes
 from fooocus_lite.web.menu import Menu
 from fooocus_lite.web.models_api import add_model_routes, model_rows
-from fooocus_lite.web.orders import batch_of_key
+from fooocus_lite.web.once import Once
 from fooocus_lite.web.pictures_api import Before, Limit, add_picture_routes
 from fooocus_lite.web.queue_api import add_queue_routes
 from fooocus_lite.web.sheets_api import add_sheet_routes
@@ -170,8 +169,6 @@ def _values(library: Library, preset: str) -> tuple[dict[str, Any] | None, str]:
 
 
 def _add_tasks(router: APIRouter, parts: Parts) -> None:
-    asking = threading.Lock()  # two with the same key may come at once
-
     @router.post(
         "/tasks",
         tags=["tasks"],
@@ -182,25 +179,20 @@ def _add_tasks(router: APIRouter, parts: Parts) -> None:
     def submit(
         recipe: Annotated[Recipe, Body(openapi_examples=EXAMPLES)],
         who: Who,
-        idempotency_key: Annotated[str | None, Header(max_length=200, description="Any text of yours.")] = None,
+        key: Once,
         webhook_url: Annotated[str | None, Header(max_length=2000, description=WEBHOOK)] = None,
     ) -> s.Submitted:
         """One task per picture; picture i has the first one's seed + i. They are on disk when this answers.
 
         A model that is not here and can be had is being fetched then; its tasks wait, and others pass them.
-        The same recipe under the same `Idempotency-Key` is asked for once, however often it is sent.
+        The same body under the same `Idempotency-Key` is asked for once, however often it is sent.
         """
         if webhook_url:
             parts.webhooks.check(webhook_url)
         library = parts.library()
         recipes = expand(recipe, library, secrets.randbelow(2**32))
-        if idempotency_key:
-            batch_id = batch_of_key(idempotency_key, who, "/v1/tasks", recipe.model_dump_json().encode())
-            with asking:
-                there = parts.queue.batch(batch_id)
-                ids = there or parts.supply.submit(recipes, library, batch_id=batch_id, owner=who.name)
-        else:
-            there, ids = [], parts.supply.submit(recipes, library, owner=who.name)
+        there = parts.queue.asked(key)
+        ids = there or parts.supply.submit(recipes, library, owner=who.name, key=key)
         if webhook_url:
             parts.webhooks.ask(ids, webhook_url, is_again=bool(there))
         return s.Submitted(ids=ids)

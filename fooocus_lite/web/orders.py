@@ -7,7 +7,6 @@ that are being drawn for it; what nobody comes back for is cancelled.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import Task
 from fooocus_lite.user import User
+from fooocus_lite.web.once import hashed, id_of_key
 from fooocus_lite.web.who import user_of
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Orders:
         async with self._placing:
             key = request.headers.get("idempotency-key")
             user = user_of(request)
-            batch_id = batch_of_key(key, user, request.url.path, body) if key else None  # from wherever it comes again
+            batch_id = id_of_key(key, user, request.url.path, body) if key else None  # from wherever it comes again
             fingerprint = batch_id or _fingerprint(request, user, body)
             order = self._standing(fingerprint, is_again=bool(key) or _is_retry(request))
             if order is None:
@@ -112,10 +112,10 @@ class Orders:
         before = self._queue.batch(batch_id) if batch_id else []
         if batch_id is None or not before:
             return self._submit(recipes, batch_id, owner)
-        tasks = [self._queue.get(task_id) for task_id in before]
-        again = [task.recipe for task in tasks if task.state == "cancelled"]  # nobody waited for them any more
-        kept = [task.id for task in tasks if task.state != "cancelled"]
-        return sorted([*kept, *self._submit(again, batch_id, owner)]) if again else kept
+        tasks = _newest([self._queue.get(task_id) for task_id in before], len(recipes))
+        again = [task.recipe for task in tasks if _is_dropped(task)]  # nobody waited for them any more
+        new = iter(self._submit(again, batch_id, owner) if again else ())
+        return [next(new) if _is_dropped(task) else task.id for task in tasks]
 
     async def drawn(self, order: Order, request: Request) -> list[Task]:
         """Its tasks when all have ended.
@@ -162,9 +162,12 @@ class Orders:
 
     async def _let_go(self, order: Order, tries: int) -> None:
         await asyncio.sleep(self._grace_s)
-        if order.tries != tries or order not in self.open:  # somebody came back
-            return
-        self.open.remove(order)
+        async with self._placing:  # whoever comes back now finds them cancelled, and not about to be
+            if order.tries == tries and order in self.open:  # nobody came back
+                self.open.remove(order)
+                await self._cancel(order)
+
+    async def _cancel(self, order: Order) -> None:
         try:
             cancelled = await run_in_threadpool(lambda: [self._queue.cancel(task_id) for task_id in order.ids])
             logger.info("%d pictures were cancelled: whoever asked for them is gone", sum(cancelled))
@@ -199,28 +202,35 @@ def pictures_of(tasks: Sequence[Task]) -> list[Task]:
     raise FooocusError("Fooocus Lite is being closed.", "The picture is drawn at its next start.", code="conflict")
 
 
+def _newest(tasks: Sequence[Task], count: int) -> list[Task]:
+    """The tasks of a request for ``count`` pictures, each cancelled one replaced by the one asked for instead of it."""
+    newest = list(tasks[:count])
+    for task in tasks[count:]:
+        same = (place for place, old in enumerate(newest) if old.cancel_requested or old.state == "cancelled")
+        at = next((place for place in same if _picture_of(newest[place]) == _picture_of(task)), None)
+        if at is not None:
+            newest[at] = task
+    return newest
+
+
+def _picture_of(task: Task) -> tuple[object, ...]:
+    """What tells the pictures of one request apart; the rest may still be decided while they are drawn."""
+    return task.recipe.prompt, task.recipe.seed, task.recipe.index
+
+
+def _is_dropped(task: Task) -> bool:
+    """Whether there will be no picture, because somebody wanted none."""
+    return task.state == "cancelled" or (task.state == "running" and task.cancel_requested)
+
+
 def _is_retry(request: Request) -> bool:
     count = request.headers.get(_RETRY_COUNT, "0")
     return count.isdecimal() and int(count) > 0
 
 
-def batch_of_key(key: str, user: User, path: str, body: bytes) -> str:
-    """Id of the batch that a user's ``Idempotency-Key`` stands for; another body is another request."""
-    whose = (user.name,) if user.name else ()  # without users as it was before there could be any
-    return f"key-{_hashed(path, key, body, *whose)}"
-
-
 def _fingerprint(request: Request, user: User, body: bytes) -> str:
     login = request.headers.get("authorization", "")
-    return _hashed(request.url.path, request.client.host if request.client else "", login, user.name, body)
-
-
-def _hashed(*parts: str | bytes) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        whole.update(len(data).to_bytes(8, "big") + data)
-    return whole.hexdigest()[:32]
+    return hashed(request.url.path, request.client.host if request.client else "", login, user.name, body)
 
 
 async def _hangs_up(request: Request) -> None:

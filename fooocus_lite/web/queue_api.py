@@ -22,6 +22,7 @@ from fooocus_lite.user import User
 from fooocus_lite.web import queue_schemas as q
 from fooocus_lite.web import schemas as s
 from fooocus_lite.web.line_pages import LinePages
+from fooocus_lite.web.once import IdempotencyKey, Once, id_of_key
 from fooocus_lite.web.pictures_api import Before, Limit
 from fooocus_lite.web.uploads import taken_in
 from fooocus_lite.web.who import ADMINS_ONLY, Who
@@ -129,12 +130,12 @@ def _add_order(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         summary="Draw once more",
         responses=s.problems(400, 403, 404, 409, 422, 429, 507),
     )
-    def duplicate(who: Who, wish: q.DuplicateAllIn) -> s.Submitted:
+    def duplicate(who: Who, wish: q.DuplicateAllIn, key: Once) -> s.Submitted:
         """Copies as a batch of their own, right behind the last of the originals that waits, else at the end."""
         ids = wish.chosen()
-        if wish.batch_id is not None:
+        if wish.batch_id is not None and not queue.asked(key):
             ids = queue.waiting_ids(wish.batch_id, owner=who.sees)
-        return s.Submitted(ids=desk.duplicate(ids, new_seed=wish.new_seed, asker=who.name, owner=who.sees))
+        return s.Submitted(ids=desk.duplicate(ids, new_seed=wish.new_seed, asker=who.name, owner=who.sees, key=key))
 
 
 def _add_switches(router: APIRouter, queue: TaskQueue) -> None:
@@ -184,16 +185,17 @@ def _add_files(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         response_model=q.Imported,
         openapi_extra={"requestBody": IMPORT_BODY},
     )
-    async def take_in(who: Who, request: Request) -> q.Imported:
+    async def take_in(who: Who, request: Request, idempotency_key: IdempotencyKey = None) -> q.Imported:
         """All of it or nothing, at the end of the line: `{"text": …, "recipe": …}`, where `text` is an exported queue,
         or one prompt a line (`#` begins a comment) drawn with `recipe`. What is wrong is named by its line or task."""
         async with taken_in(request, MAX_FILE_BYTES, "The file", TOO_LARGE) as file:
             body = await run_in_threadpool(file.read)
-        ids, notes = await run_in_threadpool(lambda: _taken_in(body, desk, who))
+        key = id_of_key(idempotency_key, who, request.url.path, body) if idempotency_key else None
+        ids, notes = await run_in_threadpool(lambda: _taken_in(body, desk, who, key))
         return q.Imported(ids=ids, notes=notes)
 
 
-def _taken_in(body: bytes, desk: Desk, who: User) -> tuple[list[str], list[str]]:
+def _taken_in(body: bytes, desk: Desk, who: User, key: str | None) -> tuple[list[str], list[str]]:
     try:
         wish = q.ImportIn.model_validate_json(body)
     except ValidationError as exc:
@@ -202,7 +204,7 @@ def _taken_in(body: bytes, desk: Desk, who: User) -> tuple[list[str], list[str]]
             raise BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8.") from exc
         places = [{**error, "loc": ("body", *error["loc"])} for error in errors]
         raise RequestValidationError(places, body=json.loads(body)) from exc
-    return desk.take_in(wish.text, wish.recipe, asker=who.name)
+    return desk.take_in(wish.text, wish.recipe, asker=who.name, key=key)
 
 
 def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
@@ -225,10 +227,10 @@ def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         summary="Draw it once more",
         responses=s.problems(400, 403, 404, 409, 422, 429, 507),
     )
-    def duplicate(who: Who, task_id: str, wish: q.DuplicateIn | None = None) -> s.Submitted:
+    def duplicate(who: Who, task_id: str, key: Once, wish: q.DuplicateIn | None = None) -> s.Submitted:
         """A copy as a batch of its own: right behind a picture that waits, else at the end of the line."""
         new_seed = wish is not None and wish.new_seed
-        return s.Submitted(ids=desk.duplicate([task_id], new_seed=new_seed, asker=who.name, owner=who.sees))
+        return s.Submitted(ids=desk.duplicate([task_id], new_seed=new_seed, asker=who.name, owner=who.sees, key=key))
 
 
 def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
@@ -239,10 +241,10 @@ def _add_repeats(router: APIRouter, queue: TaskQueue, repeats: Repeats) -> None:
         summary="Draw again and again",
         responses=s.problems(400, 403, 409, 413, 422, 429, 507),
     )
-    def add(who: Who, wish: Annotated[q.RepeatIn, Body(openapi_examples=REPEATS)]) -> q.RepeatOut:
+    def add(who: Who, key: Once, wish: Annotated[q.RepeatIn, Body(openapi_examples=REPEATS)]) -> q.RepeatOut:
         """With new seeds each time, so many rounds or until it is ended; one round is always ahead. A picture that
         fails stops it."""
-        return q.repeat_out(repeats.add(wish.recipe, times=wish.times, owner=who.name))
+        return q.repeat_out(repeats.add(wish.recipe, times=wish.times, owner=who.name, key=key))
 
     @router.get("/repeats", tags=["queue"], summary="What is repeated")
     def all_of_them(who: Who) -> q.RepeatList:

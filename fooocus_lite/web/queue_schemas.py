@@ -31,7 +31,7 @@ class RepeatOut(BaseModel):
     rounds: int = Field(description="Rounds that were put in line so far, the one that waits among them.")
     begun: int = Field(description="Rounds that were begun.")
     batch_id: str | None = Field(description="Batch of the newest round.")
-    state: str = Field(description="`on`, or `stopped` by the error.")
+    state: str = Field(description="`on`, or `stopped` by the error; `ended` is in no list.")
     error: Problem | None = Field(default=None, description="Why it stopped; it stays in the list until it is deleted.")
 
 

@@ -20,6 +20,7 @@ from fooocus_lite.sheets import EVERY_VARIES, Varies, make_sheet
 from fooocus_lite.supply import Supply
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.tasks import SheetHead, Task
+from fooocus_lite.web.once import Once
 from fooocus_lite.web.schemas import Count, Problem, problems
 from fooocus_lite.web.who import Who
 
@@ -113,7 +114,7 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         summary="Draw a contact sheet",
         responses=problems(400, 403, 409, 413, 422, 429, 507),
     )
-    def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)], who: Who) -> SheetOut:
+    def add(sheet: Annotated[SheetIn, Body(openapi_examples=EXAMPLES)], who: Who, key: Once) -> SheetOut:
         """The same prompt and seed once per style, sampler or mode, one task each.
 
         Beside a style only `Expand prompt` stays on; a random style has no cell.
@@ -123,7 +124,8 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         made = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32), varies=sheet.varies)
         cells = made.cells
         recipes, labels = [cell.recipe for cell in cells], [cell.label for cell in cells]
-        ids = supply.submit(recipes, now, labels=labels, varies=[cell.varies for cell in cells], owner=who.name)
+        varies = [cell.varies for cell in cells]
+        ids = supply.submit(recipes, now, labels=labels, varies=varies, owner=who.name, key=key)
         return sheet_out(queue.sheet(ids[0]), made.notes)
 
     @router.delete(

@@ -104,10 +104,10 @@ class LightProcess:
         assert self._process.stdout is not None
         self.address = self._process.stdout.readline().strip()
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and answer; 0 when nobody answers."""
         try:
-            return ask_json(self.address, method, path, body)
+            return ask_json(self.address, method, path, body, **headers)
         except (OSError, http.client.HTTPException, ValueError):
             return 0, None
 
