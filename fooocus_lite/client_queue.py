@@ -74,7 +74,8 @@ class RemoteRepeat:
     Attributes:
         times: Rounds that were asked for; ``None`` = until it is ended.
         rounds: Rounds put in line so far; ``begun`` of them were begun.
-        state: ``on``, or ``stopped`` by the error.
+        state: ``on``; ``waiting`` for a new day or ``stopped``, both by the error.
+        owner: Name of the user who asked for it; empty where there are no users.
     """
 
     id: str
@@ -85,6 +86,7 @@ class RemoteRepeat:
     batch_id: str | None
     state: str
     error: FooocusError | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Queued
 from fooocus_lite.line_records import LineRecords, no_batch, not_waiting, nothing_waits
-from fooocus_lite.quotas import refuse_beyond
+from fooocus_lite.quotas import fit_in_a_day, refuse_beyond
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.task_records import no_such
 from fooocus_lite.tasks import Task, to_json, work_of
@@ -317,6 +317,10 @@ class Line(LineRecords):
         """
         ask = within.execute if within else self._database.read
         refuse_beyond(self._limits_of(owner), recipes, ask, owner, instead_of=instead_of)
+
+    def fit_in_a_day(self, recipes: Sequence[Recipe], owner: str) -> bool:
+        """Whether a user may ever have all of these at once."""
+        return fit_in_a_day(self._limits_of(owner), recipes)
 
     def _refuse_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         owners: dict[str, tuple[list[Recipe], list[Recipe]]] = {}

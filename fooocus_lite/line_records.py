@@ -66,7 +66,8 @@ class Repeat:
         rounds: How many have been put in line.
         begun: How many of these have been begun: all, or all but the one that waits.
         batch_id: Of the newest round.
-        state: ``on``; ``stopped`` by the error, which nobody has answered yet; ``ended``.
+        state: ``on``, with an error while it waits for a new day; ``stopped`` by the error, which nobody has answered
+            yet; ``ended``.
     """
 
     id: str

@@ -19,6 +19,8 @@ from fooocus_lite.user import NO_LIMITS, Limits
 MEGA = 1_000_000
 #: The code of the error that there is room again when some of what waits is drawn.
 TOO_MANY_WAIT = "too_many_waiting"
+#: The code of the error that there is more when the day begins anew.
+DAY_IS_OVER = "limit_reached"
 #: (sql, values) → rows, of a transaction or of the reading connection.
 Ask = Callable[..., Sequence[Any]]
 
@@ -78,11 +80,18 @@ def refuse_beyond(
     if limits.pictures_a_day is not None and count > 0 and used.pictures + count > limits.pictures_a_day:
         left = max(0, limits.pictures_a_day - used.pictures)
         problem = f"You may ask for {_pictures(limits.pictures_a_day)} a day, and {left} are left today, not {count}."
-        raise FooocusError(problem, _renewal(used), code="limit_reached")
+        raise FooocusError(problem, _renewal(used), code=DAY_IS_OVER)
     if limits.megapixels_a_day is not None and more > 0 and used.megapixels + more > limits.megapixels_a_day:
         left = max(0.0, limits.megapixels_a_day - used.megapixels)
         problem = f"You may ask for {_number(limits.megapixels_a_day)} megapixels a day, and {_number(left)} are left"
-        raise FooocusError(f"{problem} today, not {_number(more)}.", _renewal(used), code="limit_reached")
+        raise FooocusError(f"{problem} today, not {_number(more)}.", _renewal(used), code=DAY_IS_OVER)
+
+
+def fit_in_a_day(limits: Limits, recipes: Sequence[Recipe]) -> bool:
+    """Whether a user may ask for all of ``recipes`` on a day on which they ask for nothing else."""
+    return (limits.pictures_a_day is None or len(recipes) <= limits.pictures_a_day) and (
+        limits.megapixels_a_day is None or sum(_sizes(recipes)) <= limits.megapixels_a_day
+    )
 
 
 def _sizes(recipes: Sequence[Recipe]) -> list[float]:

@@ -13,13 +13,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import FooocusError, NotFound
 from fooocus_lite.library import Library
 from fooocus_lite.line_records import Repeat
 from fooocus_lite.plan import expand
-from fooocus_lite.quotas import TOO_MANY_WAIT
+from fooocus_lite.quotas import DAY_IS_OVER, TOO_MANY_WAIT
 from fooocus_lite.recipe import MAX_INDEX, MAX_SEED, Recipe, shown
 from fooocus_lite.store import Store
 from fooocus_lite.supply import Supply
@@ -33,6 +34,8 @@ MAX_REPEATS = 20
 #: Rounds from the newest back in which a failed picture ends the repeat: those that may still be drawn.
 _LAST_ROUNDS = 3
 _PASSING = ("disk_full", "not_writable")  # errors after which the same round is tried again
+#: How often it is looked whether a new day has begun for those that wait for it.
+DAY_S = 30.0
 
 
 class Repeats:
@@ -56,6 +59,7 @@ class Repeats:
         self._may_go_on = may_go_on
         self._turn = threading.Lock()  # one thread looks at a time
         self._closing = threading.Event()
+        self._waits_for_day = False
         self._thread = threading.Thread(target=self._work, name="repeats", daemon=True)
 
     def start(self) -> None:
@@ -134,7 +138,8 @@ class Repeats:
         """End all that go on, or those that these batches are rounds of."""
         for repeat in self._queue.repeats(owner):
             if of_batches is None or of_batches & self._last_rounds(repeat):
-                self.end(repeat.id)
+                with suppress(NotFound):  # it has ended meanwhile
+                    self.end(repeat.id)
 
     def _last_rounds(self, repeat: Repeat) -> set[str]:
         rows = self._database.read(
@@ -156,9 +161,10 @@ class Repeats:
                 self._closing.wait(RETRY_S)
 
     def _follow(self, seen: int) -> None:
-        for event in self._log.follow(after=seen, should_stop=self._closing.is_set):
-            # Of thousands of facts that come together, the last one is enough.
-            if event is not None and event.is_fact and event.seq >= self._log.last_seq():
+        for event in self._log.follow(after=seen, heartbeat_s=DAY_S, should_stop=self._closing.is_set):
+            # Of thousands of facts that come together, the last one is enough. Midnight is no fact of the log.
+            is_news = event is not None and event.is_fact and event.seq >= self._log.last_seq()
+            if is_news or (event is None and self._waits_for_day):
                 self._look_safely()
 
     def _look_safely(self) -> None:
@@ -178,6 +184,7 @@ class Repeats:
             for repeat in self._queue.repeats():
                 if repeat.state == "on":
                     self._settle(repeat)
+            self._waits_for_day = any(repeat.state == "on" and repeat.error for repeat in self._queue.repeats())
 
     def _settle(self, repeat: Repeat) -> None:
         failed = self._database.read(
@@ -206,17 +213,34 @@ class Repeats:
             self._stop(repeat, None)
 
     def _ask(self, repeat: Repeat) -> None:
+        recipe = Recipe.model_validate_json(repeat.recipe)
         try:
-            batch = self._round_of(Recipe.model_validate_json(repeat.recipe), repeat.rounds, repeat.owner)
+            batch = self._round_of(recipe, repeat.rounds, repeat.owner)
             with self._database.write() as transaction:
                 if transaction.execute("SELECT 1 FROM repeats WHERE id = ? AND state = 'on'", (repeat.id,)):
                     self._ask_in(transaction, repeat.id, repeat.owner, batch)
         except FooocusError as exc:
             if exc.code in _PASSING:
                 raise
-            if exc.code != TOO_MANY_WAIT:  # there will be room when some of theirs are drawn, and then it is due again
+            if exc.code == DAY_IS_OVER and self._fits_a_day(recipe, repeat.owner):
+                self._wait_for_day(repeat, exc)
+            elif exc.code != TOO_MANY_WAIT:  # there will be room when some are drawn, and then it is due again
                 self._stop(repeat, json.dumps(exc.to_dict()))
             return
+        self._queue.tell_change()
+
+    def _fits_a_day(self, recipe: Recipe, owner: str) -> bool:
+        return self._queue.fit_in_a_day(expand(recipe, self._library(), 0), owner)
+
+    def _wait_for_day(self, repeat: Repeat, exc: FooocusError) -> None:
+        """Say why it waits, until the next round is in line."""
+        if repeat.error is not None:
+            return
+        exc.hint = "It goes on by itself when the day begins anew, at midnight where the server stands."
+        with self._database.write() as transaction:
+            transaction.execute(
+                "UPDATE repeats SET error = ? WHERE id = ? AND state = 'on'", (json.dumps(exc.to_dict()), repeat.id)
+            )
         self._queue.tell_change()
 
     def _round_of(self, recipe: Recipe, number: int, owner: str) -> Wanted:
@@ -236,7 +260,9 @@ class Repeats:
         self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted, key: str | None = None
     ) -> None:
         batch_id = self._queue.submit_all([batch], owner=owner, key=key)[0]  # a batch is called as its first task is
-        transaction.execute("UPDATE repeats SET rounds = rounds + 1, batch_id = ? WHERE id = ?", (batch_id, repeat_id))
+        transaction.execute(
+            "UPDATE repeats SET rounds = rounds + 1, batch_id = ?, error = NULL WHERE id = ?", (batch_id, repeat_id)
+        )
         transaction.execute("INSERT INTO rounds VALUES (?, ?)", (batch_id, repeat_id))
 
     def _stop(self, repeat: Repeat, error: str | None) -> None:

@@ -232,9 +232,15 @@ class TaskRecords:
         return self._totals("tasks", owner).get("held", 0)
 
     def ahead(self, owner: str) -> int:
-        """How many tasks of others are drawn before the next one of this user; 0 if none of theirs waits its turn."""
+        """How many tasks of others are drawn before the next one of this user, those that are drawn now among them.
+
+        0 if none of theirs waits its turn.
+        """
         turns = in_turn(self._database.read)
-        return place(turns, owner, 1) - 1 if any(turn.owner == owner for turn in turns) else 0
+        if all(turn.owner != owner for turn in turns):
+            return 0
+        drawn = "SELECT coalesce(sum(tasks), 0) AS now FROM totals WHERE state = 'running' AND owner <> ?"
+        return place(turns, owner, 1) - 1 + self._database.read(drawn, (owner,))[0]["now"]
 
     def waiting_work(self, *, owner: str | None = None) -> int:
         """Work in line that could be drawn now, in the unit of `work_of`; of a user: until their last is drawn.

@@ -26,13 +26,19 @@ class RepeatOut(BaseModel):
     """A recipe that is drawn again and again with new seeds."""
 
     id: str
+    owner: str = Field(description="Name of the user who asked for it; empty where there are no users.")
     words: str = Field(description="How the prompt begins.")
     times: int | None = Field(description="Rounds that were asked for; null = until it is ended.")
     rounds: int = Field(description="Rounds that were put in line so far, the one that waits among them.")
     begun: int = Field(description="Rounds that were begun.")
     batch_id: str | None = Field(description="Batch of the newest round.")
-    state: str = Field(description="`on`, or `stopped` by the error; `ended` is in no list.")
-    error: Problem | None = Field(default=None, description="Why it stopped; it stays in the list until it is deleted.")
+    state: str = Field(
+        description="`on`; `waiting` for a new day, on which its user may ask for more; `stopped` by the error;"
+        " `ended`, in no list."
+    )
+    error: Problem | None = Field(
+        default=None, description="Why it waits or stopped; a stopped one stays in the list until it is deleted."
+    )
 
 
 class RepeatList(BaseModel):
@@ -73,7 +79,9 @@ class QueuePage(BaseModel):
     batches: int = Field(description="How many batches wait.")
     waiting: int = Field(description="How many pictures wait.")
     held: int = Field(description="How many of these wait for files.")
-    ahead: int = Field(description="How many tasks of other users, whom you do not see, come before yours.")
+    ahead: int = Field(
+        description="How many tasks of other users, whom you do not see, come before yours; what is drawn now counts."
+    )
     paused: bool = Field(description="Nothing new is drawn until the queue is resumed.")
     seconds_left: float | None = Field(description="About how long the whole line takes.")
     version: int = Field(description="Rises when the line changes by itself: order, edits, pause, repeats.")
@@ -248,12 +256,13 @@ def repeat_out(repeat: Repeat) -> RepeatOut:
     """The repeat as programs see it."""
     return RepeatOut(
         id=repeat.id,
+        owner=repeat.owner,
         words=Recipe.model_validate_json(repeat.recipe).prompt[:WORDS],
         times=repeat.times,
         rounds=repeat.rounds,
         begun=repeat.begun,
         batch_id=repeat.batch_id,
-        state=repeat.state,
+        state="waiting" if repeat.state == "on" and repeat.error else repeat.state,
         error=Problem(**repeat.error) if repeat.error else None,
     )
 

@@ -157,6 +157,18 @@ def test_what_nobody_owned_is_counted_when_users_come(tmp_path: Path) -> None:
     store.close()
 
 
+def test_what_is_drawn_for_others_now_comes_before_ones_own(store: Store) -> None:
+    (hers, *_) = store.queue.submit([a_recipe()] * 2, owner="ana")
+    assert store.queue.claim("worker") is not None
+    (his, *_) = store.queue.submit([a_recipe()] * 2, owner="ben")
+    assert (store.queue.position(his), store.queue.ahead("ben")) == (1, 1), "his is next, and hers is drawn now"
+    assert (store.queue.ahead("ana"), store.queue.ahead("cleo")) == (1, 0), "her own is none of others"
+    store.queue.end(hers, Finished())
+    assert store.queue.ahead("ben") == 0
+    assert store.queue.claim("worker") is not None
+    assert (store.queue.ahead("ben"), store.queue.ahead("ana")) == (1, 1)
+
+
 @pytest.mark.parametrize("owner", [None, "ana"])
 def test_no_question_of_a_user_reads_the_history(store: Store, owner: str | None) -> None:
     for name in ("ana", "ben"):

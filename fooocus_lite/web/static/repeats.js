@@ -31,13 +31,14 @@ async function start(times, close) {
 
 const stopOne = (id) => ask("DELETE", `/v1/repeats/${encodeURIComponent(id)}`);
 
-/** One that runs, or that an error stopped. */
+/** One that runs, waits for a new day, or was stopped by an error. */
 function makeRepeat(repeat) {
-  const isOn = !repeat.error;
+  const isOn = repeat.state !== "stopped";
+  const how = repeat.error ? `${isOn ? "waits" : "stopped"} · ${repeat.error.problem}` : `again and again · ${countWords(repeat)}`;
   const words = repeat.words || "(no words)";
   return h("li", { className: isOn ? "" : "bad", dataset: { id: repeat.id } }, icon(isOn ? "repeat" : "warn"),
     h("div", {}, h("div", { className: "what", textContent: words, title: words }),
-      h("div", { className: "how", title: repeat.error?.hint || "", textContent: isOn ? `again and again · ${countWords(repeat)}` : `stopped · ${repeat.error.problem}` })),
+      h("div", { className: "how", title: repeat.error?.hint || "", textContent: how })),
     button(isOn ? "Stop" : "OK", { kind: "small bare", label: `${isOn ? "Stop repeating" : "Dismiss"}: ${words}`, onclick: () => stopOne(repeat.id) }));
 }
 
