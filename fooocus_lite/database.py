@@ -347,6 +347,11 @@ def _move_aside(path: Path) -> Path:
     return aside
 
 
+def _not_now(path: Path, exc: sqlite3.Error) -> FooocusError:
+    hint = "It is tried again by itself. If this stays, look at the disk, then restart Fooocus Lite."
+    return FooocusError(f"The queue file {path} cannot be used just now: {exc}.", hint)
+
+
 @contextmanager
 def _in_words(path: Path) -> Generator[None]:
     """SQLite's and the system's complaints as ours."""
@@ -364,10 +369,12 @@ def _in_words(path: Path) -> Generator[None]:
                 "Close that program and try again.",
                 code="conflict",
             ) from exc
-        raise
+        raise _not_now(path, exc) from exc
     except sqlite3.DatabaseError as exc:
-        if not _is_damage(exc):
+        if type(exc) is not sqlite3.DatabaseError:  # such as a broken constraint: a fault of ours
             raise
+        if not _is_damage(exc):
+            raise _not_now(path, exc) from exc
         raise FooocusError(
             f"The queue file {path} is damaged.",
             "Restart Fooocus Lite: it puts the file aside and goes back to the last good copy.",

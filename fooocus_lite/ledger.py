@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -56,8 +57,11 @@ class Ledger:
                 return True
             except FooocusError as exc:
                 self.report(exc)
-                if self._closing.wait(RETRY_S):
-                    return False
+            except sqlite3.Error as exc:  # a fault of ours, say; whoever asked for the picture must not wait for ever
+                hint = "It is tried again by itself. If this stays, restart Fooocus Lite, and please report it."
+                self.report(FooocusError(f"The queue file did not take a change: {exc}.", hint))
+            if self._closing.wait(RETRY_S):
+                return False
 
     def report(self, exc: FooocusError) -> None:
         """Something keeps the queue from moving."""
