@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +69,7 @@ class LostRows:
 
 
 @contextmanager
-def lost_rows(path: Path) -> Iterator[LostRows]:
+def lost_rows(path: Path) -> Generator[LostRows]:
     """The rows of the file that was moved aside last from ``path``."""
     aside = [file for file in path.parent.glob(f"{path.name}{ASIDE}*") if not file.name.endswith(("-wal", "-shm"))]
     connection = None

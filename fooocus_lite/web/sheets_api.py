@@ -124,7 +124,7 @@ def _add_asking(router: APIRouter, queue: TaskQueue, supply: Supply, library: Ca
         made = make_sheet(sheet.recipe, wanted, now, secrets.randbelow(2**32), varies=sheet.varies)
         cells = made.cells
         recipes, labels = [cell.recipe for cell in cells], [cell.label for cell in cells]
-        varies = [cell.varies for cell in cells]
+        varies: list[Varies] = [cell.varies for cell in cells]
         ids = supply.submit(recipes, now, labels=labels, varies=varies, owner=who.name, key=key)
         return sheet_out(queue.sheet(ids[0]), made.notes)
 

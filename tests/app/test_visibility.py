@@ -330,8 +330,7 @@ def test_streams_tell_each_their_own(scene: Scene) -> None:
     assert not any(hers in text or SECRET in text for text in told)
     row = json.loads(told[-1])
     place = row["places"][his]
-    assert place == scene.server.store.queue.get(his).position
-    assert row["ahead"] == place, "those that are drawn before it, and one of hers is being drawn"
+    assert row["ahead"] == place == scene.server.store.queue.get(his).position, "and one of hers is being drawn"
     scene.ana.ask("DELETE", f"/v1/tasks/{hers}")
     scene.ben.ask("DELETE", f"/v1/tasks/{his}")
     messages.close()
