@@ -23,9 +23,9 @@ SHAPES: dict[str, Any] = {
 #: Fields and parameters by name: what one looks like.
 NAMES: dict[str, Any] = {
     "id": "0d1f0a9e5b01", "task_id": "0d1f0a9e5b01", "batch_id": "0d1f0a9e5b01", "sheet_id": "0d1f0a9e5b01",
-    "ids": "0d1f0a9e5b01", "task_ids": "0d1f0a9e5b01", "repeat_id": "0d1f0a9e5b01",
+    "ids": "0d1f0a9e5b01", "task_ids": "0d1f0a9e5b01", "repeat_id": "0d1f0a9e5b01", "owner": "Ana",
     "before": "0d1f0a9e5b01", "after": "0d1f0a9e5b01", "next": "0d1f0a9e5b01", "v": "3f2a",
-    "owner": "Ana", "created_at": 1795300000.0, "finished_at": 1795300006.1, "created": 1795300000, "since": "2026-11-21",
+    "created_at": 1795300000.0, "finished_at": 1795300006.1, "created": 1795300000, "since": "2026-11-21",
     "state": "finished", "width": 128, "height": 128, "steps": 20, "step": 5, "seed": 7, "attempt": 1,
     "name": "Watercolor", "label": "Watercolor", "prompt": "a red star on a blue background", "words": "a red star",
     "negative_prompt": "blue", "styles": "Watercolor", "favourites": "Watercolor", "title": "Pop art",
