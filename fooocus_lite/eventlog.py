@@ -1,17 +1,19 @@
 """What happened, in order: facts in SQLite, the newest progress and preview in memory.
 
 A follower holds no buffer. It is woken, reads the facts it has not seen from SQLite and looks at the
-slots, so a slow one costs the writer nothing, and memory does not grow with followers or history.
+slots, so a slow one costs the writer nothing, and memory does not grow with followers or history. The more there are,
+the less often each is woken for what can wait (`REST_S`): a crowd that watches must not slow down what it watches.
 """
 
 from __future__ import annotations
 
 import asyncio
 import collections
+import itertools
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from fooocus_lite.database import Database, Transaction
@@ -19,6 +21,11 @@ from fooocus_lite.errors import NotFound
 from fooocus_lite.events import TERMINAL, Event, event_from_dict
 
 READ_AT_ONCE = 256
+#: A follower that was told something is told more after this long, times the followers of the same thing: so all who
+#: follow everything (or one task) are told about 200 times a second together, whether they are one, each 5 ms, or 200,
+#: each second. One delivery costs a slow core MEASURED.
+#: What cannot wait does not: facts of the one task that somebody follows, the first sign of its drawing, the log's end.
+REST_S = 0.005
 _TERMINAL_KINDS = ", ".join(f"'{kind}'" for kind in TERMINAL)
 
 
@@ -40,9 +47,62 @@ class _Cursor:
 
 @dataclass(eq=False)
 class _Waker:
+    """Calls one follower, and lets it rest.
+
+    Attributes:
+        task_id: What it follows; ``None`` is everything.
+        is_called: It is going to look, so nobody calls it again.
+        is_hurried: It is going to look at once.
+    """
+
     loop: asyncio.AbstractEventLoop
-    news: asyncio.Event
+    task_id: str | None
     is_called: bool = False
+    is_hurried: bool = False
+
+    def __post_init__(self) -> None:
+        self._news = asyncio.Event()
+        self._looked_at = 0.0
+
+    def look(self) -> None:
+        """From now on there may be something new."""
+        self.is_called = self.is_hurried = False  # before it reads, so that what comes meanwhile calls it again
+        self._news.clear()
+        self._looked_at = self.loop.time()
+
+    def needs_call(self, *, is_urgent: bool) -> bool:
+        """Mark it as called; whether it still has to be roused for that."""
+        if self.is_hurried or (self.is_called and not is_urgent):
+            return False
+        self.is_called, self.is_hurried = True, is_urgent
+        return True
+
+    def rouse(self) -> None:
+        """Wake it up, in its own loop."""
+        self._news.set()
+
+    async def hears(self, within_s: float | None) -> bool:
+        """Wait for a call; False if there was none within so many seconds (``None``: for ever)."""
+        is_late = False
+
+        def give_up() -> None:
+            nonlocal is_late
+            is_late = True
+            self._news.set()
+
+        timer = None if within_s is None else self.loop.call_later(within_s, give_up)
+        try:
+            await self._news.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return not is_late
+
+    async def rest(self, seconds: float) -> None:
+        """Stay called, and let time pass until so long after the last look; a hurry ends it."""
+        while not self.is_hurried and (left := self._looked_at + seconds - self.loop.time()) > 0:
+            self._news.clear()
+            await self.hears(left)
 
 
 class _Publication:
@@ -62,7 +122,7 @@ class EventLog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._news = threading.Condition()
-        self._wakers: set[_Waker] = set()
+        self._wakers: dict[str | None, set[_Waker]] = {}  # by the task that is followed; None: everything
         self._slots: dict[str, dict[str, Event]] = {}
         self._closed = False
         self._version = 0
@@ -82,8 +142,10 @@ class EventLog:
                 return self.record(transaction, task_id, event)
         stamped = event.stamped(task_id, self._next_seq())
         with self._news:
-            self._slots.setdefault(task_id, {})[event.kind] = stamped
-            self._wake()
+            slots = self._slots.setdefault(task_id, {})
+            is_first = event.kind not in slots
+            slots[event.kind] = stamped
+            self._wake({task_id}, is_urgent=is_first)
         return stamped
 
     def record(self, transaction: Transaction, task_id: str, fact: Event) -> Event:
@@ -157,34 +219,32 @@ class EventLog:
     ) -> AsyncIterator[list[Event]]:
         """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts.
 
-        Silence is ``[]``, and so is a `nudge`.
+        Silence is ``[]``, and so is a `nudge`. Looks are as far apart as `REST_S` says.
         """
-        waker = _Waker(asyncio.get_running_loop(), asyncio.Event())
+        waker = _Waker(asyncio.get_running_loop(), task_id)
         with self._news:
-            self._wakers.add(waker)
+            self._wakers.setdefault(task_id, set()).add(waker)
         try:
             nudges = self._nudges
             cursor = await asyncio.to_thread(self._begin, task_id, after)
             while not cursor.ended:
-                waker.is_called = False
-                waker.news.clear()
+                waker.look()
+                seen_nudges, nudges = nudges, self._nudges
                 reads_disk = self._forgotten_seq > cursor.seen_seq
                 events = await asyncio.to_thread(self._take, cursor) if reads_disk else self._take(cursor)
-                if events:
+                if events or nudges != seen_nudges:
                     yield events
                 if self._closed:
                     return
-                if not events and nudges != self._nudges:
-                    nudges = self._nudges
+                if cursor.ended or len(events) >= READ_AT_ONCE:  # there is more to read
+                    continue
+                if await waker.hears(heartbeat_s):
+                    await waker.rest(REST_S * len(self._wakers[task_id]))
+                else:
                     yield []
-                elif not events and not cursor.ended:
-                    try:
-                        await asyncio.wait_for(waker.news.wait(), heartbeat_s)
-                    except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
-                        yield []
         finally:
             with self._news:
-                self._wakers.discard(waker)
+                self._leave(waker)
 
     def nudge(self) -> None:
         """Let those who `afollow` look up: something has changed that is no event of a task."""
@@ -196,7 +256,7 @@ class EventLog:
         """End every follower."""
         with self._news:
             self._closed = True
-            self._wake()
+            self._wake(is_urgent=True)
 
     def _next_seq(self) -> int:
         with self._news:
@@ -211,17 +271,34 @@ class EventLog:
                 self._forgotten_seq = self._recent.popleft().seq
             for fact in facts:
                 self._slots.pop(fact.task_id, None)  # what was on its way is now history
-            self._wake()
+            self._wake({fact.task_id for fact in facts}, is_urgent=True)
 
-    def _wake(self) -> None:
+    def _wake(self, task_ids: Collection[str] | None = None, *, is_urgent: bool = False) -> None:
+        """Call who follows everything, and who follows one of these tasks: at once, if that is urgent.
+
+        Args:
+            task_ids: ``None`` is everybody, and everybody is hurried.
+        """
         self._version += 1
         self._news.notify_all()
-        for waker in [waker for waker in self._wakers if not waker.is_called]:
-            waker.is_called = True  # once is enough until it looks again
+        called: dict[asyncio.AbstractEventLoop, list[_Waker]] = {}
+        for followed in list(self._wakers) if task_ids is None else (None, *task_ids):
+            hurries = is_urgent and (task_ids is None or followed is not None)
+            for waker in self._wakers.get(followed, ()):
+                if waker.needs_call(is_urgent=hurries):
+                    called.setdefault(waker.loop, []).append(waker)
+        for loop, wakers in called.items():
             try:
-                waker.loop.call_soon_threadsafe(waker.news.set)
-            except RuntimeError:  # its loop was closed without ending the generator
-                self._wakers.discard(waker)
+                loop.call_soon_threadsafe(_rouse, wakers)  # each call writes to the loop's own socket, so all in one
+            except RuntimeError:  # the loop was closed without ending the generators
+                for waker in wakers:
+                    self._leave(waker)
+
+    def _leave(self, waker: _Waker) -> None:
+        same = self._wakers.get(waker.task_id, set())
+        same.discard(waker)
+        if not same:
+            self._wakers.pop(waker.task_id, None)
 
     def _begin(self, task_id: str | None, after: int) -> _Cursor:
         cursor = _Cursor(task_id, after)
@@ -258,11 +335,18 @@ class EventLog:
     def _facts_since(self, cursor: _Cursor, until: int) -> list[Event]:
         with self._news:
             if cursor.seen_seq >= self._forgotten_seq:
-                recent = (fact for fact in self._recent if cursor.seen_seq < fact.seq <= until)
-                return [fact for fact in recent if cursor.task_id in (None, fact.task_id)]
+                # From the end: who follows live lacks the last few, and each of hundreds looks.
+                lacks = itertools.takewhile(lambda fact: fact.seq > cursor.seen_seq, reversed(self._recent))
+                recent = [fact for fact in lacks if fact.seq <= until and cursor.task_id in (None, fact.task_id)]
+                return recent[::-1]
         return self._facts(cursor.task_id, cursor.fact_seq, until)
 
     def _new_slots(self, cursor: _Cursor) -> list[Event]:
         with self._news:
             tasks = self._slots.values() if cursor.task_id is None else [self._slots.get(cursor.task_id, {})]
             return [event for slots in tasks for event in slots.values() if event.seq > cursor.slot_seq]
+
+
+def _rouse(wakers: list[_Waker]) -> None:
+    for waker in wakers:
+        waker.rouse()
