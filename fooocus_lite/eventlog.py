@@ -13,7 +13,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from fooocus_lite.database import Database, Transaction
@@ -216,7 +216,7 @@ class EventLog:
 
     async def afollow(
         self, task_id: str | None = None, *, after: int = 0, heartbeat_s: float | None = None
-    ) -> AsyncIterator[list[Event]]:
+    ) -> AsyncGenerator[list[Event]]:
         """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts.
 
         Silence is ``[]``, and so is a `nudge`. Looks are as far apart as `REST_S` says.

@@ -62,14 +62,14 @@ class _Page:
     Attributes:
         seq: What it was told of the line holds all facts up to this one.
         standing: The `Standing` that it was told of; ``None``: it has to be told again.
-        moment: No look at the state from before this one is told to it: it knows a newer one.
+        moment: When the newest that it was told had been read: nothing from before is told to it any more.
     """
 
     user: User
     seq: int
     standing: Standing | None
     downloads: tuple[Download, ...]
-    moment: int
+    moment: int = 0
 
 
 class Live:
@@ -93,8 +93,10 @@ class Live:
     async def page_messages(self, user: User, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
         """Server-Sent Events for a user's page; ends only when the user is no longer let in, or has other rights."""
         # Before the state is read: what happens meanwhile is told again, never missed.
-        page = _Page(user, self._log.last_seq(), self._standing(), self._newest_downloads(), self._texts.moment())
-        yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot, user))
+        page = _Page(user, self._log.last_seq(), self._standing(), self._newest_downloads())
+        snapshot = await asyncio.to_thread(self.snapshot, user)
+        page.moment = self._texts.moment()
+        yield "retry: 1000\n" + sse(snapshot)
         spoke_at = time.monotonic()
         async for told in self._log.afollow(after=page.seq, heartbeat_s=HEARTBEAT_S):
             if not is_still():

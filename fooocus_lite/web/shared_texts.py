@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 #: Of each kind. Followers are seldom further apart than that; for one that is, a text is made again. The largest, a
 #: preview or the head of the line, have about 50 KB.
@@ -15,23 +15,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Reading(Generic[T]):
-    """A look at a state that changes: what came of it, and the moment (`SharedTexts.moment`) in which it was begun."""
+class _Reading(Generic[T]):
+    """A look at a state that changes: when it was begun, and when it was done and what came of it."""
 
-    moment: int
-    result: asyncio.Future[T]
+    begun: int
+    result: asyncio.Future[tuple[int, T]]
 
 
 class SharedTexts(Generic[T]):
-    """Belongs to one event loop. ``T`` is what a reading of the state gives."""
+    """Belongs to one event loop. ``T`` is what a reading of the state gives.
+
+    The state may change between two readings, so their order counts: it is told by moments, numbers that rise.
+    """
 
     def __init__(self) -> None:
         self._moment = 0
         self._fixed: dict[Hashable, str] = {}
-        self._readings: dict[Hashable, Reading[T]] = {}
+        self._readings: dict[Hashable, _Reading[T]] = {}
 
     def moment(self) -> int:
-        """Now, as a number that rises."""
+        """Now: larger than whatever was now before."""
         self._moment += 1
         return self._moment
 
@@ -43,35 +46,41 @@ class SharedTexts(Generic[T]):
         return text
 
     async def reading(self, key: Hashable, read: Callable[[], T], *, since: int) -> tuple[int, T]:
-        """The newest look that anybody took under that key, and its moment; ``read``, in a thread, takes another.
+        """The newest look at the state under that key, and the moment when it was done; ``read`` takes one in a thread.
 
         Whoever waits may be cancelled without the others' noticing; what goes wrong reaches all who wait, and is tried
         again by the next.
 
         Args:
-            since: A look that was begun before this moment is too old.
+            since: When the newest reading that the asker knows was done. What was begun before that may be older, and
+                is taken again.
         """
         found = self._readings.get(key)
-        if found is None or found.moment < since:
+        if found is None or found.begun < since:
             found = self._begin(key, read)
-        # `shield` is for the others' sake, and costs more than all else here.
-        result = found.result.result() if found.result.done() else await asyncio.shield(found.result)
-        return found.moment, result
+        if found.result.done():  # the usual case in a crowd, for which `shield` is the dearest part
+            return found.result.result()
+        return await asyncio.shield(found.result)
 
-    def _begin(self, key: Hashable, read: Callable[[], T]) -> Reading[T]:
-        begun = Reading(self.moment(), asyncio.ensure_future(asyncio.to_thread(read)))
+    def _begin(self, key: Hashable, read: Callable[[], T]) -> _Reading[T]:
+        async def take() -> tuple[int, T]:
+            result = await asyncio.to_thread(read)
+            return self.moment(), result
 
-        def forget_failure(result: asyncio.Future[T]) -> None:
+        begun = _Reading(self.moment(), asyncio.ensure_future(take()))
+
+        def forget_failure(result: asyncio.Future[Any]) -> None:
             if (result.cancelled() or result.exception()) and self._readings.get(key) is begun:
                 del self._readings[key]
 
         begun.result.add_done_callback(forget_failure)
+        self._readings.pop(key, None)  # so that it stands last
         self._readings[key] = begun
         _trim(self._readings)
         return begun
 
 
-def _trim(kept: dict[Hashable, T]) -> None:
+def _trim(kept: dict[Hashable, Any]) -> None:
     """Only the newest stay."""
     while len(kept) > KEPT:
         del kept[next(iter(kept))]
