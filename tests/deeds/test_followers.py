@@ -46,6 +46,13 @@ async def next_of(looks: AsyncGenerator[list[Event]]) -> asyncio.Task[list[Event
     return waiting
 
 
+async def at_once(waiting: asyncio.Task[list[Event]]) -> list[str]:
+    """What came without any time passing."""
+    await settled()
+    assert waiting.done()
+    return kinds(waiting.result())
+
+
 def kinds(events: list[Event]) -> list[str]:
     return [event.kind for event in events]
 
@@ -66,21 +73,21 @@ def test_what_cannot_wait_is_told_at_once_to_who_follows_one_task(store: Store) 
         told: list[list[str]] = []
         for first in (Progress(step=1, steps=9), Preview(step=1, jpeg=b"x")):  # signs that its drawing has begun
             store.log.append(mine, first)
-            told.append(kinds(await waiting))
+            told.append(await at_once(waiting))
             waiting = await next_of(looks)
         store.log.append(mine, Progress(step=2, steps=9))
         await settled()
         assert not waiting.done(), "the next ones can wait"
         store.log.append(mine, PromptReady())
-        told.append(kinds(await waiting))
+        told.append(await at_once(waiting))
         waiting = await next_of(looks)
         store.log.append(mine, Progress(step=3, steps=9))
         store.log.append(mine, Progress(step=4, steps=9))
         store.log.append(other, PromptReady())
-        told.append(kinds(await waiting))
+        told.append(await at_once(waiting))
         waiting = await next_of(looks)
         await asyncio.to_thread(store.queue.end, mine, Cancelled())
-        told.append(kinds(await waiting))
+        told.append(await at_once(waiting))
         return told
 
     assert run_aside(story()) == [["progress"], ["preview"], ["prompt_ready"], ["progress"], ["cancelled"]]
@@ -97,7 +104,7 @@ def test_who_follows_one_task_is_not_woken_for_another(store: Store) -> None:
         assert not waker.is_called
         store.log.append(mine, PromptReady())
         assert waker.is_called and waker.is_hurried
-        assert kinds(await waiting) == ["prompt_ready"]
+        assert await at_once(waiting) == ["prompt_ready"]
 
     run_aside(story())
 
@@ -116,7 +123,7 @@ def test_who_follows_everything_rests_and_then_hears_all_that_came(store: Store)
         await settled()
         assert waker.is_called and not waiting.done(), "it rests, and nobody calls it meanwhile"
         store.log.close()  # ends every rest
-        told = kinds(await waiting)
+        told = await at_once(waiting)
         assert [look async for look in looks] == []
         return told
 
