@@ -21,6 +21,9 @@ from fooocus_lite.errors import NotFound
 from fooocus_lite.events import TERMINAL, Event, event_from_dict
 
 READ_AT_ONCE = 256
+#: The newest facts stay in memory, about 1 KB each, for those who follow live: enough for what a batch of a thousand
+#: tells between two looks of a crowd, which else would read the same rows from the disk two hundred times.
+REMEMBERED = 2000
 #: A follower that was told something is told more after this long, times the followers of the same thing: so all who
 #: follow everything (or one task) are told about 200 times a second together, whether they are one, each 5 ms, or 200,
 #: each second. One delivery costs a slow core MEASURED.
@@ -267,7 +270,7 @@ class EventLog:
         with self._news:
             self._fact_seq = facts[-1].seq
             self._recent.extend(facts)
-            while len(self._recent) > READ_AT_ONCE:
+            while len(self._recent) > REMEMBERED:
                 self._forgotten_seq = self._recent.popleft().seq
             for fact in facts:
                 self._slots.pop(fact.task_id, None)  # what was on its way is now history
@@ -277,12 +280,12 @@ class EventLog:
         """Call who follows everything, and who follows one of these tasks: at once, if that is urgent.
 
         Args:
-            task_ids: ``None`` is everybody, and everybody is hurried.
+            task_ids: ``None`` is everybody; if that is urgent, it is so for those who follow everything, too.
         """
         self._version += 1
         self._news.notify_all()
         called: dict[asyncio.AbstractEventLoop, list[_Waker]] = {}
-        for followed in list(self._wakers) if task_ids is None else (None, *task_ids):
+        for followed in list(self._wakers) if task_ids is None else (*task_ids, None):  # the crowd last
             hurries = is_urgent and (task_ids is None or followed is not None)
             for waker in self._wakers.get(followed, ()):
                 if waker.needs_call(is_urgent=hurries):
@@ -338,7 +341,7 @@ class EventLog:
                 # From the end: who follows live lacks the last few, and each of hundreds looks.
                 lacks = itertools.takewhile(lambda fact: fact.seq > cursor.seen_seq, reversed(self._recent))
                 recent = [fact for fact in lacks if fact.seq <= until and cursor.task_id in (None, fact.task_id)]
-                return recent[::-1]
+                return recent[::-1][:READ_AT_ONCE]
         return self._facts(cursor.task_id, cursor.fact_seq, until)
 
     def _new_slots(self, cursor: _Cursor) -> list[Event]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fooocus_lite import eventlog
-from fooocus_lite.eventlog import READ_AT_ONCE, REST_S
+from fooocus_lite.eventlog import READ_AT_ONCE, REMEMBERED, REST_S
 from fooocus_lite.events import Cancelled, Event, Preview, Progress, PromptReady
 from fooocus_lite.store import Store
 from tests.aside import run_aside
@@ -186,10 +186,14 @@ def test_a_nudge_is_a_look_that_finds_nothing(store: Store) -> None:
     assert run_aside(story()) == [[], []]
 
 
-def test_every_follower_gets_every_fact_once_and_in_order(store: Store) -> None:
-    """Quick ones and slow ones, of everything and of one task, while several threads write."""
+@pytest.mark.parametrize("remembered", [10, REMEMBERED])
+def test_every_follower_gets_every_fact_once_and_in_order(
+    store: Store, monkeypatch: pytest.MonkeyPatch, remembered: int
+) -> None:
+    """Quick ones and slow ones, of everything and of one task, from memory or disk, while several threads write."""
+    monkeypatch.setattr(eventlog, "REMEMBERED", remembered)
     ids = store.queue.submit([a_recipe()] * 4)
-    rounds = READ_AT_ONCE // 2  # so that slow ones have to read from the disk
+    rounds = READ_AT_ONCE // 2  # so that slow ones have to read more than once
 
     def work(task_id: str) -> None:
         for step in range(rounds):
