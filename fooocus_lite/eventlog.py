@@ -54,24 +54,30 @@ class _Waker:
 
     Attributes:
         task_id: What it follows; ``None`` is everything.
+        same: All who follow that.
         is_called: It is going to look, so nobody calls it again.
         is_hurried: It is going to look at once.
     """
 
     loop: asyncio.AbstractEventLoop
     task_id: str | None
+    same: set[_Waker]
     is_called: bool = False
     is_hurried: bool = False
 
     def __post_init__(self) -> None:
         self._news = asyncio.Event()
         self._looked_at = 0.0
+        self._rest: asyncio.TimerHandle | None = None
 
     def look(self) -> None:
         """From now on there may be something new."""
         self.is_called = self.is_hurried = False  # before it reads, so that what comes meanwhile calls it again
-        self._news.clear()
         self._looked_at = self.loop.time()
+        self._news.clear()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def needs_call(self, *, is_urgent: bool) -> bool:
         """Mark it as called; whether it still has to be roused for that."""
@@ -81,11 +87,15 @@ class _Waker:
         return True
 
     def rouse(self) -> None:
-        """Wake it up, in its own loop."""
-        self._news.set()
+        """In its own loop: wake it up, when its rest is over or at once if it is hurried."""
+        rested_at = self._looked_at + REST_S * len(self.same)
+        if self.is_hurried or rested_at <= self.loop.time():
+            self._news.set()
+        elif self._rest is None:
+            self._rest = self.loop.call_at(rested_at, self._news.set)
 
     async def hears(self, within_s: float | None) -> bool:
-        """Wait for a call; False if there was none within so many seconds (``None``: for ever)."""
+        """Wait until it is roused; False if it was not within so many seconds (``None``: for ever)."""
         is_late = False
 
         def give_up() -> None:
@@ -100,12 +110,6 @@ class _Waker:
             if timer is not None:
                 timer.cancel()
         return not is_late
-
-    async def rest(self, seconds: float) -> None:
-        """Stay called, and let time pass until so long after the last look; a hurry ends it."""
-        while not self.is_hurried and (left := self._looked_at + seconds - self.loop.time()) > 0:
-            self._news.clear()
-            await self.hears(left)
 
 
 class _Publication:
@@ -224,9 +228,10 @@ class EventLog:
 
         Silence is ``[]``, and so is a `nudge`. Looks are as far apart as `REST_S` says.
         """
-        waker = _Waker(asyncio.get_running_loop(), task_id)
         with self._news:
-            self._wakers.setdefault(task_id, set()).add(waker)
+            same = self._wakers.setdefault(task_id, set())
+            waker = _Waker(asyncio.get_running_loop(), task_id, same)
+            same.add(waker)
         try:
             nudges = self._nudges
             cursor = await asyncio.to_thread(self._begin, task_id, after)
@@ -241,9 +246,7 @@ class EventLog:
                     return
                 if cursor.ended or len(events) >= READ_AT_ONCE:  # there is more to read
                     continue
-                if await waker.hears(heartbeat_s):
-                    await waker.rest(REST_S * len(self._wakers[task_id]))
-                else:
+                if not await waker.hears(heartbeat_s):
                     yield []
         finally:
             with self._news:
@@ -298,9 +301,8 @@ class EventLog:
                     self._leave(waker)
 
     def _leave(self, waker: _Waker) -> None:
-        same = self._wakers.get(waker.task_id, set())
-        same.discard(waker)
-        if not same:
+        waker.same.discard(waker)
+        if not waker.same:
             self._wakers.pop(waker.task_id, None)
 
     def _begin(self, task_id: str | None, after: int) -> _Cursor:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fooocus_lite import eventlog
-from fooocus_lite.eventlog import READ_AT_ONCE, REMEMBERED, REST_S
+from fooocus_lite.eventlog import READ_AT_ONCE, REMEMBERED
 from fooocus_lite.events import Cancelled, Event, Preview, Progress, PromptReady
 from fooocus_lite.store import Store
 from tests.aside import run_aside
@@ -130,24 +130,29 @@ def test_who_follows_everything_rests_and_then_hears_all_that_came(store: Store)
     assert run_aside(story()) == ["prompt_ready", "progress"]
 
 
-def test_a_rest_is_as_long_as_the_same_has_followers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: dict[str | None, set[float]] = {}
-
-    async def rest(self: Any, seconds: float) -> None:
-        rests.setdefault(self.task_id, set()).add(seconds)
-
-    monkeypatch.setattr(eventlog._Waker, "rest", rest)  # pyright: ignore[reportPrivateUsage]
+@pytest.mark.usefixtures("endless_rest")
+def test_a_rest_is_as_long_as_the_same_has_followers(store: Store) -> None:
     mine, other = two_tasks(store)
+    for task_id in (mine, other):
+        store.log.append(task_id, Progress(step=1, steps=9))
 
-    async def story() -> None:
+    async def story() -> dict[str | None, set[int]]:
         followed = [None, None, None, mine, mine, other]
         waiting = [await begun(store.log.afollow(task_id)) for task_id in followed]
         for task_id in (mine, other):
-            store.log.append(task_id, PromptReady())
+            store.log.append(task_id, Progress(step=2, steps=9))
+        await settled()
+        rests: dict[str | None, set[int]] = {}
+        for task_id, same in store.log._wakers.items():  # pyright: ignore[reportPrivateUsage]
+            for waker in same:
+                assert waker._rest  # pyright: ignore[reportPrivateUsage]
+                seconds = waker._rest.when() - waker._looked_at  # pyright: ignore[reportPrivateUsage]
+                rests.setdefault(task_id, set()).add(round(seconds / FOR_EVER_S))
+        store.log.close()
         await asyncio.gather(*waiting)
+        return rests
 
-    run_aside(story())
-    assert rests == {None: {3 * REST_S}, mine: {2 * REST_S}, other: {REST_S}}
+    assert run_aside(story()) == {None: {3}, mine: {2}, other: {1}}
 
 
 def test_a_crowd_is_called_by_one_call(store: Store) -> None:
