@@ -1,7 +1,8 @@
 """What the page follows: a snapshot first, then what changed, each message small and whole by itself.
 
 A reloaded page or a second tab begins with the snapshot and so is where the first one is. Nothing
-here grows with history: the snapshot holds the head of the line, a message holds one task.
+here grows with history: the snapshot holds the head of the line, a message holds one task. What many are told is made
+once (`fooocus_lite.web.shared_texts`), and what one look finds leaves as one piece.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.download_state import Download
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import (
     NOT_EXPANDED,
@@ -36,6 +40,7 @@ from fooocus_lite.web.line_pages import LinePages
 from fooocus_lite.web.model_schemas import download_out
 from fooocus_lite.web.queue_schemas import repeat_out
 from fooocus_lite.web.schemas import picture_out
+from fooocus_lite.web.shared_texts import SharedTexts
 from fooocus_lite.web.who import IsStill
 
 HEARTBEAT_S = 15.0
@@ -43,7 +48,28 @@ ROWS = 100
 MANY = 20  # tasks that come or go at once, from which on a page is sent the line instead of each of them
 WORDS = 120
 OWNERS = 10_000  # of so many tasks it is kept in mind who sees them
+STILL_HERE = ": still here\n\n"
 SSE_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+#: What `Live` watches besides the facts.
+Standing = tuple[object, ...]
+
+
+@dataclass
+class _Page:
+    """What one follower knows.
+
+    Attributes:
+        seq: What it was told of the line holds all facts up to this one.
+        standing: The `Standing` that it was told of; ``None``: it has to be told again.
+        moment: When the newest that it was told had been read: nothing from before is told to it any more.
+    """
+
+    user: User
+    seq: int
+    standing: Standing | None
+    downloads: tuple[Download, ...]
+    moment: int = 0
 
 
 class Live:
@@ -62,42 +88,63 @@ class Live:
         self._supply = supply
         self.pages = LinePages(queue, log, dispatcher)
         self._owners: dict[str, str | None] = {}  # of tasks that were told of lately
+        self._texts = SharedTexts[tuple[str, Standing]]()
 
     async def page_messages(self, user: User, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
         """Server-Sent Events for a user's page; ends only when the user is no longer let in, or has other rights."""
-        shown = self._log.last_seq()  # before the state is read: what happens meanwhile is told again, never missed
-        standing, downloads = self._standing(), self._downloads()
-        yield "retry: 1000\n" + sse(await asyncio.to_thread(self.snapshot, user))
+        # Before the state is read: what happens meanwhile is told again, never missed.
+        page = _Page(user, self._log.last_seq(), self._standing(), self._newest_downloads())
+        snapshot = await asyncio.to_thread(self.snapshot, user)
+        page.moment = self._texts.moment()
+        yield "retry: 1000\n" + sse(snapshot)
         spoke_at = time.monotonic()
-        async for told in self._log.afollow(after=shown, heartbeat_s=HEARTBEAT_S):
+        async for told in self._log.afollow(after=page.seq, heartbeat_s=HEARTBEAT_S):
             if not is_still():
                 return
-            events = await self._seen_by(user, told)
-            is_silent = not told or (not events and time.monotonic() - spoke_at > HEARTBEAT_S)
-            moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
-            if self._standing() != standing or sum(seq > shown for seq in moves) >= MANY:
-                shown, standing = self._log.last_seq(), self._standing()  # before the state is read, as above
-                yield sse(await asyncio.to_thread(self._line, user))
-            elif not events and any(event.is_fact for event in told):  # others' tasks come and go
-                yield sse({"type": "numbers"} | await asyncio.to_thread(self._now, user))
-            elif is_silent:
-                yield ": still here\n\n"
-            if events or is_silent:
+            news = await self._news(page, told)
+            if news or not told or time.monotonic() - spoke_at > HEARTBEAT_S:
+                yield news or STILL_HERE
                 spoke_at = time.monotonic()
-            if (newest := self._downloads()) != downloads:
-                downloads = newest
-                yield sse({"type": "downloads", "downloads": downloads})
-            for event in events:
-                is_told = event.seq in moves and event.seq <= shown
-                if not is_told and (message := await self._message(event, user)) is not None:
-                    yield sse(message)
 
     async def task_events(self, task_id: str, after: int, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
         """Server-Sent Events of one task; ends after its last event, or when who asked is no longer let in."""
         async for events in self._log.afollow(task_id, after=after, heartbeat_s=HEARTBEAT_S):
             if not is_still():
                 return
-            yield "".join(map(_as_told, events)) or ": still here\n\n"
+            texts = [self._texts.fixed(("event", event.seq), partial(_as_told, event)) for event in events]
+            yield "".join(texts) or STILL_HERE
+
+    async def _news(self, page: _Page, told: list[Event]) -> str:
+        """What a page has to hear, as one text; empty if that is nothing."""
+        events = await self._seen_by(page.user, told)
+        parts: list[str] = []
+        moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
+        if self._standing() != page.standing or sum(seq > page.seq for seq in moves) >= MANY:
+            page.seq, page.standing = self._log.last_seq(), self._standing()  # before the state is read, as above
+            parts.append(await self._state(page, ("line", page.seq), self._line))
+        elif not events and any(event.is_fact for event in told):  # others' tasks come and go
+            parts.append(await self._state(page, ("numbers", self._log.last_seq()), self._changed_numbers))
+        if (downloads := self._newest_downloads()) != page.downloads:
+            page.downloads = downloads
+            parts.append(self._texts.fixed(downloads, lambda: sse(_downloads(downloads) | {"type": "downloads"})))
+        for event in events:
+            if event.seq not in moves or event.seq > page.seq:
+                parts.append(await self._about(event, page))
+        return "".join(parts)
+
+    async def _state(self, page: _Page, key: Hashable, make: Callable[[User], dict[str, Any] | None]) -> str:
+        """A message that holds something of the present, made once for all who see the same and know no more."""
+
+        def read() -> tuple[str, Standing]:
+            message = make(page.user)
+            return sse(message) if message else "", self._standing()
+
+        page.moment, (text, standing) = await self._texts.reading(
+            (key, page.user.sees, page.standing), read, since=page.moment
+        )
+        if standing != page.standing:  # it changed meanwhile: who knows which one was read
+            page.standing = None
+        return text
 
     async def _seen_by(self, user: User, events: list[Event]) -> list[Event]:
         """Those about tasks that the user sees."""
@@ -120,18 +167,21 @@ class Live:
         running = self._queue.running(owner=user.sees)
         latest = [event for task in running for event in self._log.latest(task.id)]
         previews = [event for event in latest if isinstance(event, Preview)]
-        return {
-            "type": "snapshot",
-            "user": {"name": user.name, "is_admin": user.is_admin},
-            "rows": self._rows(running, user),
-            "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
-            "preview": _preview(previews[-1]) if previews else None,
-            "last_failure": self._last_failure(user),
-            "downloads": self._downloads(),
-        } | self._now(user)
+        return (
+            {
+                "type": "snapshot",
+                "user": {"name": user.name, "is_admin": user.is_admin},
+                "rows": self._rows(running, user),
+                "progress": [_progress(event) for event in latest if isinstance(event, Progress)],
+                "preview": _preview(previews[-1]) if previews else None,
+                "last_failure": self._last_failure(user),
+            }
+            | _downloads(self._newest_downloads())
+            | self._now(user)
+        )
 
-    def _downloads(self) -> list[dict[str, Any]]:
-        return [download_out(one).model_dump() for one in self._supply.newest] if self._supply else []
+    def _newest_downloads(self) -> tuple[Download, ...]:
+        return self._supply.newest if self._supply else ()
 
     def _last_failure(self, user: User) -> dict[str, Any] | None:
         """What a page says of the last picture if that failed, so that a reload does not hide it."""
@@ -145,6 +195,9 @@ class Live:
         """What runs and waits, for a page that knows the rest: one message for thousands of tasks that came or went."""
         return {"type": "line", "rows": self._rows(self._queue.running(owner=user.sees), user)} | self._now(user)
 
+    def _changed_numbers(self, user: User) -> dict[str, Any]:
+        return {"type": "numbers"} | self._now(user)
+
     def _rows(self, running: Sequence[Task], user: User) -> list[dict[str, Any]]:
         rows = self.pages.rows([*running, *self._queue.waiting(limit=ROWS, owner=user.sees)])
         return [row.model_dump() for row in rows]
@@ -156,14 +209,14 @@ class Live:
             "ahead": 0 if user.is_admin else self._queue.ahead(user.name),
         }
 
-    async def _message(self, event: Event, user: User) -> dict[str, Any] | None:
+    async def _about(self, event: Event, page: _Page) -> str:
         if isinstance(event, Progress):
-            return _progress(event) | {"type": "progress"}
+            return self._texts.fixed(event.seq, lambda: sse(_progress(event) | {"type": "progress"}))
         if isinstance(event, Preview):
-            return _preview(event) | {"type": "preview"}
+            return self._texts.fixed(event.seq, lambda: sse(_preview(event) | {"type": "preview"}))
         if isinstance(event, Queued | Started | PromptReady | Finished | Failed | Cancelled):
-            return await asyncio.to_thread(self._task_message, event, user)
-        return None
+            return await self._state(page, event.seq, partial(self._task_message, event))
+        return ""
 
     def _task_message(self, event: Event, user: User) -> dict[str, Any] | None:
         task = self._queue.find(event.task_id)
@@ -194,7 +247,7 @@ class Live:
             "repeats": [repeat_out(repeat).model_dump() for repeat in self._queue.repeats(user.sees)],
         }
 
-    def _standing(self) -> tuple[object, ...]:
+    def _standing(self) -> Standing:
         """What changes without a fact: order and switches, trouble, what a worker says of its device once loaded."""
         trouble = self._dispatcher.trouble
         workers = self._dispatcher.workers()
@@ -208,6 +261,10 @@ def _as_told(event: Event) -> str:
         body["jpeg"] = base64.b64encode(event.jpeg).decode("ascii")
     # Only facts can be replayed, so only they get an id that a client may come back with.
     return sse(body, name=event.kind, number=event.seq if event.is_fact else None)
+
+
+def _downloads(newest: Sequence[Download]) -> dict[str, Any]:
+    return {"downloads": [download_out(one).model_dump() for one in newest]}
 
 
 def _progress(event: Progress) -> dict[str, Any]:

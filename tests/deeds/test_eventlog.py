@@ -184,7 +184,7 @@ def test_asyncio_followers_get_the_same(store: Store) -> None:
     assert None in everything
     assert [event.kind for event in late if event] == ["cancelled"]
     assert ended == []
-    assert store.log._wakers == set()  # pyright: ignore[reportPrivateUsage]
+    assert store.log._wakers == {}  # pyright: ignore[reportPrivateUsage]
 
 
 def test_an_asyncio_follower_that_goes_away_leaves_nothing(store: Store) -> None:
@@ -196,7 +196,7 @@ def test_an_asyncio_follower_that_goes_away_leaves_nothing(store: Store) -> None
         await follower.aclose()  # type: ignore[attr-defined]
 
     run_aside(leave())
-    assert store.log._wakers == set()  # pyright: ignore[reportPrivateUsage]
+    assert store.log._wakers == {}  # pyright: ignore[reportPrivateUsage]
     store.log.append(task_id, Started())
 
 
