@@ -32,6 +32,8 @@ HTTP_STATUS: dict[str, int] = {
     "unreachable": 503,
     "limit_reached": 429,
     "too_many_waiting": 429,
+    "too_many_connections": 429,
+    "too_many_in_all": 503,
 }
 
 

@@ -15,13 +15,14 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from fooocus_lite.addresses import network_of
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.passwords import MAX_PASSWORD_CHARS
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_file import MAX_NAME_CHARS, compared
-from fooocus_lite.web.throttle import Throttle, TooManyTries, network_of
+from fooocus_lite.web.throttle import Throttle, TooManyTries
 from fooocus_lite.web.who import IsStill
 
 #: So many wrong passwords at once, then one more after each of these seconds: from one address, and for one name.

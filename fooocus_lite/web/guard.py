@@ -1,23 +1,26 @@
 """What is turned away before any route sees it: other websites, strangers, and requests without end.
 
 Pure ASGI and before everything, Gradio, event streams and WebSockets included, so that streams stay streams. In order:
-is it a request at all, is it sent by a page or program of ours, who asks, and how long is it. What only admins may
-is said by the routes (`fooocus_lite.web.who`).
+has its sender too much open here, is it a request at all, is it sent by a page or program of ours, who asks, and how
+long is it. What only admins may is said by the routes (`fooocus_lite.web.who`).
 """
 
 from __future__ import annotations
+
+from contextlib import ExitStack
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fooocus_lite.crowd import Crowd, Crowded
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.settings import Settings
 from fooocus_lite.user import LOCAL
 from fooocus_lite.users import Users
 from fooocus_lite.web.bodies import bounded, check_head
-from fooocus_lite.web.credentials import Credentials, NotLoggedIn
+from fooocus_lite.web.credentials import Credentials, NotLoggedIn, address_of
 from fooocus_lite.web.login import PATHS, WANTED, Login
 from fooocus_lite.web.origins import SAFE_METHODS, Origins
 from fooocus_lite.web.shapes import problem_at
@@ -54,6 +57,7 @@ class Guard:
         self._origins = Origins(settings, lambda: self._is_closed)
         self._credentials = Credentials(users, sessions, settings.data_dir)
         self._login = Login(users, sessions, self._credentials)
+        self._crowd = Crowd()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -61,16 +65,20 @@ class Guard:
             return
         send = _with_headers(send)
         scope["headers"] = [header for header in scope["headers"] if header[0] not in _CLAIMS]
-        try:
-            answer = await self._meet(scope, receive)
+        with ExitStack() as places:
+            try:
+                places.enter_context(self._crowd.from_address(address_of(scope)))
+                answer = await self._meet(scope, receive)
+                if answer is None and SCOPE_KEY in scope:
+                    places.enter_context(self._crowd.of_user(scope[SCOPE_KEY], address_of(scope)))
+                if answer is None:
+                    receive = await bounded(scope, receive)
+            except FooocusError as exc:
+                answer = self._refusal(scope, exc)
             if answer is None:
-                receive = await bounded(scope, receive)
-        except FooocusError as exc:
-            answer = self._refusal(scope, exc)
-        if answer is None:
-            await self._app(scope, receive, send)
-        else:
-            await _answer(answer, scope, receive, send)
+                await self._app(scope, receive, send)
+            else:
+                await _answer(answer, scope, receive, send)
 
     @property
     def _is_closed(self) -> bool:
@@ -103,8 +111,10 @@ class Guard:
             # Asked for Basic, a browser opens a window of its own, which our page has no use for.
             scheme = "Basic" if scope["path"].startswith("/sdapi/") else "Bearer"
             answer.headers["WWW-Authenticate"] = f'{scheme} realm="Fooocus Lite"'
-        if isinstance(error, TooManyTries):
+        if isinstance(error, TooManyTries | Crowded):
             answer.headers["Retry-After"] = str(error.wait_s)
+        if isinstance(error, Crowded) and "x-should-retry" in answer.headers:
+            answer.headers["x-should-retry"] = "true"
         if error.code == "too_slow":
             answer.headers["Connection"] = "close"
         answer.headers["Cache-Control"] = "no-store"
