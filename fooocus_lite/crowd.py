@@ -80,7 +80,7 @@ def excess(address: str, connected: Iterable[str], most: int) -> tuple[int, Crow
 
 
 class Crowd:
-    """Counts what goes on: requests that are being answered, streams and WebSockets that are open. Of one event loop."""
+    """Counts what goes on, of one event loop: requests that are answered, streams and WebSockets that are open."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

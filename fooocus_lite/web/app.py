@@ -35,6 +35,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
+from fooocus_lite.web.border import Border, say_errors
 from fooocus_lite.web.examples import add_examples
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
@@ -90,7 +91,7 @@ def create_app(
             await asyncio.to_thread(repeats.close)
             await asyncio.to_thread(webhooks.close)
 
-    app = FastAPI(
+    app = _App(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.page = page
@@ -120,6 +121,12 @@ def create_app(
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app
+
+
+class _App(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """As Starlette, which would put a middleware inside its own handling of errors; the border is outside."""
+        return Border(super().build_middleware_stack())
 
 
 class LatePage:
@@ -219,6 +226,7 @@ def _build_page(settings: Settings, library: Callable[[], Library]) -> FastAPI:
     ui = importlib.import_module("fooocus_lite.web.ui")
     page: FastAPI = ui.make_page(settings, library())
     _close_uploads(page)
+    say_errors(page)
     return page
 
 
@@ -252,8 +260,4 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
             return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /docs."))
         return problem_response(FooocusError(str(exc.detail), "See /docs."))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, exc: Exception) -> Response:
-        return problem_response(
-            FooocusError("Something went wrong in the program.", "The log has the details; please report them.")
-        )
+    say_errors(app)

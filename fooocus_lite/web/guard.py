@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite.crowd import Crowd, Crowded
 from fooocus_lite.errors import FooocusError
@@ -20,6 +19,7 @@ from fooocus_lite.settings import Settings
 from fooocus_lite.user import LOCAL
 from fooocus_lite.users import Users
 from fooocus_lite.web.bodies import bounded, check_head
+from fooocus_lite.web.border import send_answer
 from fooocus_lite.web.credentials import Credentials, NotLoggedIn, address_of
 from fooocus_lite.web.login import PATHS, WANTED, Login
 from fooocus_lite.web.origins import SAFE_METHODS, Origins
@@ -27,21 +27,6 @@ from fooocus_lite.web.shapes import problem_at
 from fooocus_lite.web.throttle import TooManyTries
 from fooocus_lite.web.who import SCOPE_KEY, STILL_KEY
 
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)  # Gradio compiles its event scripts, so 'unsafe-inline' and 'unsafe-eval' have to stay; nothing leaves this host.
-_UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
-RESPONSE_HEADERS = {
-    "Content-Security-Policy": CONTENT_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms of our own pages as from nowhere
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": ", ".join(f"{name}=()" for name in _UNUSED),
-}
 #: What a client may claim and the page would believe; a proxy's word on its own name is not needed for anything.
 _CLAIMS = (b"x-forwarded-host", b"forwarded")
 
@@ -63,7 +48,6 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        send = _with_headers(send)
         scope["headers"] = [header for header in scope["headers"] if header[0] not in _CLAIMS]
         with ExitStack() as places:
             try:
@@ -78,7 +62,9 @@ class Guard:
             if answer is None:
                 await self._app(scope, receive, send)
             else:
-                await _answer(answer, scope, receive, send)
+                if scope["type"] == "websocket":
+                    await receive()  # its wish to connect
+                await send_answer(answer, scope, receive, send)
 
     @property
     def _is_closed(self) -> bool:
@@ -119,26 +105,3 @@ class Guard:
             answer.headers["Connection"] = "close"
         answer.headers["Cache-Control"] = "no-store"
         return answer
-
-
-async def _answer(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send it; a WebSocket is refused before it is one, with the same status where the server can say that."""
-    if scope["type"] == "websocket":
-        await receive()  # its wish to connect
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1008})  # said as 403
-            return
-    await answer(scope, receive, send)
-
-
-def _with_headers(send: Send) -> Send:
-    async def wrapped(message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            headers = MutableHeaders(scope=message)
-            for name in [name for name in headers if name.startswith("access-control-")]:
-                del headers[name]  # no page of another origin may read anything, whatever Gradio thinks of it
-            for name, value in RESPONSE_HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
-
-    return wrapped
