@@ -29,6 +29,7 @@ HTTP_STATUS: dict[str, int] = {
     "device_error": 500,
     "internal": 500,
     "unsupported": 501,
+    "not_working": 503,
     "unreachable": 503,
     "limit_reached": 429,
     "too_many_waiting": 429,

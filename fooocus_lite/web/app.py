@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import logging
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite import __version__
+from fooocus_lite.daemon_thread import in_daemon_thread
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
@@ -163,7 +163,7 @@ class LatePage:
 
     async def _live(self, closing: asyncio.Event) -> None:
         try:
-            app = await _in_daemon_thread(self._build)
+            app = await in_daemon_thread(self._build, "page builder")
         except Exception as exc:  # whatever breaks in Gradio, the interface must go on
             logger.exception("the page could not be built")
             self.state, self.problem = "failed", f"{type(exc).__name__}: {exc}"
@@ -186,30 +186,6 @@ class LatePage:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":
             await FileResponse(STATIC / "starting.html", headers={"Cache-Control": "no-store"})(scope, receive, send)
-
-
-async def _in_daemon_thread(work: Callable[[], FastAPI]) -> FastAPI:
-    """The result of ``work``. Unlike the threads of asyncio's own pool, this one holds up nobody's end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[FastAPI] = loop.create_future()
-
-    def deliver(result: FastAPI | None, problem: Exception | None) -> None:
-        if result is not None and not done.done():
-            done.set_result(result)
-        elif problem is not None and not done.done():
-            done.set_exception(problem)
-
-    def run() -> None:
-        result, problem = None, None
-        try:
-            result = work()
-        except Exception as exc:  # noqa: BLE001 - it goes on in the other thread
-            problem = exc
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(deliver, result, problem)
-
-    threading.Thread(target=run, name="page builder", daemon=True).start()
-    return await done
 
 
 class _Static(StaticFiles):

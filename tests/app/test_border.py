@@ -151,3 +151,20 @@ def test_browsers_get_no_header_that_they_would_only_complain_of(web_server: Ser
     foreign = send(web_server.address, request("GET", "/", [("Host", f"192.0.2.7:{port}")]))
     assert COOP not in foreign.headers and foreign.status == 403
     assert_has_headers(foreign.headers)
+
+
+def test_a_stream_that_breaks_closes_its_websocket_and_is_logged(
+    server: LightServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(server.address.replace("http", "ws") + "/v1/ws") as socket:
+        assert json.loads(socket.recv())["type"] == "snapshot"
+        with server.store.database.write() as transaction:  # as a damaged file would
+            transaction.execute("ALTER TABLE tasks RENAME TO gone")
+        server.store.queue.pause()
+        with pytest.raises(ConnectionClosedError) as closed:
+            while True:
+                socket.recv()
+        with server.store.database.write() as transaction:
+            transaction.execute("ALTER TABLE gone RENAME TO tasks")
+    assert closed.value.rcvd and closed.value.rcvd.code == INTERNAL_ERROR
+    assert "/v1/ws broke" in caplog.text
