@@ -9,6 +9,7 @@ one for hours. Whoever opens thousands would leave nobody else a file to be answ
 - `MAX_PER_ADDRESS`: a browser opens six for one page, a program of httpx's a hundred. Of IPv6, an address is the 2^64
   that one person has.
 - `MAX_PER_USER`: what goes on at once for one user, from all of their addresses together: two such programs.
+- `MAX_HELD_BYTES`: of bodies in memory, while their requests are answered; each is at most 8 MB, and a Recipe 1 KB.
 
 Connections are counted where they are made (`fooocus_lite.patience`), by whom the wire leads to. Behind a proxy that is
 the proxy; so what goes on is counted once more, by the proxy's word and by user (`fooocus_lite.web.guard`).
@@ -21,7 +22,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 
@@ -32,6 +33,7 @@ from fooocus_lite.user import User
 logger = logging.getLogger(__name__)
 MAX_CONNECTIONS = 2000
 MAX_PER_ADDRESS, MAX_PER_USER = 100, 200
+MAX_HELD_BYTES = 256_000_000
 #: What this process opens besides: database, workers' pipes, models that are read, one thread's files each.
 OWN_FILES = 256
 #: So many that are too many still hear why; more are cut off, as to answer them would itself hold a file.
@@ -84,10 +86,12 @@ class Crowd:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._warned_at = 0.0
+        self._held_bytes = 0
+        #: Code of a refusal → when it may be warned of again.
+        self._quiet_until: dict[str, float] = {}
 
     @contextmanager
-    def from_address(self, address: str) -> Iterator[None]:
+    def from_address(self, address: str) -> Generator[None]:
         """While the body runs, somebody from there is being answered. This computer is not counted.
 
         Raises:
@@ -101,7 +105,7 @@ class Crowd:
             yield
 
     @contextmanager
-    def of_user(self, user: User, address: str) -> Iterator[None]:
+    def of_user(self, user: User, address: str) -> Generator[None]:
         """While the body runs, a user is being answered. An admin at this computer is not counted, nor who has no name.
 
         Raises:
@@ -116,12 +120,29 @@ class Crowd:
             yield
 
     @contextmanager
-    def _counted(self, key: tuple[str, str], most: int, refusal: Crowded) -> Iterator[None]:
+    def bodies(self, address: str) -> Generator[Callable[[int], None]]:
+        """What is to be told of every piece of a body from there; all of it is kept until this ends.
+
+        It raises `Crowded` where others than this computer would fill the memory.
+        """
+        kept = 0
+
+        def keep(size: int) -> None:
+            nonlocal kept
+            if self._held_bytes + size > MAX_HELD_BYTES and not is_this_computer(address):
+                raise self._refused(too_many_in_all())
+            self._held_bytes += size
+            kept += size
+
+        try:
+            yield keep
+        finally:
+            self._held_bytes -= kept
+
+    @contextmanager
+    def _counted(self, key: tuple[str, str], most: int, refusal: Crowded) -> Generator[None]:
         if self._counts[key] >= most:
-            if (now := time.monotonic()) >= self._warned_at:
-                self._warned_at = now + _WARN_EVERY_S
-                logger.warning("refused: %s", refusal.problem)
-            raise refusal
+            raise self._refused(refusal)
         self._counts[key] += 1
         try:
             yield
@@ -129,6 +150,12 @@ class Crowd:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+
+    def _refused(self, refusal: Crowded) -> Crowded:
+        if (now := time.monotonic()) >= self._quiet_until.get(refusal.code, 0.0):
+            self._quiet_until[refusal.code] = now + _WARN_EVERY_S
+            logger.warning("refused: %s", refusal.problem)
+        return refusal
 
 
 def make_room(wanted: int = MAX_CONNECTIONS) -> int:

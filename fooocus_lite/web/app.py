@@ -35,7 +35,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
-from fooocus_lite.web.border import Border, say_errors
+from fooocus_lite.web.border import Border, say_errors, unexpected
 from fooocus_lite.web.examples import add_examples
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
@@ -236,4 +236,4 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
             return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /docs."))
         return problem_response(FooocusError(str(exc.detail), "See /docs."))
 
-    say_errors(app)
+    app.add_exception_handler(Exception, unexpected)

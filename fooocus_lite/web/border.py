@@ -10,13 +10,14 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 from uvicorn.protocols.utils import ClientDisconnected
 
-from fooocus_lite.errors import FooocusError
+from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.web.origins import is_trustworthy
 from fooocus_lite.web.shapes import problem_at
 
@@ -89,13 +90,20 @@ async def send_answer(answer: Response, scope: Scope, receive: Receive, send: Se
         await answer(scope, receive, send)
 
 
+async def unexpected(request: Request, exc: Exception) -> Response:
+    """Starlette's handler of what nobody has thought of; the exception itself goes on into the log."""
+    return problem_at(request.url.path)(internal_error())
+
+
+async def _invalid(request: Request, exc: Exception) -> Response:
+    # FastAPI's own repeats what was sent, and breaks where that holds half a character.
+    return problem_at(request.url.path)(BadValue("The request is not what this path takes.", "See /docs."))
+
+
 def say_errors(app: FastAPI) -> None:
-    """Let an application, and those that are mounted in it, answer in our shapes where they break."""
-
-    async def unexpected(request: Request, exc: Exception) -> Response:
-        return problem_at(request.url.path)(internal_error())
-
+    """Let somebody else's application, and those that are mounted in it, say their errors in our shapes."""
     app.add_exception_handler(Exception, unexpected)
+    app.add_exception_handler(RequestValidationError, _invalid)
     for route in app.routes:
         inner: Any = route.app if isinstance(route, Mount) else None
         if isinstance(inner, FastAPI):

@@ -56,7 +56,8 @@ class Guard:
                 if answer is None and SCOPE_KEY in scope:
                     places.enter_context(self._crowd.of_user(scope[SCOPE_KEY], address_of(scope)))
                 if answer is None:
-                    receive = await bounded(scope, receive)
+                    keep = places.enter_context(self._crowd.bodies(address_of(scope)))
+                    receive = await bounded(scope, receive, keep)
             except FooocusError as exc:
                 answer = self._refusal(scope, exc)
             if answer is None:
@@ -101,7 +102,7 @@ class Guard:
             answer.headers["Retry-After"] = str(error.wait_s)
         if isinstance(error, Crowded) and "x-should-retry" in answer.headers:
             answer.headers["x-should-retry"] = "true"
-        if error.code == "too_slow":
+        if error.code in ("too_slow", "bad_request"):  # where the next request begins is not sure
             answer.headers["Connection"] = "close"
         answer.headers["Cache-Control"] = "no-store"
         return answer

@@ -127,6 +127,13 @@ def test_the_page_s_own_application_says_it_likewise(tmp_path: Path) -> None:
         server.close()
 
 
+@pytest.mark.parametrize("path", ["/gradio_api/queue/join", "/gradio_api/reset", "/gradio_api/cancel"])
+def test_half_a_character_breaks_nothing_in_the_page_s_part(web_server: Server, path: str) -> None:
+    status, headers, body = ask(web_server.address, "POST", path, b'"\\ud800"', {"Content-Type": "application/json"})
+    assert (status, json.loads(body)["code"]) == (422, "bad_value")
+    assert_has_headers(headers)
+
+
 @pytest.mark.parametrize("method, path", [("GET", "/v1/tasks"), ("POST", "/v1/tasks"), ("GET", "/sdapi/v1/options")])
 def test_without_its_guard_the_server_serves_nobody(tmp_path: Path, method: str, path: str) -> None:
     server = LightServer(tmp_path)

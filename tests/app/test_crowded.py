@@ -8,10 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -20,7 +21,17 @@ from starlette.routing import Route
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from fooocus_lite.crowd import MAX_CONNECTIONS, MAX_PER_ADDRESS, MAX_PER_USER, OWN_FILES, TOLD, Crowd, Crowded, excess
+from fooocus_lite.crowd import (
+    MAX_CONNECTIONS,
+    MAX_HELD_BYTES,
+    MAX_PER_ADDRESS,
+    MAX_PER_USER,
+    OWN_FILES,
+    TOLD,
+    Crowd,
+    Crowded,
+    excess,
+)
 from fooocus_lite.listen import open_socket
 from fooocus_lite.patience import PatientProtocol
 from fooocus_lite.user import LOCAL, User
@@ -170,7 +181,7 @@ def _is_cut(connection: socket.socket) -> bool:
 
 
 @contextmanager
-def small(most: int) -> Iterator[int]:
+def small(most: int) -> Generator[int]:
     """A server for so many, whose only route answers at once."""
 
     class Small(PatientProtocol):
@@ -243,6 +254,36 @@ def test_nothing_is_kept_of_who_has_gone() -> None:
             for _ in range(MAX_PER_USER + 1):
                 held.enter_context(crowd.of_user(LOCAL, NEAR))
     assert not vars(crowd)["_counts"]
+
+
+def test_bodies_fill_the_memory_so_far_and_no_further(closed: Server) -> None:
+    """Each of so many requests keeps nearly 8 MB here and sends its last byte only when it is told to."""
+    body, count = b" " * 7_900_000, MAX_HELD_BYTES // 7_900_000
+    assert closed.process
+    process = psutil.Process(closed.process.pid)
+    before = process.memory_info().rss
+    with ExitStack() as held:
+        for number in range(count + 20):
+            held.enter_context(_half_sent(closed, key_of("root", f"198.51.100.{number % 5}"), body))
+        refused = until(lambda: "Too many are connected to this server" in closed.log, "the refusal")
+        assert refused and process.memory_info().rss - before < 2 * MAX_HELD_BYTES
+        with _half_sent(closed, key_of("root", FAR), body) as one_more:
+            assert_refused(answer(one_more), "too_many_in_all", 503)
+        with _half_sent(closed, key_of("root"), body) as mine:
+            mine.sendall(b" ")
+            assert answer(mine).status in (400, 422)  # at this computer it is read, and is no JSON
+        with ExitStack() as small:
+            open_streams(closed, 1, key_of("root", FAR), small)  # what has no body
+
+
+def _half_sent(server: Server, headers: dict[str, str], body: bytes) -> socket.socket:
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    head = f"POST /v1/plan HTTP/1.1\r\nHost: 127.0.0.1:{port_of(server.address)}\r\nContent-Length: {len(body) + 1}\r\n"
+    connection = socket.create_connection(("127.0.0.1", port_of(server.address)), timeout=DEADLINE_S)
+    connection.sendall((head + "".join(lines) + "Content-Type: application/json\r\nConnection: close\r\n\r\n").encode())
+    with suppress(ConnectionError):  # refused meanwhile
+        connection.sendall(body)
+    return connection
 
 
 @pytest.mark.parametrize(
