@@ -17,7 +17,7 @@ from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_edit import add_key, add_user, remove_key, remove_user, set_admin, set_password
 from fooocus_lite.users_file import users_path
-from fooocus_lite.web.credentials import TRIES_PER_ADDRESS, TRIES_PER_NAME, Credentials, NotLoggedIn
+from fooocus_lite.web.credentials import TRIES_PER_NAME, Credentials, NotLoggedIn
 from fooocus_lite.web.throttle import TooManyTries
 from fooocus_lite.web.who import IsStill
 from tests.app.closed import basic
@@ -107,13 +107,8 @@ def test_a_password_that_is_changed_while_it_is_looked_at_is_no_password_any_mor
 
 
 def test_strangers_who_try_a_name_lock_out_each_other_and_not_who_sits_here(door: Door) -> None:
-    for number in range(TRIES_PER_NAME):
-        with pytest.raises(NotLoggedIn):
-            asyncio.run(door.credentials.find_by_password("Ana", f"wrong {number}", f"198.51.100.{number}"))
     with pytest.raises(TooManyTries):
-        asyncio.run(door.credentials.find_by_password("Ana", WORD, "203.0.113.9"))
-    assert asyncio.run(door.credentials.find_by_password("Ana", WORD, "127.0.0.1")).name == "Ana"
-    with pytest.raises(TooManyTries):  # the tries of this computer are bounded, too
-        for number in range(TRIES_PER_ADDRESS + 1):
+        for number in range(10 * TRIES_PER_NAME):  # while it goes on, a try may come back
             with suppress(NotLoggedIn):
-                asyncio.run(door.credentials.find_by_password("Ana", f"anew {number}", "127.0.0.1"))
+                asyncio.run(door.credentials.find_by_password("Ana", f"wrong {number}", f"198.51.{number}.1"))
+    assert asyncio.run(door.credentials.find_by_password("Ana", WORD, "127.0.0.1")).name == "Ana"
