@@ -29,9 +29,12 @@ HTTP_STATUS: dict[str, int] = {
     "device_error": 500,
     "internal": 500,
     "unsupported": 501,
+    "not_working": 503,
     "unreachable": 503,
     "limit_reached": 429,
     "too_many_waiting": 429,
+    "too_many_connections": 429,
+    "too_many_in_all": 503,
 }
 
 

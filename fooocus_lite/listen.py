@@ -17,6 +17,7 @@ from collections.abc import Callable
 import uvicorn
 from fastapi import FastAPI
 
+from fooocus_lite.crowd import make_room
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.patience import PatientProtocol
 
@@ -91,7 +92,7 @@ def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: 
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GOODBYE_S,
-        http=PatientProtocol,
+        http=type("Patient", (PatientProtocol,), {"max_connections": make_room()}),
         server_header=False,
         forwarded_allow_ips="127.0.0.1,::1",  # of whom the words X-Forwarded-For and -Proto are taken
         ws="websockets-sansio",

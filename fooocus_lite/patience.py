@@ -1,7 +1,7 @@
-"""HTTP connections that nobody can hold by saying nothing, or by hearing nothing.
+"""HTTP connections that nobody can hold by saying nothing, or by hearing nothing, and only so many of them.
 
 uvicorn waits for ever for the head of a request, for the rest of a body that nobody reads any more, and for a client to
-read its answer.
+read its answer; and it takes as many as come.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from fooocus_lite.crowd import MAX_CONNECTIONS, RETRY_S, TOLD, as_bytes, excess
+
 logger = logging.getLogger(__name__)
 #: The head of a request may take this long to come, from the first byte of the connection or of the request.
 HEAD_TIMEOUT_S = 20.0
 #: An answer, or a stream of events, may stand still this long because its reader does not read.
 READ_TIMEOUT_S = 60.0
+#: One that is too many has this long to say something, which it is then told to.
+REFUSAL_TIMEOUT_S = 2.0
 
 
 class PatientProtocol(H11Protocol):
@@ -28,15 +32,22 @@ class PatientProtocol(H11Protocol):
 
     head_timeout_s = HEAD_TIMEOUT_S
     read_timeout_s = READ_TIMEOUT_S
+    max_connections = MAX_CONNECTIONS
+    _refusal: bytes | None = None
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
+        self._count()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if self._refusal is None:
+            super().data_received(data)
+        elif not self.transport.is_closing():  # only now: an answer that comes before its question gets lost
+            self.transport.write(self._refusal)
+            self.transport.close()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -52,6 +63,15 @@ class PatientProtocol(H11Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._was_read()
+
+    def _count(self) -> None:
+        """Refuse the client if it is one too many. WebSockets stay in uvicorn's set of connections, and so count."""
+        connected = cast("set[H11Protocol]", self.connections)
+        too_many, why = excess(_address(self), map(_address, connected), self.max_connections)
+        if too_many > TOLD:
+            self.transport.abort()
+        elif too_many:
+            self._refusal, self.head_timeout_s = as_bytes(why, Retry_After=str(RETRY_S)), REFUSAL_TIMEOUT_S
 
     def _was_read(self) -> None:
         if self._unread is not None:
@@ -82,3 +102,7 @@ class PatientProtocol(H11Protocol):
         # Nothing is said: browsers open connections ahead of time, and would take words for the answer to the next.
         self._timer = None
         self.transport.close()
+
+
+def _address(connection: H11Protocol) -> str:
+    return connection.client[0] if connection.client else ""

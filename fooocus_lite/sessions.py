@@ -12,6 +12,7 @@ import logging
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,9 @@ from fooocus_lite.users import Users
 logger = logging.getLogger(__name__)
 FILE_NAME = "sessions.json"
 LASTS_S = 30 * 86_400
-#: More than that are not kept; the oldest go.
+#: Of one user no more than that are kept, browsers of a whole household with one name; then their own oldest goes.
+MAX_PER_USER = 50
+#: Nor of all users together; then the oldest goes of whoever has the most: nobody logs others out by logging in.
 MAX_SESSIONS = 1000
 _MAX_BYTES = 1_000_000
 
@@ -67,7 +70,7 @@ class Sessions:
         session = _Session(name=user.name, mark=self._users.mark(user.name), until=self._now() + LASTS_S)
         with self._lock:
             alive = [one for one in self._sessions.items() if self._user(one[1]) is not None]
-            self._sessions = dict([*alive, (_hash(token), session)][-MAX_SESSIONS:])
+            self._sessions = _within_bounds(dict([*alive, (_hash(token), session)]), user.name)
             self._save()
         return token
 
@@ -92,6 +95,21 @@ class Sessions:
             write_atomic(self._path, text.encode(), replace=True, is_secret=True)
         except OSError as exc:  # they hold until the server ends
             logger.warning("who is logged in could not be saved: %s", exc)
+
+
+def _within_bounds(sessions: dict[str, _Session], newest: str) -> dict[str, _Session]:
+    """Oldest first, as they are; without those that are too many now that ``newest`` has logged in."""
+    held = Counter(session.name for session in sessions.values())
+    surplus = Counter({newest: max(0, held[newest] - MAX_PER_USER)})
+    while held.total() - surplus.total() > MAX_SESSIONS:
+        surplus[max(held, key=lambda name: held[name] - surplus[name])] += 1
+    kept: dict[str, _Session] = {}
+    for digest, session in sessions.items():
+        if surplus[session.name] > 0:
+            surplus[session.name] -= 1
+        else:
+            kept[digest] = session
+    return kept
 
 
 def _read(path: Path) -> dict[str, _Session]:

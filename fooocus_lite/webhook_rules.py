@@ -92,9 +92,17 @@ def parse_allowed(setting: str) -> tuple[Address, ...]:
     """The beginnings that the setting `webhooks` lists.
 
     Raises:
-        BadValue: one of them is no address.
+        BadValue: one of them is no address, or more than a beginning.
     """
-    return tuple(parse_address(text.strip(), "webhooks") for text in setting.split(",") if text.strip())
+    return tuple(_parse_beginning(text.strip()) for text in setting.split(",") if text.strip())
+
+
+def _parse_beginning(text: str) -> Address:
+    address = parse_address(text, "webhooks")
+    if "?" in text:  # what comes after it belongs to one message
+        problem = f"The setting webhooks has an address with a question mark, at {address.target}."
+        raise BadValue(problem, "Write only how it begins, as https://example.org/path.", field="webhooks")
+    return address
 
 
 def ensure_allowed(address: Address, allowed: Sequence[Address]) -> None:

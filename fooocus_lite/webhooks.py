@@ -18,7 +18,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -28,6 +27,7 @@ from typing import Any
 import httpx
 
 from fooocus_lite import __version__
+from fooocus_lite.daemon_thread import in_daemon_thread
 from fooocus_lite.database import Database
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.settings import Settings
@@ -86,7 +86,7 @@ class Webhooks:
         self._news = asyncio.Event()
         self._is_closing = False
         self._busy: dict[str, asyncio.Task[None]] = {}
-        self._resolvers = ThreadPoolExecutor(MAX_AT_ONCE, "webhook names")  # a name server may hang, too
+        self._lookups = threading.Semaphore(MAX_AT_ONCE)  # a name server may hang, too
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
@@ -142,7 +142,6 @@ class Webhooks:
         try:
             self._loop.run_until_complete(self._work())
         finally:
-            self._resolvers.shutdown(wait=False, cancel_futures=True)
             self._loop.close()
 
     async def _work(self) -> None:
@@ -247,11 +246,18 @@ class Webhooks:
         """The numbers at which the address is found.
 
         Raises:
-            NotTaken: one of them is none that the name may lead to.
+            NotTaken: one of them is none that the name may lead to, or the name server hangs.
         """
-        found = await self._loop.run_in_executor(
-            self._resolvers, lambda: socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-        )
+        if not self._lookups.acquire(blocking=False):
+            raise NotTaken("the name server does not answer")
+
+        def look_up() -> list[tuple[Any, ...]]:
+            try:
+                return list(socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM))
+            finally:
+                self._lookups.release()
+
+        found = await in_daemon_thread(look_up, "webhook name")
         ips = list(dict.fromkeys(str(one[4][0]) for one in found))
         if not all(may_lead_to(address.host, ip) for ip in ips):
             raise NotTaken("that name leads into a private network; allow the machine by its number")

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import logging
 import os
-import threading
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fooocus_lite import __version__
+from fooocus_lite.daemon_thread import in_daemon_thread
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import BadFile, FooocusError, NotFound
 from fooocus_lite.library import Library
@@ -35,6 +35,7 @@ from fooocus_lite.supply import Supply
 from fooocus_lite.users import Users
 from fooocus_lite.web.a1111_api import make_a1111_router
 from fooocus_lite.web.api import Parts, make_router
+from fooocus_lite.web.border import Border, say_errors, unexpected
 from fooocus_lite.web.examples import add_examples
 from fooocus_lite.web.guard import Guard
 from fooocus_lite.web.invalid import as_our_error
@@ -90,7 +91,7 @@ def create_app(
             await asyncio.to_thread(repeats.close)
             await asyncio.to_thread(webhooks.close)
 
-    app = FastAPI(
+    app = _App(
         title="Fooocus Lite", version=__version__, description=ABOUT, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     app.state.page = page
@@ -120,6 +121,12 @@ def create_app(
     app.mount("/ui", _Static(directory=STATIC))
     app.mount("/", page)
     return app
+
+
+class _App(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """As Starlette, which would put a middleware inside its own handling of errors; the border is outside."""
+        return Border(super().build_middleware_stack())
 
 
 class LatePage:
@@ -156,7 +163,7 @@ class LatePage:
 
     async def _live(self, closing: asyncio.Event) -> None:
         try:
-            app = await _in_daemon_thread(self._build)
+            app = await in_daemon_thread(self._build, "page builder")
         except Exception as exc:  # whatever breaks in Gradio, the interface must go on
             logger.exception("the page could not be built")
             self.state, self.problem = "failed", f"{type(exc).__name__}: {exc}"
@@ -181,30 +188,6 @@ class LatePage:
             await FileResponse(STATIC / "starting.html", headers={"Cache-Control": "no-store"})(scope, receive, send)
 
 
-async def _in_daemon_thread(work: Callable[[], FastAPI]) -> FastAPI:
-    """The result of ``work``. Unlike the threads of asyncio's own pool, this one holds up nobody's end."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[FastAPI] = loop.create_future()
-
-    def deliver(result: FastAPI | None, problem: Exception | None) -> None:
-        if result is not None and not done.done():
-            done.set_result(result)
-        elif problem is not None and not done.done():
-            done.set_exception(problem)
-
-    def run() -> None:
-        result, problem = None, None
-        try:
-            result = work()
-        except Exception as exc:  # noqa: BLE001 - it goes on in the other thread
-            problem = exc
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(deliver, result, problem)
-
-    threading.Thread(target=run, name="page builder", daemon=True).start()
-    return await done
-
-
 class _Static(StaticFiles):
     """Our scripts and styles: kept by the browser, but asked for again, so that an update shows at once."""
 
@@ -219,6 +202,7 @@ def _build_page(settings: Settings, library: Callable[[], Library]) -> FastAPI:
     ui = importlib.import_module("fooocus_lite.web.ui")
     page: FastAPI = ui.make_page(settings, library())
     _close_uploads(page)
+    say_errors(page)
     return page
 
 
@@ -252,8 +236,4 @@ def _add_error_handlers(app: FastAPI, library: Callable[[], Library]) -> None:
             return problem_response(NotFound(f"There is no {request.method} {request.url.path}.", "See /docs."))
         return problem_response(FooocusError(str(exc.detail), "See /docs."))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, exc: Exception) -> Response:
-        return problem_response(
-            FooocusError("Something went wrong in the program.", "The log has the details; please report them.")
-        )
+    app.add_exception_handler(Exception, unexpected)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope
@@ -42,12 +43,18 @@ def check_head(scope: Scope) -> None:
     twice = next((name.decode() for name in _ONCE if names.count(name) > 1), None)
     if twice:
         raise FooocusError(f"The request has two headers {twice}.", "Send it once.", code="bad_request")
+    if b"content-length" in names and b"transfer-encoding" in names:  # a proxy may go by the one, and we by the other
+        problem = "The request says in two ways how long it is."
+        raise FooocusError(problem, "Send Content-Length or Transfer-Encoding.", code="bad_request")
     if not scope["path"].startswith("/") or any(sign < " " or sign == "\x7f" for sign in scope["path"]):
         raise FooocusError("The request asks for no path of this server.", "See /docs.", code="bad_request")
 
 
-async def bounded(scope: Scope, receive: Receive) -> Receive:
+async def bounded(scope: Scope, receive: Receive, keep: Callable[[int], None] = lambda size: None) -> Receive:
     """A ``receive`` that has the whole body already, or gives it out piece by piece where a route takes it so.
+
+    Args:
+        keep: Told of so many more bytes that are kept; raises if those are too many.
 
     Raises:
         FooocusError: it is too long, or does not come whole.
@@ -58,7 +65,7 @@ async def bounded(scope: Scope, receive: Receive) -> Receive:
     paced = _paced(receive)
     if scope["path"] in STREAMED:
         return paced
-    body = await _read(headers, paced)
+    body = await _read(headers, paced, keep)
     if body is None:
         raise too_large(MAX_BODY_BYTES)
     return _replay(body, receive)
@@ -80,7 +87,7 @@ async def read_small(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     return body
 
 
-async def _read(headers: Headers, receive: Receive) -> bytes | None:
+async def _read(headers: Headers, receive: Receive, keep: Callable[[int], None]) -> bytes | None:
     """The whole body, or None when it is longer than allowed."""
     declared = headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > MAX_DRAINED_BYTES:
@@ -94,6 +101,7 @@ async def _read(headers: Headers, receive: Receive) -> bytes | None:
         size += len(piece)
         more = message.get("more_body", False)
         if size <= MAX_BODY_BYTES:
+            keep(len(piece))
             pieces.append(piece)
     return b"".join(pieces) if size <= MAX_BODY_BYTES else None
 

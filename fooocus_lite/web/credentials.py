@@ -15,13 +15,14 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
+from fooocus_lite.addresses import is_this_computer, network_of
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.passwords import MAX_PASSWORD_CHARS
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_file import MAX_NAME_CHARS, compared
-from fooocus_lite.web.throttle import Throttle, TooManyTries, network_of
+from fooocus_lite.web.throttle import Throttle, TooManyTries
 from fooocus_lite.web.who import IsStill
 
 #: So many wrong passwords at once, then one more after each of these seconds: from one address, and for one name.
@@ -122,7 +123,8 @@ class Credentials:
         network, called = network_of(address), compared(name)
         if wait_s := self._by_address.take(network):
             raise TooManyTries(wait_s)
-        if wait_s := self._by_name.take(called):
+        # Strangers who try a name from many addresses do not lock out whoever sits at this computer.
+        if not is_this_computer(address) and (wait_s := self._by_name.take(called)):
             self._by_address.give_back(network)
             raise TooManyTries(wait_s)
         user, mark = None, None
@@ -132,7 +134,8 @@ class Credentials:
                 user = await run_in_threadpool(self._users.find_by_password, name, password)
         if user is not None:
             self._by_address.give_back(network)
-            self._by_name.give_back(called)
+            if not is_this_computer(address):
+                self._by_name.give_back(called)
         return user
 
     def _recall(self, pair: bytes, name: str) -> bool | None:

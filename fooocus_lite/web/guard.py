@@ -1,44 +1,32 @@
 """What is turned away before any route sees it: other websites, strangers, and requests without end.
 
 Pure ASGI and before everything, Gradio, event streams and WebSockets included, so that streams stay streams. In order:
-is it a request at all, is it sent by a page or program of ours, who asks, and how long is it. What only admins may
-is said by the routes (`fooocus_lite.web.who`).
+has its sender too much open here, is it a request at all, is it sent by a page or program of ours, who asks, and how
+long is it. What only admins may is said by the routes (`fooocus_lite.web.who`).
 """
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from contextlib import ExitStack
 
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fooocus_lite.crowd import Crowd, Crowded
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.sessions import Sessions
 from fooocus_lite.settings import Settings
 from fooocus_lite.user import LOCAL
 from fooocus_lite.users import Users
 from fooocus_lite.web.bodies import bounded, check_head
-from fooocus_lite.web.credentials import Credentials, NotLoggedIn
+from fooocus_lite.web.border import send_answer
+from fooocus_lite.web.credentials import Credentials, NotLoggedIn, address_of
 from fooocus_lite.web.login import PATHS, WANTED, Login
 from fooocus_lite.web.origins import SAFE_METHODS, Origins
 from fooocus_lite.web.shapes import problem_at
 from fooocus_lite.web.throttle import TooManyTries
 from fooocus_lite.web.who import SCOPE_KEY, STILL_KEY
 
-CONTENT_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; connect-src 'self' data: blob:; "
-    "worker-src 'self' blob:; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)  # Gradio compiles its event scripts, so 'unsafe-inline' and 'unsafe-eval' have to stay; nothing leaves this host.
-_UNUSED = ("camera", "display-capture", "geolocation", "microphone", "midi", "payment", "usb")
-RESPONSE_HEADERS = {
-    "Content-Security-Policy": CONTENT_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",  # with no-referrer, browsers send forms of our own pages as from nowhere
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Permissions-Policy": ", ".join(f"{name}=()" for name in _UNUSED),
-}
 #: What a client may claim and the page would believe; a proxy's word on its own name is not needed for anything.
 _CLAIMS = (b"x-forwarded-host", b"forwarded")
 
@@ -54,23 +42,30 @@ class Guard:
         self._origins = Origins(settings, lambda: self._is_closed)
         self._credentials = Credentials(users, sessions, settings.data_dir)
         self._login = Login(users, sessions, self._credentials)
+        self._crowd = Crowd()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        send = _with_headers(send)
         scope["headers"] = [header for header in scope["headers"] if header[0] not in _CLAIMS]
-        try:
-            answer = await self._meet(scope, receive)
+        with ExitStack() as places:
+            try:
+                places.enter_context(self._crowd.from_address(address_of(scope)))
+                answer = await self._meet(scope, receive)
+                if answer is None and SCOPE_KEY in scope:
+                    places.enter_context(self._crowd.of_user(scope[SCOPE_KEY], address_of(scope)))
+                if answer is None:
+                    keep = places.enter_context(self._crowd.bodies(address_of(scope)))
+                    receive = await bounded(scope, receive, keep)
+            except FooocusError as exc:
+                answer = self._refusal(scope, exc)
             if answer is None:
-                receive = await bounded(scope, receive)
-        except FooocusError as exc:
-            answer = self._refusal(scope, exc)
-        if answer is None:
-            await self._app(scope, receive, send)
-        else:
-            await _answer(answer, scope, receive, send)
+                await self._app(scope, receive, send)
+            else:
+                if scope["type"] == "websocket":
+                    await receive()  # its wish to connect
+                await send_answer(answer, scope, receive, send)
 
     @property
     def _is_closed(self) -> bool:
@@ -103,32 +98,11 @@ class Guard:
             # Asked for Basic, a browser opens a window of its own, which our page has no use for.
             scheme = "Basic" if scope["path"].startswith("/sdapi/") else "Bearer"
             answer.headers["WWW-Authenticate"] = f'{scheme} realm="Fooocus Lite"'
-        if isinstance(error, TooManyTries):
+        if isinstance(error, TooManyTries | Crowded):
             answer.headers["Retry-After"] = str(error.wait_s)
-        if error.code == "too_slow":
+        if isinstance(error, Crowded) and "x-should-retry" in answer.headers:
+            answer.headers["x-should-retry"] = "true"
+        if error.code in ("too_slow", "bad_request"):  # where the next request begins is not sure
             answer.headers["Connection"] = "close"
         answer.headers["Cache-Control"] = "no-store"
         return answer
-
-
-async def _answer(answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-    """Send it; a WebSocket is refused before it is one, with the same status where the server can say that."""
-    if scope["type"] == "websocket":
-        await receive()  # its wish to connect
-        if "websocket.http.response" not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close", "code": 1008})  # said as 403
-            return
-    await answer(scope, receive, send)
-
-
-def _with_headers(send: Send) -> Send:
-    async def wrapped(message: Message) -> None:
-        if message["type"] in ("http.response.start", "websocket.http.response.start"):
-            headers = MutableHeaders(scope=message)
-            for name in [name for name in headers if name.startswith("access-control-")]:
-                del headers[name]  # no page of another origin may read anything, whatever Gradio thinks of it
-            for name, value in RESPONSE_HEADERS.items():
-                headers.setdefault(name, value)
-        await send(message)
-
-    return wrapped

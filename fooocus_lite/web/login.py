@@ -18,6 +18,7 @@ from fooocus_lite.sessions import LASTS_S, Sessions
 from fooocus_lite.users import Users
 from fooocus_lite.web.bodies import read_small
 from fooocus_lite.web.credentials import Credentials, NotLoggedIn, address_of
+from fooocus_lite.web.origins import is_https
 from fooocus_lite.web.throttle import TooManyTries
 
 PATHS = ("/login", "/logout")
@@ -111,13 +112,8 @@ class Login:
         answer.headers["Cache-Control"] = "no-store"
         answer.set_cookie(
             self._credentials.cookie, token, max_age=max_age_s, path="/", httponly=True, samesite="strict",
-            secure=_is_https(scope),
+            secure=is_https(scope),
         )  # fmt: skip
-
-
-def _is_https(scope: Scope) -> bool:
-    """Whether the browser came by https: a proxy on this machine says so, or the browser itself in its Origin."""
-    return scope.get("scheme") == "https" or Headers(scope=scope).get("origin", "").startswith("https://")
 
 
 def _fields(body: bytes) -> dict[str, str]:

@@ -78,6 +78,16 @@ class Origins:
         return self._is_closed() and (self._settings.share or name in self._with_password)
 
 
+def is_https(scope: Scope) -> bool:
+    """Whether the browser came by https: a proxy on this machine says so, or the browser itself in its Origin."""
+    return scope.get("scheme") in ("https", "wss") or Headers(scope=scope).get("origin", "").startswith("https://")
+
+
+def is_trustworthy(scope: Scope) -> bool:
+    """Whether browsers take the page for one that nobody can have changed on its way (W3C Secure Contexts)."""
+    return is_https(scope) or _name_in(Headers(scope=scope).get("host", "").casefold()) in LOCAL_NAMES
+
+
 def _name_in(host: str) -> str:
     """The name in a Host header, without port; empty when it is no host."""
     found = _HOST.fullmatch(host)

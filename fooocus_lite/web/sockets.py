@@ -67,7 +67,7 @@ def event_number(text: str | None, name: str) -> int:
 
 
 async def _tell(socket: WebSocket, stream: AsyncGenerator[str]) -> None:
-    """Send every message of an event stream until it ends or the client is gone."""
+    """Send every message of an event stream until it ends or the client is gone; what breaks it is raised."""
     telling = asyncio.ensure_future(_send_all(socket, stream))
     listening = asyncio.ensure_future(_until_gone(socket))
     try:
@@ -75,7 +75,9 @@ async def _tell(socket: WebSocket, stream: AsyncGenerator[str]) -> None:
     finally:
         telling.cancel()
         listening.cancel()
-        await asyncio.gather(telling, listening, return_exceptions=True)
+        broke, _ = await asyncio.gather(telling, listening, return_exceptions=True)
+    if isinstance(broke, Exception):  # and not that the client has gone, for which it is cancelled
+        raise broke
 
 
 async def _send_all(socket: WebSocket, stream: AsyncGenerator[str]) -> None:

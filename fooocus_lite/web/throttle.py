@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections.abc import Callable
@@ -64,14 +63,3 @@ class Throttle:
             while len(self._full_at) >= _MAX_KEYS:  # those that are nearly full again
                 del self._full_at[min(self._full_at, key=self._full_at.__getitem__)]
         self._full_at[key] = full_at
-
-
-def network_of(address: str) -> str:
-    """What one person has of addresses: one of IPv4, 2^64 of IPv6."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))
-    return str(found)

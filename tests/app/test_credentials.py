@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from fooocus_lite.user import User
 from fooocus_lite.users import Users
 from fooocus_lite.users_edit import add_key, add_user, remove_key, remove_user, set_admin, set_password
 from fooocus_lite.users_file import users_path
-from fooocus_lite.web.credentials import Credentials, NotLoggedIn
+from fooocus_lite.web.credentials import TRIES_PER_NAME, Credentials, NotLoggedIn
+from fooocus_lite.web.throttle import TooManyTries
 from fooocus_lite.web.who import IsStill
 from tests.app.closed import basic
 
@@ -102,3 +104,11 @@ def test_a_password_that_is_changed_while_it_is_looked_at_is_no_password_any_mor
         with pytest.raises(NotLoggedIn):
             door.name(**basic("Ana", WORD))
     assert door.name(**basic("Ana", OTHER)) == "Ana"
+
+
+def test_strangers_who_try_a_name_lock_out_each_other_and_not_who_sits_here(door: Door) -> None:
+    with pytest.raises(TooManyTries):
+        for number in range(10 * TRIES_PER_NAME):  # while it goes on, a try may come back
+            with suppress(NotLoggedIn):
+                asyncio.run(door.credentials.find_by_password("Ana", f"wrong {number}", f"198.51.{number}.1"))
+    assert asyncio.run(door.credentials.find_by_password("Ana", WORD, "127.0.0.1")).name == "Ana"

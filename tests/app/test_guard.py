@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from websockets.sync.client import connect
 
 from fooocus_lite.web.bodies import MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADERS
 from tests.app.raw import Said, port_of, request, send
-from tests.faults.server import Server
+from tests.faults.server import DEADLINE_S, Server
 
 JSON = ("Content-Type", "application/json")
 FORM = ("Content-Type", "multipart/form-data; boundary=x")
@@ -246,3 +247,19 @@ def test_a_length_that_is_too_large_is_refused_before_the_body_comes(untouched: 
         chunked + (f"{len(piece):x}\r\n".encode() + piece + b"\r\n") * (MAX_BODY_BYTES // len(piece) + 2) + b"0\r\n\r\n"
     )
     assert send(untouched.address, data).status == 413
+
+
+def test_a_length_that_is_said_in_two_ways_is_refused_and_nothing_behind_it_is_read(untouched: Server) -> None:
+    """A proxy that goes by the one would take the second request for a body, and hand on what it would have refused."""
+    host = f"Host: 127.0.0.1:{port_of(untouched.address)}\r\n"
+    smuggled = f"POST /v1/clear HTTP/1.1\r\n{host}\r\n"
+    head = f"POST /v1/plan HTTP/1.1\r\n{host}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    body = f"2\r\n{{}}\r\n0\r\n\r\n{smuggled}"
+    data = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+    with socket.create_connection(("127.0.0.1", port_of(untouched.address)), timeout=DEADLINE_S) as connection:
+        connection.sendall(data)
+        told = b""
+        while piece := connection.recv(65_536):
+            told += piece
+    assert told.startswith(b"HTTP/1.1 400 ") and told.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close" in told.lower()

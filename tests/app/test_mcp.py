@@ -18,6 +18,7 @@ from mcp.client import Client
 from mcp_types import CallToolResult, ImageContent, TextContent
 from PIL import Image
 
+from fooocus_lite.web.mcp_door import NEEDED
 from fooocus_lite.web.mcp_tools import MAX_ANSWER_BYTES, fitting
 from tests.app.client import ask
 from tests.faults.server import DEADLINE_S, ROOT, Server, until
@@ -236,6 +237,59 @@ def test_without_the_package_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True, check=True)
     status, _, body = done.stdout.partition(" ")
     assert status == "501" and "pip install" in json.loads(body)["hint"]
+
+
+BROKEN = """
+import asyncio, logging, sys, types
+from fooocus_lite.web.mcp_door import McpDoor
+
+async def ask(door):
+    said = []
+
+    async def send(message):
+        said.append(message)
+
+    scope = {"type": "http", "path": "/mcp", "method": "POST", "headers": []}
+    await asyncio.wait_for(door(scope, None, send), 60)
+    print(said[0]["status"], said[1]["body"].decode())
+
+async def main():
+    door = McpDoor(None)
+    async with door.open():
+        await ask(door)
+        await ask(door)
+
+logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s")
+"""
+OLD = "import importlib.metadata; importlib.metadata.version = lambda name: '1.12.4'"
+#: What the package may do to us.
+FAULTS = {
+    "is too old": (OLD + "; sys.modules['mcp.server.context'] = None", "1.12.4", "2.3 or newer"),
+    "raises at its start": (
+        "from mcp.server.streamable_http_manager import StreamableHTTPSessionManager as M; M.run = lambda self: 1 / 0",
+        "2.", "did not start (ZeroDivisionError)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_package_that_cannot_be_used_is_said_so_and_logged_once(name: str) -> None:
+    fault, version, words_of_it = FAULTS[name]
+    code = f"{BROKEN}\n{fault}\nasyncio.run(main())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    answers = [line.partition(" ") for line in done.stdout.splitlines()]
+    assert [status for status, _, _ in answers] == ["503", "503"], done.stdout
+    for _, _, text in answers:
+        said = json.loads(text)
+        assert said["code"] == "not_working"
+        assert version in said["problem"] and words_of_it in said["problem"]
+        assert "pip install" in said["hint"] and "start the server again" in said["hint"]
+    assert done.stderr.count("WARNING") == 1
+
+
+def test_the_version_that_is_asked_for_is_the_one_that_the_extra_installs() -> None:
+    needed = ".".join(map(str, NEEDED))
+    assert f'mcp = [\n    "mcp>={needed},<3",\n]' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
 def test_nothing_of_it_is_loaded_before_an_assistant_comes() -> None:

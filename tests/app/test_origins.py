@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fooocus_lite.addresses import network_of
 from fooocus_lite.errors import BadValue, FooocusError
 from fooocus_lite.settings import load_settings
 from fooocus_lite.web.origins import Origins
-from fooocus_lite.web.throttle import Throttle, network_of
+from fooocus_lite.web.throttle import Throttle
 
 ALWAYS = ("127.0.0.1", "localhost", "[::1]", "LocalHost")
 NEVER = ("", "0.0.0.0", "[::]", "127.0.0.1.evil.example", "evil@127.0.0.1", "2130706433", "localhost.", "x y", "[::1")

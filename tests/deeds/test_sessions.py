@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fooocus_lite.sessions import LASTS_S, MAX_SESSIONS, Sessions
+from fooocus_lite.sessions import LASTS_S, MAX_PER_USER, MAX_SESSIONS, Sessions
 from fooocus_lite.settings import load_settings
 from fooocus_lite.users import Users
 from fooocus_lite.users_file import UserRow, UsersFile, change_users, users_path
@@ -105,12 +105,46 @@ def test_a_damaged_file_lets_nobody_in_and_stops_nothing(people: People, text: s
 
 
 def test_there_are_never_more_than_so_many(people: People) -> None:
+    names = [f"user{number}" for number in range(MAX_SESSIONS // MAX_PER_USER * 2)]
+    people.are(*(UserRow(name=name, password=ONE, created_at=0.0) for name in ("ana", *names)))
     sessions = Sessions(people.folder, people.users)
     first = opened(people, sessions)
     one = json.loads((people.folder / "sessions.json").read_text())["sessions"].popitem()[1]
-    many = {f"{number:064x}": one for number in range(MAX_SESSIONS)}
+    many = {
+        f"{number:064x}": one | {"name": name, "mark": people.users.mark(name)}
+        for number, name in enumerate(names * (MAX_SESSIONS // len(names)))
+    }
+    assert len(many) == MAX_SESSIONS
     (people.folder / "sessions.json").write_text(json.dumps({"sessions": many}))
     full = Sessions(people.folder, people.users)
     newest = opened(people, full)
     assert full.find(newest) and full.find(first) is None
     assert len(json.loads((people.folder / "sessions.json").read_text())["sessions"]) == MAX_SESSIONS
+
+
+def test_who_logs_in_often_logs_out_nobody_but_themselves(people: People) -> None:
+    sessions = Sessions(people.folder, people.users)
+    ben = opened(people, sessions, "ben")
+    anas = [opened(people, sessions) for _ in range(MAX_PER_USER + 3)]
+    assert sessions.find(ben)
+    assert [bool(sessions.find(token)) for token in anas] == [False] * 3 + [True] * MAX_PER_USER
+
+
+def test_where_all_are_too_many_whoever_has_the_most_loses_one(people: People) -> None:
+    names = [f"user{number}" for number in range(MAX_SESSIONS // MAX_PER_USER)]
+    people.are(*(UserRow(name=name, password=ONE, created_at=0.0) for name in ("ana", "ben", *names)))
+    sessions = Sessions(people.folder, people.users)
+    ben = opened(people, sessions, "ben")  # the oldest of all
+    one = json.loads((people.folder / "sessions.json").read_text())["sessions"]
+    (row,) = one.values()
+    many = one | {
+        f"{number:064x}": row | {"name": name, "mark": people.users.mark(name)}
+        for number, name in enumerate(names * MAX_PER_USER)
+    }
+    (people.folder / "sessions.json").write_text(json.dumps({"sessions": dict(list(many.items())[:MAX_SESSIONS])}))
+    full = Sessions(people.folder, people.users)
+    ana = opened(people, full)
+    assert full.find(ben) and full.find(ana)
+    kept = json.loads((people.folder / "sessions.json").read_text())["sessions"]
+    assert len(kept) == MAX_SESSIONS
+    assert f"{0:064x}" not in kept and f"{1:064x}" in kept, "the oldest of one who has many"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from fooocus_lite.settings import load_settings
 from fooocus_lite.store import Store
 from fooocus_lite.webhooks import Webhooks
 from tests.app.receiver import Receiver
-from tests.deeds.conftest import a_recipe, until
+from tests.deeds.conftest import DEADLINE_S, a_recipe, until
+from tests.house.code import ROOT
 
 NAME = "hooks.example.org"
 
@@ -97,3 +100,40 @@ def test_a_clock_that_was_put_back_holds_nothing_up(store: Store, webhooks: Webh
         transaction.execute("UPDATE tasks SET finished_at = finished_at + 1e8 WHERE id = ?", (task_id,))
     webhooks.ask([task_id], f"http://localhost:{receiver.port}/")
     until(lambda: receiver.heard, "the message")
+
+
+HANGING = """
+import socket, sys, threading
+from pathlib import Path
+from fooocus_lite.events import Cancelled
+from fooocus_lite.settings import load_settings
+from fooocus_lite.store import open_store
+from fooocus_lite.webhooks import Webhooks
+from tests.deeds.conftest import a_recipe
+
+asked = threading.Event()
+
+def hang(*args, **kwargs):
+    asked.set()
+    threading.Event().wait()
+
+socket.getaddrinfo = hang
+folder = Path(sys.argv[1])
+store = open_store(folder)
+settings = load_settings({"webhooks": "http://hooks.example.org", "data_dir": str(folder)}, env={})
+webhooks = Webhooks(store.database, settings, lambda task_id: ("cancelled", {"task": {"id": task_id}}))
+webhooks.start()
+(task_id,) = store.queue.submit([a_recipe()])
+webhooks.ask([task_id], "http://hooks.example.org/done")
+store.queue.end(task_id, Cancelled())
+asked.wait()
+webhooks.close()
+store.close()
+print("ended")
+"""
+
+
+def test_a_name_server_that_hangs_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANGING, str(tmp_path / "data")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert (done.returncode, done.stdout) == (0, "ended\n"), done.stderr

@@ -130,3 +130,20 @@ def test_a_secret_that_is_none_is_not_repeated(secret: str) -> None:
         parse_secret(secret, "FOOOCUS_WEBHOOK_SECRET")
     assert "FOOOCUS_WEBHOOK_SECRET" in str(caught.value)
     assert secret.removeprefix("whsec_")[:6] not in str(caught.value) or secret == "whsec_"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "https://hooks.example.org/fooocus?key=1",
+        "https://hooks.example.org/?",
+        "http://10.0.0.5:90, https://hooks.example.org?key=1",
+        "https://ana:secret@hooks.example.org/fooocus",
+        "https://ana@hooks.example.org",
+    ],
+)
+def test_a_setting_that_could_never_match_is_refused(setting: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        parse_allowed(setting)
+    assert caught.value.field == "webhooks" and caught.value.hint
+    assert "key=1" not in str(caught.value) and "secret" not in str(caught.value)
