@@ -9,7 +9,6 @@ neither the queue nor the disk.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 import traceback
@@ -149,26 +148,26 @@ class Drawer:
             lane.is_started = False  # it warms up once more when it is back
             return None
         device, taste = str(lane.runner.about.get("device", "")), self._shop.lanes.taste(lane)
-        task = self._queue.claim(lane.name, device=device, taste=taste, is_ahead=is_ahead)
+        with self._shop.lanes.sharing:
+            task = self._queue.claim(lane.name, device=device, taste=taste, is_ahead=is_ahead)
+            tasks = [task] if task is not None else []
+            is_awaited = self._was_idle and not self._shop.lanes.is_begun_beside(lane, tasks)
+            lane.hold(tasks, is_ahead=is_ahead)
         self._ledger.all_well()
         if task is None:
             return None
         lane.is_started = True
-        tasks = [task]
-        if not is_ahead:
-            lane.tasks = (task,)
         try:
             job = self._ready(task)
             if job is None:
                 return None
-            tasks += self._more(job, device, taste, is_ahead=is_ahead)
-            if not is_ahead:
-                lane.tasks = tuple(tasks)
+            with self._shop.lanes.sharing:
+                tasks += [] if is_awaited else self._more(job, device, taste, is_ahead=is_ahead)
+                lane.hold(tasks, is_ahead=is_ahead)
             if len(self._shop.lanes.all) > 1:
                 self._queue.wake()  # who left a task to this worker must not wait for it
             jobs = self._like(job, tasks)
-            if not is_ahead:
-                lane.tasks = tuple(tasks)
+            lane.hold(tasks, is_ahead=is_ahead)
             places = [job.task.id for job in jobs]
             events = lane.runner.run_together(
                 [job.plan for job in jobs], lambda place: self._queue.stop_asked(places[place])
@@ -180,8 +179,8 @@ class Drawer:
             self._give_back(tasks, None)
             raise
         except Exception:
+            lane.hold(tasks, is_ahead=is_ahead)
             if not is_ahead:
-                lane.tasks = tuple(tasks)
                 raise
             # Those that are drawn now have nothing to do with it; when it is the turn of these, it is told.
             logger.exception("%s: something that should not happen", lane.name)
@@ -203,9 +202,9 @@ class Drawer:
 
     def _most(self, first: Job) -> int:
         """How many may be drawn with this one, itself counted."""
-        if first.task.attempt > 1 or self._was_idle or FAMILIES[first.plan.model.family].pipeline is not None:
+        if first.task.attempt > 1 or FAMILIES[first.plan.model.family].pipeline is not None:
             return 1
-        share = math.ceil((self._queue.counts()["waiting"] + 1) / max(1, len(self._shop.lanes.here)))
+        share = self._shop.lanes.share(self._lane, self._queue.counts()["waiting"] + 1)
         return min(share, self._store.speeds.best_together(first.recipe))
 
     def _like(self, first: Job, claimed: list[Task]) -> list[Job]:
@@ -288,16 +287,18 @@ class Drawer:
 
     def _draw(self, batch: _Batch) -> None:
         lane = self._lane
-        lane.tasks = batch.tasks
+        lane.hold(batch.tasks)
         begun = time.monotonic()
         was_loaded = batch.jobs[0].plan.model.name in lane.models
         try:
             for place, event in batch.events:
                 batch.was_begun = True
                 self._take(batch, place, event, begun if was_loaded else None)
-                if isinstance(event, Progress) and event.step == event.steps and not batch.was_followed:
-                    batch.was_followed = True
-                    self._look_ahead(time.monotonic() - begun)
+                if isinstance(event, Progress):
+                    lane.walked = event.step / event.steps
+                    if event.step == event.steps and not batch.was_followed:
+                        batch.was_followed = True
+                        self._look_ahead(time.monotonic() - begun)
         except WorkerDied as exc:
             lane.warm.clear()
             # One that was sent ahead and never begun is not to blame.
@@ -311,6 +312,9 @@ class Drawer:
                 self._ahead = self._next(is_ahead=True)
             except FooocusError as exc:
                 self._ledger.report(exc)
+            finally:
+                if self._ahead is None:
+                    self._lane.ahead = ()
 
     def _take(self, batch: _Batch, place: int, event: Event, begun: float | None) -> None:
         """Pass on what the worker tells of one picture."""

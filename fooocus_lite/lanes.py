@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from fooocus_lite.affinity import Taste
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.lane import LACKS_S, Lane
 from fooocus_lite.runner import Runner
+from fooocus_lite.tasks import Task
 
 
 class Lanes:
@@ -23,6 +25,8 @@ class Lanes:
         self._threads: list[threading.Thread] = []
         self._is_started = False
         self._nobody: FooocusError | None = None
+        #: Held by who takes of the line: what waits and what others have taken are counted at one moment.
+        self.sharing = threading.Lock()
         self.all: tuple[Lane, ...] = ()
         self.staff(runners)
 
@@ -69,6 +73,15 @@ class Lanes:
         for thread in tuple(self._threads):
             thread.join(timeout_s)
 
+    def share(self, lane: Lane, waiting: int) -> int:
+        """How many of those waiting, what it claims itself counted, a worker with nothing else to do takes at most."""
+        return fair_share(waiting, [other.left for other in self.here if other is not lane])
+
+    def is_begun_beside(self, lane: Lane, tasks: Sequence[Task]) -> bool:
+        """Whether another worker draws a picture of the click of these."""
+        drawn = {task.batch_id for other in self.all if other is not lane for task in other.tasks}
+        return any(task.batch_id in drawn for task in tasks)
+
     def idle(self) -> Lane | None:
         """One that has nothing to do, else one that has; None where nobody is here."""
         here = self.here
@@ -96,3 +109,22 @@ class Lanes:
         thread = threading.Thread(target=self._work, args=(lane,), name=lane.name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+def fair_share(waiting: int, left: Sequence[float]) -> int:
+    """How many of ``waiting`` a worker takes so that all of them end about together; at least one.
+
+    As water fills vessels: those that have more left to draw than the rest will have get nothing.
+
+    Args:
+        left: Pictures that each of the others has still to draw.
+    """
+    level = total = float(waiting)
+    for count, has in enumerate(sorted(left), start=2):
+        if has >= level:
+            break
+        total += has
+        level = total / count
+    # A half goes to who comes last, or one picture is left that somebody must draw alone while the others idle.
+    up = math.floor(level + 0.5)
+    return up if up >= waiting else max(1, math.ceil(level - 0.5))

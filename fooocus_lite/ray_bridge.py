@@ -208,7 +208,7 @@ class Bridge:
     def stream(self, actor: Any) -> Any:
         """What an actor says, one after the other."""
         for ref in actor.answers.options(concurrency_group="answers").remote():
-            yield self._ray.get(ref)
+            yield from self._ray.get(ref)
 
     def end_actor(self, actor: Any) -> None:
         """It may be gone already."""

@@ -86,8 +86,14 @@ class RayRunner(LocalRunner):
     def _start_there(self) -> RemoteProcess:
         seat = self.seat
         if seat is None or seat.problem:
-            raise WorkerAway(f"The machine {self.place[0]} is away.", "It is drawn on another one, or once it is back.")
-        return self._open_process(seat.key, seat.machine)
+            raise self._away()
+        process = self._open_process(seat.key, seat.machine)
+        if process.reason is not None:  # who speaks to Ray has just ended, and nobody was told yet
+            raise self._away()
+        return process
+
+    def _away(self) -> WorkerAway:
+        return WorkerAway(f"The machine {self.place[0]} is away.", "It is drawn on another one, or once it is back.")
 
 
 class RayFleet:
@@ -143,15 +149,7 @@ class RayFleet:
     def close(self) -> None:
         """Leave the cluster; what still draws there ends."""
         self._closing.set()
-        bridge = self._bridge
-        if bridge is not None and bridge.stdin is not None:
-            with suppress(OSError):
-                bridge.stdin.close()
-            try:
-                bridge.wait(2 * END_S)
-            except subprocess.TimeoutExpired:
-                bridge.kill()
-                bridge.wait()
+        self._end_bridge()
 
     # One bridge after the other.
 
@@ -161,7 +159,7 @@ class RayFleet:
                 self._follow(self._start_bridge())
             except OSError as exc:
                 logger.error("the process that speaks to Ray does not start: %s", exc)
-            self._settle([])
+            self._end_bridge()  # two of them would give every GPU two workers
             if not self._closing.is_set():
                 logger.warning("the process that speaks to Ray ended; it is started again")
             self._closing.wait(RESTART_S)
@@ -187,23 +185,41 @@ class RayFleet:
         self._channel = Channel(incoming, outgoing)
         return self._channel
 
+    def _end_bridge(self) -> None:
+        bridge = self._bridge
+        if bridge is None or bridge.stdin is None:
+            return
+        with suppress(OSError):
+            bridge.stdin.close()
+        try:
+            bridge.wait(2 * END_S)
+        except subprocess.TimeoutExpired:
+            bridge.kill()
+            bridge.wait()
+
     def _follow(self, channel: Channel) -> None:
-        with suppress(OSError, ValueError):
+        """Until it ends, or says what nobody can make anything of."""
+        try:
             while (message := channel.read()) is not None:
-                kind, number, data = message
-                if kind == Kind.SEATS:
-                    self._settle([Seat(**seat) for seat in json.loads(data)])
-                elif kind == Kind.TROUBLE:
-                    said = json.loads(data)
-                    self._nobody = FooocusError(said["problem"], said["hint"]) if said else _NOBODY
-                    self._tell_staff()
-                elif (process := self._processes.get(number)) is not None:
-                    process.hear(kind, data)
-                    if kind == Kind.ENDED:
-                        del self._processes[number]
+                self._hear(*message)
+        except (OSError, ValueError, TypeError, KeyError):
+            logger.exception("what the process that speaks to Ray said went wrong")
         self._channel = None
+        self._settle([])  # first: what is drawn again must not be given to who is gone
         while self._processes:  # one by one: another thread may open one just now, and it must not go unheard
             self._processes.popitem()[1].lose("The process that speaks to Ray ended.")
+
+    def _hear(self, kind: Kind, number: int, data: bytes) -> None:
+        if kind == Kind.SEATS:
+            self._settle([Seat(**seat) for seat in json.loads(data)])
+        elif kind == Kind.TROUBLE:
+            said = json.loads(data)
+            self._nobody = FooocusError(said["problem"], said["hint"]) if said else _NOBODY
+            self._tell_staff()
+        elif (process := self._processes.get(number)) is not None:
+            process.hear(kind, data)
+            if kind == Kind.ENDED:
+                del self._processes[number]
 
     # Who is there.
 

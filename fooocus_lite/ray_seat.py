@@ -32,6 +32,9 @@ from fooocus_lite.worker_process import Process, start_process
 
 logger = logging.getLogger(__name__)
 PARENT_S = 1.0
+#: What a step makes a worker say, of each picture of a batch, comes within milliseconds. Ray takes as long for one
+#: message as for all of them, so we wait this long for more.
+GATHER_S = 0.005
 Say = Callable[[Kind, int, bytes], None]
 
 
@@ -67,10 +70,14 @@ class RaySeat:
             os.environ["OMP_NUM_THREADS"] = str(order["threads"])
         return {}
 
-    def answers(self) -> Iterator[tuple[int, int, bytes]]:
+    def answers(self) -> Iterator[list[tuple[int, int, bytes]]]:
         """(kind, number of the process, data) of whatever is said, as it is said; never ends by itself."""
         while True:
-            yield self._said.get()
+            said = [self._said.get()]
+            time.sleep(GATHER_S)
+            while not self._said.empty():
+                said.append(self._said.get())
+            yield said
 
     def orders(self, kind: int, number: int, data: bytes) -> None:
         """Obey one message from the server; returns at once."""

@@ -69,7 +69,11 @@ class Channel:
         self.send(kind, number, json.dumps(value).encode("ascii"))
 
     def read(self) -> tuple[Kind, int, bytes] | None:
-        """The next message, or None at the end."""
+        """The next message, or None at the end.
+
+        Raises:
+            ValueError: these bytes are no message.
+        """
         header = self._incoming.read(_HEADER.size)
         if len(header) < _HEADER.size:
             return None

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import psutil
 import pytest
 
 from fooocus_lite.dispatcher import Dispatcher
+from fooocus_lite.errors import FooocusError, WorkerAway
 from fooocus_lite.expansion import Expansion
 from fooocus_lite.images import read_picture
 from fooocus_lite.library import CatalogEntry, Library
 from fooocus_lite.model_files import ModelFile
 from fooocus_lite.offers import Offer
-from fooocus_lite.ray_runner import RayFleet
+from fooocus_lite.ray_runner import RayFleet, RayRunner, RemoteProcess
+from fooocus_lite.ray_wire import Seat
+from fooocus_lite.runner import Runner
 from fooocus_lite.settings import Settings, load_settings
 from fooocus_lite.store import Store, open_store
 from tests.deeds.conftest import FAKE, a_recipe, make_library, until
@@ -182,6 +185,50 @@ def test_who_speaks_to_ray_may_die(machines: Machines, site: Site, tmp_path: Pat
     (worker,) = machines.workers(node)
     machines.kill_ray(node)
     until(lambda: not is_alive(worker), "the end of the worker whose machine has no Ray any more")
+
+
+class Stumbling:
+    """Is given workers, and fails at that the first time."""
+
+    def __init__(self) -> None:
+        self.stumbled = 0
+
+    def staff(self, runners: Sequence[Runner], nobody: FooocusError | None = None) -> None:
+        del nobody
+        if runners and not self.stumbled:
+            self.stumbled += 1
+            raise ValueError("a fault of ours")
+
+
+def test_never_do_two_processes_speak_to_ray(machines: Machines, tmp_path: Path) -> None:
+    node = machines.add()
+    fleet = RayFleet(settings_of(tmp_path, machines.address), lambda: make_library(tmp_path), {"device": "cpu"})
+    staff = Stumbling()
+    try:
+        fleet.start(staff)
+        until(lambda: fleet.bridge_pid, "the first one")
+        first = fleet.bridge_pid
+        assert first
+        until(lambda: fleet.bridge_pid != first, "another one")
+        assert staff.stumbled and not is_alive(first)
+        until(lambda: any(runner.is_here for runner in fleet.runners), "the machine again")
+    finally:
+        fleet.close()
+    machines.kill(node)
+
+
+def test_a_worker_that_could_not_be_asked_for_costs_nothing() -> None:
+    """Who speaks to Ray has just ended, and nobody was told yet."""
+
+    def open_process(key: str, machine: str) -> RemoteProcess:
+        del key
+        process = RemoteProcess(1, lambda kind, number, data: None, machine)
+        process.lose("The process that speaks to Ray ended.")
+        return process
+
+    runner = RayRunner(Seat("key", "there", "192.0.2.1"), open_process, FAKE, {})
+    with pytest.raises(WorkerAway):
+        runner.warm_up()
 
 
 def test_a_machine_fetches_what_it_lacks_and_leaves_the_rest_to_others(
