@@ -73,9 +73,13 @@ async function look(task) {
   }
 }
 
+const taskOf = (key) => tasks.find((one) => one.id === key);
+
 function makeRow(at) {
-  const task = () => tasks[Number(row.dataset.at)];
-  const tool = (words, shape, run) => button(words, { icon: shape, kind: "icon small bare", title: words, onclick: () => run(task()) });
+  const tool = (words, shape, run) => button(words, { icon: shape, kind: "icon small bare", title: words, onclick: () => {
+    const task = taskOf(row.dataset.key);
+    if (task) run(task);
+  } });
   const part = {
     thumb: h("span", { className: "thumb", "aria-hidden": "true" }),
     what: h("div", { className: "what" }),
@@ -142,10 +146,11 @@ export function makeHistory(place) {
     make: makeRow,
     draw: drawRow,
     seen: (first, last) => { if (next && last > tasks.length) load(); },
-    press: (event, at) => {
-      if (event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
-      if (tasks[at]?.state === "finished") look(tasks[at]);
-      else if (tasks[at]) take(tasks[at]);
+    press: (event, key) => {
+      const task = taskOf(key);
+      if (!task || event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
+      if (task.state === "finished") look(task);
+      else take(task);
     },
   });
   const anew = () => { if (isOpen) load(true); };

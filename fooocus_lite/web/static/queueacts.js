@@ -42,12 +42,12 @@ export async function moveBeside(entry, other, side) {
 
 /** To the "first" or the "last" place of the whole line. */
 export async function moveTo(entry, to) {
-  if (await ask("POST", "/v1/queue/move", { ...named(entry), to })) say(to === "first" ? "Moved: it is next" : "Moved to the end of the line");
+  if (entry.group && await ask("POST", "/v1/queue/move", { ...named(entry), to })) say(to === "first" ? "Moved: it is next" : "Moved to the end of the line");
 }
 
 /** Once more what waits of it, right behind it. */
 export async function duplicate(entry, isNew) {
-  if (await ask("POST", "/v1/queue/duplicate", { ...named(entry), new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
+  if (entry.group && await ask("POST", "/v1/queue/duplicate", { ...named(entry), new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
 }
 
 /** How many pictures an entry stands for. */
