@@ -34,7 +34,7 @@ function showBar() {
     icon("pencil"),
     h("div", {},
       h("strong", { textContent: many ? `Editing ${now.ids.length} waiting pictures` : "Editing a waiting picture" }),
-      h("p", { className: "words", textContent: now.words })),
+      h("p", { className: "words", textContent: many ? `Each keeps its seed · ${now.words}` : now.words })),
     h("div", { className: "actions" },
       button("Save changes", { kind: "small main", title: "Save changes (Ctrl+Enter)", onclick: save }),
       button("Cancel", { kind: "small", label: "Cancel editing", title: "Leave it as it was (Esc)", onclick: cancelEditing })));

@@ -62,6 +62,11 @@ function again(task) {
   call("POST", `/v1/tasks/${task.id}/retry`).then(() => { clear("task"); say("Lined up again"); }, (error) => showProblem(error, { key: "queue" }));
 }
 
+/** All that is known of a failure: a row has room for its beginning. */
+function tellWhy(task) {
+  showProblem(task.error, { key: "queue", action: { words: "Try again", run: () => { clear("queue"); again(task); } } });
+}
+
 async function look(task) {
   try {
     const visit = state.pictures.find((one) => one.id === task.id) || (await call("GET", `/v1/pictures/${task.id}`));
@@ -84,7 +89,7 @@ function makeRow(at) {
     thumb: h("span", { className: "thumb", "aria-hidden": "true" }),
     what: h("div", { className: "what" }),
     how: h("div", { className: "how" }),
-    tools: [tool("Show", "open", look), tool("Use settings", "reuse", take), tool("Draw again", "repeat", again)],
+    tools: [tool("Show", "open", look), tool("Why", "info", tellWhy), tool("Use settings", "reuse", take), tool("Draw again", "repeat", again)],
   };
   const row = h("div", { role: "row", className: "fl-line", dataset: { at } }, part.thumb,
     h("div", { role: "gridcell", className: "said" }, part.what, part.how),
@@ -121,8 +126,9 @@ function drawRow(row, at) {
     part.thumb.replaceWith(img);
     part.thumb = img;
   } else if (part.thumb.tagName !== "IMG") setText(part.thumb, task.state === "failed" ? "!" : "–");
-  const [show, , again] = part.tools;
+  const [show, why, , again] = part.tools;
   show.hidden = task.state !== "finished";
+  why.hidden = !task.error;
   setText(again.lastChild, again.title = task.state === "finished" ? "Draw again" : "Try again");
   for (const node of part.tools) node.setAttribute("aria-label", `${node.title}: ${words}`);
 }
@@ -150,6 +156,7 @@ export function makeHistory(place) {
       const task = taskOf(key);
       if (!task || event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
       if (task.state === "finished") look(task);
+      else if (task.error) tellWhy(task);
       else take(task);
     },
   });

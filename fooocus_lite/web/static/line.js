@@ -210,14 +210,21 @@ export function markGoing({ key }, isGone) {
   redraw();
 }
 
-/** Show a batch at another place among those that are here; the program is asked how it is, then. */
+/** Show a batch at another place among those that are here, until the program says how it is; gives a way back. */
 export function showMoved(batch, before, by) {
+  const former = pages;
   const groups = pages.flatMap((page) => page.groups);
   const [moved] = groups.splice(groups.findIndex((one) => one.batch_id === batch), 1);
   groups.splice(groups.findIndex((one) => one.batch_id === before) + by, 0, moved);
   let at = 0;
-  pages = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
+  const moves = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
+  pages = moves;
   show();
+  return () => {
+    if (pages !== moves) return; // the program has said it meanwhile
+    pages = former;
+    show();
+  };
 }
 
 /** What has to be true again once anything in it changes. */

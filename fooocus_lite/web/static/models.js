@@ -198,7 +198,7 @@ function group(words, list, ...notes) {
 function arrange() {
   const models = rows.filter((row) => row.model.kind === "checkpoint" && !isComing(row));
   const rest = rows.filter((row) => row.model.kind !== "checkpoint" && !isComing(row));
-  const note = (words, who = "") => h("p", { className: `fl-note ${who}`, textContent: words });
+  const note = (words, who = "") => h("p", { className: `fl-note ${who}`.trim(), textContent: words });
   const notes = about.offline ? [note("Offline mode is on: nothing is downloaded.")] : [
     note("Pick one to draw with it: it is downloaded in the background (a large one asks first), and its pictures wait in the queue until then.", "fl-admin-only"),
     note("Pick one and press Generate: it is downloaded in the background, and its pictures wait in the queue until then.", "fl-guest-only")];
@@ -227,7 +227,7 @@ async function load() {
     drawn = "";
     parts.coming = null;
   }
-  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free in ${answer.folder}. A model file that you put there appears by itself.`);
+  setText(parts.disk, answer.free_bytes === null || !state.user.is_admin ? "" : `${size(answer.free_bytes)} free in ${answer.folder}. A model file that you put there appears by itself.`);
   drawTab();
 }
 
