@@ -167,6 +167,18 @@ def test_the_editing_bar_lies_over_nothing_of_the_queue(
     row(person, "apple").get_by_role("button", name="Cancel: apple").click(trial=True)
 
 
+def test_the_whole_queue_of_a_tablet_has_room(paused: Server, come: Callable[..., Person]) -> None:
+    submit(paused, *LETTERS)
+    person = come((900, 1100))
+    person.button("Show the whole queue").click()
+    shelf = person.page.get_by_role("region", name="Queue").bounding_box()
+    assert shelf and shelf["height"] > 1100 / 2
+    person.open_advanced()
+    person.page.get_by_label("Width (pixels)").click(trial=True)
+    person.button("Generate").click(trial=True)
+    person.button("Back to the picture").click(trial=True)
+
+
 @pytest.mark.parametrize("size", [(1440, 900), PHONE])
 def test_a_bad_value_leaves_a_batch_and_the_form_as_they_are(
     paused: Server, come: Callable[..., Person], size: tuple[int, int]
