@@ -72,18 +72,18 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ""
 
-    def start(self) -> Server:
-        """Start it, and wait until it answers."""
-        self.process = self.launch()
+    def start(self, port: int = 0) -> Server:
+        """Start it, and wait until it answers; 0 = at any free port."""
+        self.process = self.launch(port)
         self.address = until(self._says_where, "the server's address")
         until(lambda: self.get("/healthz")[0] == 200, "the first answer")
         return self
 
-    def launch(self) -> subprocess.Popen[bytes]:
+    def launch(self, port: int = 0) -> subprocess.Popen[bytes]:
         """Start it, and wait for nothing."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            port = port or free.getsockname()[1]
         with self._log.open("wb") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "fooocus_lite", "serve", "--no-browser", "--port", str(port)],

@@ -14,6 +14,7 @@ const KEPT = "fl.editing";
 const BAR = "editing";
 const NEVER = ["count"]; // how many there are is settled once they wait
 const PAGE = 50;
+let isSaving = false;
 let now = null; // {ids, revisions, words, base, before}: what is edited, its recipe as the form had it, the form before
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other) || String(one) === String(other);
@@ -33,7 +34,7 @@ function showBar() {
     icon("pencil"),
     h("div", {},
       h("strong", { textContent: many ? `Editing ${now.ids.length} waiting pictures` : "Editing a waiting picture" }),
-      h("p", { className: "words", textContent: now.words })),
+      h("p", { className: "words", textContent: many ? `Each keeps its seed · ${now.words}` : now.words })),
     h("div", { className: "actions" },
       button("Save changes", { kind: "small main", title: "Save changes (Ctrl+Enter)", onclick: save }),
       button("Cancel", { kind: "small", label: "Cancel editing", title: "Leave it as it was (Esc)", onclick: cancelEditing })));
@@ -67,6 +68,7 @@ async function firstOf({ batch_id: batch }) {
 
 /** Bring an entry's settings into the form; of a batch, what is changed is changed in all its pictures that wait. */
 export async function edit(entry) {
+  if (!entry.group) return; // what is being drawn is as it is
   try {
     const rows = await rowsOf(entry);
     const first = rows.length ? await call("GET", `/v1/tasks/${rows[0].id}`) : null;
@@ -99,8 +101,22 @@ export function cancelEditing() {
 
 export const isEditing = () => Boolean(now);
 
-/** Save what was changed. Whatever is refused, what was typed stays in the form. */
+/** Save what was changed, once however often it is asked for. */
 export async function save() {
+  if (isSaving) return;
+  isSaving = true;
+  const one = document.querySelector(".fl-editing .main");
+  one?.setAttribute("aria-disabled", "true");
+  try {
+    await trySave();
+  } finally {
+    one?.removeAttribute("aria-disabled");
+    isSaving = false;
+  }
+}
+
+/** Whatever is refused, what was typed stays in the form. */
+async function trySave() {
   const fields = changedFields();
   const { ids, before } = now;
   if (ids.length > 1 && fields.seed !== null) delete fields.seed; // each keeps its own: else all would be the same picture
@@ -118,9 +134,16 @@ export async function save() {
   }
   end();
   fill(before);
-  const saved = ids.length - stayed.length;
-  if (stayed.length) showProblem({ problem: `${stayed.length} of ${ids.length} stayed as they were: they had begun, or somebody else changed them.`, hint: `The other ${saved} have the new settings.` }, { key: "queue" });
+  if (stayed.length) tellStayed(stayed, ids.length);
   else say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
+}
+
+function tellStayed(stayed, count) {
+  const saved = count - stayed.length;
+  showProblem({
+    problem: `${stayed.length} of ${count} stayed as they were: they had begun, or somebody else changed them.`,
+    hint: saved === 1 ? "The other one has the new settings." : `The other ${saved} have the new settings.`,
+  }, { key: "queue" });
 }
 
 /** Change these fields of all that is edited; those that stayed as they were. */

@@ -21,7 +21,11 @@ export async function showFileText() {
   place.append(
     h("label", { className: "fl-field fl-check" }, box, "Settings as A1111's text, too"),
     h("p", { className: "fl-note", textContent: "Civitai and other programs read that; ours is always in the file." }),
+    h("p", { className: "fl-note fl-guest-only", textContent: "It is the same for everybody here: an admin decides it." }),
     note,
   );
-  onChange(() => { if (state.menu) box.checked = state.menu.a1111_text; });
+  onChange(() => {
+    if (state.menu) box.checked = state.menu.a1111_text;
+    box.disabled = !state.user.is_admin;
+  });
 }

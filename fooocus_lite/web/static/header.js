@@ -54,7 +54,7 @@ async function showRun() {
   place.append(status, skipOne, stopAll);
   onChange(() => {
     setText(status, state.said || estimateWords(state));
-    status.title = state.said ? "" : state.estimate?.memory?.words || "";
+    status.title = state.said ? state.said : state.estimate?.memory?.words || "";
     status.toggleAttribute("data-long", !state.said && Boolean(state.estimate?.memory?.is_tight));
     status.toggleAttribute("data-news", Boolean(state.said));
     skipOne.setAttribute("aria-disabled", String(!running()));

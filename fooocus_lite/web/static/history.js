@@ -62,6 +62,11 @@ function again(task) {
   call("POST", `/v1/tasks/${task.id}/retry`).then(() => { clear("task"); say("Lined up again"); }, (error) => showProblem(error, { key: "queue" }));
 }
 
+/** All that is known of a failure: a row has room for its beginning. */
+function tellWhy(task) {
+  showProblem(task.error, { key: "queue", action: { words: "Try again", run: () => { clear("queue"); again(task); } } });
+}
+
 async function look(task) {
   try {
     const visit = state.pictures.find((one) => one.id === task.id) || (await call("GET", `/v1/pictures/${task.id}`));
@@ -73,14 +78,18 @@ async function look(task) {
   }
 }
 
+const taskOf = (key) => tasks.find((one) => one.id === key);
+
 function makeRow(at) {
-  const task = () => tasks[Number(row.dataset.at)];
-  const tool = (words, shape, run) => button(words, { icon: shape, kind: "icon small bare", title: words, onclick: () => run(task()) });
+  const tool = (words, shape, run) => button(words, { icon: shape, kind: "icon small bare", title: words, onclick: () => {
+    const task = taskOf(row.dataset.key);
+    if (task) run(task);
+  } });
   const part = {
     thumb: h("span", { className: "thumb", "aria-hidden": "true" }),
     what: h("div", { className: "what" }),
     how: h("div", { className: "how" }),
-    tools: [tool("Show", "open", look), tool("Use settings", "reuse", take), tool("Draw again", "repeat", again)],
+    tools: [tool("Show", "open", look), tool("Why", "info", tellWhy), tool("Use settings", "reuse", take), tool("Draw again", "repeat", again)],
   };
   const row = h("div", { role: "row", className: "fl-line", dataset: { at } }, part.thumb,
     h("div", { role: "gridcell", className: "said" }, part.what, part.how),
@@ -117,8 +126,9 @@ function drawRow(row, at) {
     part.thumb.replaceWith(img);
     part.thumb = img;
   } else if (part.thumb.tagName !== "IMG") setText(part.thumb, task.state === "failed" ? "!" : "–");
-  const [show, , again] = part.tools;
+  const [show, why, , again] = part.tools;
   show.hidden = task.state !== "finished";
+  why.hidden = !task.error;
   setText(again.lastChild, again.title = task.state === "finished" ? "Draw again" : "Try again");
   for (const node of part.tools) node.setAttribute("aria-label", `${node.title}: ${words}`);
 }
@@ -142,10 +152,12 @@ export function makeHistory(place) {
     make: makeRow,
     draw: drawRow,
     seen: (first, last) => { if (next && last > tasks.length) load(); },
-    press: (event, at) => {
-      if (event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
-      if (tasks[at]?.state === "finished") look(tasks[at]);
-      else if (tasks[at]) take(tasks[at]);
+    press: (event, key) => {
+      const task = taskOf(key);
+      if (!task || event.key !== "Enter" || event.target.getAttribute("role") !== "row") return;
+      if (task.state === "finished") look(task);
+      else if (task.error) tellWhy(task);
+      else take(task);
     },
   });
   const anew = () => { if (isOpen) load(true); };

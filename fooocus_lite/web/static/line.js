@@ -76,11 +76,25 @@ export const entryOf = (key) => entries.find((one) => one.key === key) ?? null;
 
 /** Its neighbour of the same level that waits, one up (-1) or down (1); null where there is none. */
 export function besideOf(entry, by) {
-  let at = entries.findIndex((one) => one.key === entry.key) + by; // entries are made anew while a menu is open
+  const from = entries.findIndex((one) => one.key === entry.key); // entries are made anew while a menu is open
+  if (from < 0) return null;
+  let at = from + by;
   while (entries[at]?.level > entry.level) at += by;
   const found = entries[at];
   return found?.group && found.row && found.level === entry.level ? found : null;
 }
+
+/** How many pictures of a batch stand where its next one does; the others were moved apart, as far as is told here. */
+export function together({ batch_id: batch, first, waiting }) {
+  const from = state.rows.findIndex((row) => row.id === first.id);
+  let to = from;
+  while (state.rows[to]?.batch_id === batch) to += 1;
+  const isTold = from >= 0 && to < state.rows.length && !Object.keys(state.places).length; // of several users each has a turn
+  return isTold ? Math.min(waiting, to - from) : waiting;
+}
+
+/** Whether a picture that waits is the one that is begun next. */
+export const isNext = ({ row }) => entries.find((one) => one.group)?.group.first.id === row.id;
 
 export const isOpened = (batch) => opened.has(batch);
 
@@ -196,14 +210,21 @@ export function markGoing({ key }, isGone) {
   redraw();
 }
 
-/** Show a batch at another place among those that are here; the program is asked how it is, then. */
+/** Show a batch at another place among those that are here, until the program says how it is; gives a way back. */
 export function showMoved(batch, before, by) {
+  const former = pages;
   const groups = pages.flatMap((page) => page.groups);
   const [moved] = groups.splice(groups.findIndex((one) => one.batch_id === batch), 1);
   groups.splice(groups.findIndex((one) => one.batch_id === before) + by, 0, moved);
   let at = 0;
-  pages = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
+  const moves = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
+  pages = moves;
   show();
+  return () => {
+    if (pages !== moves) return; // the program has said it meanwhile
+    pages = former;
+    show();
+  };
 }
 
 /** What has to be true again once anything in it changes. */

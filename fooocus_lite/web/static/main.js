@@ -14,7 +14,7 @@ import { follow, onEnd } from "./live.js";
 import { showFetchHint } from "./fetchhint.js";
 import { showLoras } from "./loras.js";
 import { showModels } from "./models.js";
-import { clear, showProblem } from "./notice.js";
+import { clear, clearOffline, showProblem } from "./notice.js";
 import { showPictures } from "./pictures.js";
 import { showPresets } from "./presetmenu.js";
 import { showQueue } from "./queue.js";
@@ -27,6 +27,7 @@ import { showInTab } from "./tab.js";
 import { keepTab } from "./theme.js";
 
 let trouble = null;
+let wasConnected = false;
 
 /** What keeps the program from drawing at all, such as a full disk; goes when it is over. */
 function showTrouble(state) {
@@ -37,6 +38,12 @@ function showTrouble(state) {
   else clear("trouble");
 }
 
+/** What went wrong while the program was away can be asked for again. */
+function showBack({ connected }) {
+  if (connected && !wasConnected) clearOffline();
+  wasConnected = connected;
+}
+
 follow();
 showInTab();
 listenToKeys();
@@ -45,6 +52,7 @@ followSpeeds();
 listenForSettings();
 onEnd((task, details) => { if (task.state === "failed") showFailure(task, details); });
 onChange(showTrouble);
+onChange(showBack);
 showFrame().then(showFetchHint);
 showAccount();
 showStage();

@@ -110,7 +110,7 @@ function tell(models) {
   showNote(`${names} ${news.length > 1 ? "are" : "is"} being downloaded${total}.`, {
     key: "fetch", shape: "save", extra: news.map((model) => facts(model, news.length > 1 ? model.label : "")),
     lines: [...gated, `${free}You can press Generate now: the picture waits in the queue and is drawn as soon as ${news.length > 1 ? "they are" : "it is"} here. Other models draw meanwhile.`],
-    action: { words: "Cancel the download", run: stop },
+    action: state.user.is_admin ? { words: "Cancel the download", run: stop } : null,
   });
 }
 
@@ -138,7 +138,7 @@ function makeRow(model) {
 /** The buttons that make sense now, by what the download is at. */
 function actionsOf(model, download) {
   const one = (words, shape, run) => button(words, { icon: shape, kind: "small", label: `${words}: ${model.label}`, onclick: run });
-  if (!model.can_be_fetched && !download) return [];
+  if (!state.user.is_admin || (!model.can_be_fetched && !download)) return [];
   if (BUSY.includes(download?.state)) return [one("Pause", "pause", () => act(model.name, "pause")), one("Cancel", "close", () => cancel(model))];
   if (download?.state === "paused") return [one("Resume", "save", () => act(model.name, "resume")), one("Cancel", "close", () => cancel(model))];
   if (download?.state === "failed") return [one("Retry", "reuse", () => fetchModels(model)), one("Cancel", "close", () => cancel(model))];
@@ -165,7 +165,7 @@ function drawRow(row) {
   const speed = download?.bytes_per_s ? ` · ${size(download.bytes_per_s)} a second` : "";
   setText(row.words, isShown ? `${download.words}${speed}` : "");
   setText(row.hint, isShown ? download.hint : ""); // the words say the problem
-  const key = `${download?.state}${model.available}`;
+  const key = `${download?.state}${model.available}${state.user.is_admin}`;
   if (row.key !== key) { // else the focus would go with the button that has it
     const had = row.actions.contains(document.activeElement);
     row.key = key;
@@ -177,7 +177,7 @@ function drawRow(row) {
 
 function drawTab() {
   if (!parts) return;
-  const key = JSON.stringify([state.downloads, modelOf(state.draft || {})?.name]);
+  const key = JSON.stringify([state.downloads, modelOf(state.draft || {})?.name, state.user.is_admin]);
   if (drawn === key) return;
   drawn = key;
   const coming = rows.filter(isComing).map((row) => row.model.name).join();
@@ -198,13 +198,16 @@ function group(words, list, ...notes) {
 function arrange() {
   const models = rows.filter((row) => row.model.kind === "checkpoint" && !isComing(row));
   const rest = rows.filter((row) => row.model.kind !== "checkpoint" && !isComing(row));
-  const note = about.offline ? "Offline mode is on: nothing is downloaded." : "Pick one to draw with it: it is downloaded in the background (a large one asks first), and its pictures wait in the queue until then.";
+  const note = (words, who = "") => h("p", { className: `fl-note ${who}`.trim(), textContent: words });
+  const notes = about.offline ? [note("Offline mode is on: nothing is downloaded.")] : [
+    note("Pick one to draw with it: it is downloaded in the background (a large one asks first), and its pictures wait in the queue until then.", "fl-admin-only"),
+    note("Pick one and press Generate: it is downloaded in the background, and its pictures wait in the queue until then.", "fl-guest-only")];
   const focused = document.activeElement;
   const isOpen = Boolean(parts.list.querySelector("details[open]"));
   parts.list.replaceChildren(...[
     group("Downloads", rows.filter(isComing)),
     group("On this computer", models.filter((row) => row.model.available)),
-    group("Not downloaded yet", models.filter((row) => !row.model.available), h("p", { className: "fl-note", textContent: note })),
+    group("Not downloaded yet", models.filter((row) => !row.model.available), ...notes),
     rest.length ? h("details", { open: isOpen }, h("summary", { textContent: `LoRAs and parts (${rest.length})` }), group("LoRAs and parts", rest)) : null,
   ].filter(Boolean));
   if (focused?.isConnected && focused !== document.activeElement) focused.focus();
@@ -224,7 +227,7 @@ async function load() {
     drawn = "";
     parts.coming = null;
   }
-  setText(parts.disk, answer.free_bytes === null ? "" : `${size(answer.free_bytes)} free in ${answer.folder}. A model file that you put there appears by itself.`);
+  setText(parts.disk, answer.free_bytes === null || !state.user.is_admin ? "" : `${size(answer.free_bytes)} free in ${answer.folder}. A model file that you put there appears by itself.`);
   drawTab();
 }
 
@@ -235,7 +238,7 @@ function followChoice() {
   const key = JSON.stringify([plan.recipe.preset, plan.recipe.model, plan.recipe.mode, plan.recipe.refiner]);
   const isChoice = chosen !== null && chosen !== key;
   chosen = key;
-  if (!isChoice) return;
+  if (!isChoice || !state.user.is_admin) return; // of others Generate alone fetches
   clear("fetch-ask"); // it was about the former choice
   const wanted = plan.fetches.filter((model) => !downloadOf(model.name) && model.can_be_fetched);
   if (wanted.length && isMuch(wanted)) askFirst(wanted);
@@ -268,7 +271,7 @@ function followDownloads() {
     clear("fetch");
     if (failure.endsWith(one.problem) || state.rows.some((row) => row.waits_for === one.name)) continue;
     const again = () => { clear("download"); ask("/v1/downloads", { name: one.name }); };
-    showProblem({ ...one, problem: `${one.label} could not be downloaded.`, hint: `${one.problem} ${one.hint}`.trim() }, { key: "download", action: { words: "Retry", run: again } });
+    showProblem({ ...one, problem: `${one.label} could not be downloaded.`, hint: `${one.problem} ${one.hint}`.trim() }, { key: "download", action: state.user.is_admin ? { words: "Retry", run: again } : null });
   }
 }
 

@@ -29,13 +29,19 @@ function mark(field, isBad) {
   }
 }
 
+/** Of what stays in sight above it: the bar of an editing. */
+function stickyHeight(node) {
+  const [first] = node.parentNode.children;
+  return first !== node && getComputedStyle(first).position === "sticky" ? first.offsetHeight + 8 : 0;
+}
+
 async function put(key, node, seconds) {
   const place = await whenThere("fl-notices");
   remove(key);
   node.dataset.key = key;
   shownNow.set(key, node);
   place.append(node);
-  place.scrollTop = node.offsetTop; // on a phone, where several do not fit
+  place.scrollTop = node.offsetTop - stickyHeight(node); // on a phone, where several do not fit
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
 }
 
@@ -48,7 +54,7 @@ export function showProblem(error, { key = "form", action = null } = {}) {
   const { problem, hint } = inLabels(error);
   const node = h(
     "div",
-    { className: "fl-notice bad", role: "alert" },
+    { className: "fl-notice bad", role: "alert", dataset: { code: error.code ?? "" } },
     icon("warn"),
     h(
       "div",
@@ -68,6 +74,11 @@ export function showProblem(error, { key = "form", action = null } = {}) {
 function actionButton(action) {
   if (!action) return null;
   return action.copies ? copyButton(action.words, () => action.copies) : button(action.words, { kind: "small", onclick: action.run });
+}
+
+/** The program answers again: that it did not is no news any more. */
+export function clearOffline() {
+  for (const [key, node] of shownNow) if (node.dataset.code === "offline") clear(key);
 }
 
 /** Something to know, with a way back: `lines` below the title, `more` folded away, `extra` elements, `action` a button. */

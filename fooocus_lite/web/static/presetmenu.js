@@ -37,14 +37,21 @@ function about(preset) {
     preset.description ? h("p", { textContent: preset.description }) : null, ...missing, notes);
 }
 
-function showActions() {
-  const preset = current();
+/** What changes the presets, which is everybody's where there are users. */
+function changesOf(preset) {
   const isDefault = preset && preset.name === state.menu?.default_preset;
-  show(
-    about(preset),
+  return [
     row("Save as preset…", "save", showSave),
     preset ? row(isDefault ? "This is your default" : "Make this my default", "star", isDefault ? null : makeDefault, { "aria-disabled": isDefault ? "true" : null }) : null,
     preset?.source === "own" ? row("Delete this preset…", "trash", showDelete) : null,
+  ];
+}
+
+function showActions() {
+  const preset = current();
+  show(
+    about(preset),
+    ...(state.user.is_admin ? changesOf(preset) : [h("p", { textContent: "Everybody here uses the same presets: an admin saves and deletes them." })]),
     h("hr"),
     row("Settings from a picture…", "folder", () => { close(); pickPictures(); }),
     row("Paste settings…", "reuse", showPaste),

@@ -3,20 +3,20 @@
 import { button, duration, h, number, setText, whenThere } from "./dom.js";
 import { edit } from "./editing.js";
 import { makeHistory, setHistory } from "./history.js";
-import { entryAt, entryOf, followLine, isOpened, lineLength, nowInSight, parentOf, setOpened } from "./line.js";
+import { entryAt, entryOf, followLine, isLineKnown, isOpened, lineLength, nowInSight, parentOf, setOpened } from "./line.js";
 import { pauseButton, showPaused } from "./pause.js";
 import { makePopover } from "./popover.js";
 import { cancel, cancelAll, moveBy, moveTo } from "./queueacts.js";
 import { letDrag } from "./queuedrag.js";
 import { exportQueue, pickQueue } from "./queuefile.js";
-import { openMenu } from "./queuemenu.js";
+import { keepMenu, openMenu } from "./queuemenu.js";
 import { drawRow, makeRow } from "./queuerow.js";
 import { showRunningRepeats } from "./repeats.js";
 import { onChange, running, state } from "./store.js";
 import { isQueueOpen, setQueueOpen } from "./theme.js";
 import { makeList } from "./vlist.js";
 
-let list, small, none, section;
+let list, small, none, unknown, section;
 
 function titleWords() {
   const line = state.waiting - state.held;
@@ -33,8 +33,8 @@ const fold = ({ group }) => setOpened(group.batch_id, !isOpened(group.batch_id))
 const ACTS = { fold: onEntry(fold), edit: onEntry(edit), first: onEntry((entry) => moveTo(entry, "first")), menu: onEntry(openMenu), cancel: onEntry(cancel) };
 
 /** The keys of a row: Enter, Delete, Alt with ↑ and ↓, → and ← to unfold a batch and back. */
-function press(event, at) {
-  const entry = entryAt(at);
+function press(event, rowKey) {
+  const entry = entryOf(rowKey);
   if (!entry?.row || event.ctrlKey || event.metaKey) return;
   const { key, altKey, target } = event;
   const isRow = target.getAttribute("role") === "row";
@@ -89,7 +89,10 @@ function draw() {
   const isPast = section.hasAttribute("data-past");
   setText(small, isPast ? "" : titleWords());
   small.title = titleWords();
-  none.hidden = lineLength() > 0 || state.waiting > 0 || Boolean(running());
+  const isEmpty = !lineLength() && !state.waiting && !running();
+  none.hidden = !isEmpty || !isLineKnown();
+  unknown.hidden = lineLength() > 0 || isLineKnown();
+  keepMenu();
   if (!isPast) list.draw();
 }
 
@@ -98,8 +101,9 @@ export async function showQueue() {
   const shelf = await whenThere("fl-shelf");
   small = h("small");
   none = h("p", { className: "fl-none", textContent: "Nothing is waiting. Press Generate as often as you like; pictures line up here." });
+  unknown = h("div", { className: "fl-unknown", "aria-hidden": "true" }, h("i"), h("i"));
   section = h("section", { id: "fl-queue", "aria-label": "Queue" });
-  const scroll = h("div", { className: "fl-scroll" }, none);
+  const scroll = h("div", { className: "fl-scroll" }, none, unknown);
   const signs = h("div", { className: "fl-signs" });
   const now = h("div", { className: "fl-now" }, signs, scroll);
   const past = h("div", { className: "fl-then" });

@@ -35,19 +35,20 @@ export async function moveBy(entry, by) {
 
 /** Before or after another entry of the same level. */
 export async function moveBeside(entry, other, side) {
-  if (entry.level === 1) showMoved(entry.group.batch_id, other.group.batch_id, side === "before" ? 0 : 1);
+  const undo = entry.level === 1 ? showMoved(entry.group.batch_id, other.group.batch_id, side === "before" ? 0 : 1) : null;
   const isDone = await ask("POST", "/v1/queue/move", { ...named(entry), [side]: nameOf(other) });
-  if (isDone && entry.level === 1) say(other.place === 1 && side === "before" ? "Moved: it is next" : `Moved: ${ordinal(other.place)} in line`);
+  if (!isDone) undo?.();
+  else if (entry.level === 1) say(other.place === 1 && side === "before" ? "Moved: it is next" : `Moved: ${ordinal(other.place)} in line`);
 }
 
 /** To the "first" or the "last" place of the whole line. */
 export async function moveTo(entry, to) {
-  if (await ask("POST", "/v1/queue/move", { ...named(entry), to })) say(to === "first" ? "Moved: it is next" : "Moved to the end of the line");
+  if (entry.group && await ask("POST", "/v1/queue/move", { ...named(entry), to })) say(to === "first" ? "Moved: it is next" : "Moved to the end of the line");
 }
 
 /** Once more what waits of it, right behind it. */
 export async function duplicate(entry, isNew) {
-  if (await ask("POST", "/v1/queue/duplicate", { ...named(entry), new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
+  if (entry.group && await ask("POST", "/v1/queue/duplicate", { ...named(entry), new_seed: isNew })) say(isNew ? "Lined up once more, with a new seed" : "Lined up once more");
 }
 
 /** How many pictures an entry stands for. */

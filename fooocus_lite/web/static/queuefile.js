@@ -1,6 +1,6 @@
 // A queue out of a file and into one: our JSON, or a text with one prompt a line.
 
-import { call } from "./api.js";
+import { call, Problem } from "./api.js";
 import { h } from "./dom.js";
 import { say, toRecipe } from "./form.js";
 import { look } from "./line.js";
@@ -11,6 +11,20 @@ const KEY = "queue";
 const MAX_BYTES = 30_000_000; // it grows a little on its way to fooocus_lite.queue_file.MAX_FILE_BYTES
 const LINES = 3; // notes that are shown at once; the others fold away
 
+/**
+ * The text of a file: UTF-8, or UTF-16 as Windows calls "Unicode".
+ * Anything else, such as a picture, would become a line of signs that nobody meant.
+ */
+async function textOf(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const form = { "255 254": "utf-16le", "254 255": "utf-16be" }[`${bytes[0]} ${bytes[1]}`] ?? "utf-8";
+  try {
+    const text = new TextDecoder(form, { fatal: true }).decode(bytes);
+    if (!text.includes("\0")) return text;
+  } catch { /* said below */ }
+  throw new Problem({ problem: `${file.name} is no text.`, hint: "Save it as text in UTF-8, one prompt a line, and choose it again." });
+}
+
 /** Line up what is in a file. What a line of text leaves open is as the form has it. */
 export async function importFile(file) {
   clear(KEY);
@@ -19,7 +33,7 @@ export async function importFile(file) {
     return;
   }
   try {
-    const { ids, notes } = await call("POST", "/v1/queue/import", { text: await file.text(), recipe: toRecipe(state.draft) });
+    const { ids, notes } = await call("POST", "/v1/queue/import", { text: await textOf(file), recipe: toRecipe(state.draft) });
     look();
     const words = `${ids.length} ${ids.length === 1 ? "picture" : "pictures"} lined up from ${file.name}`;
     if (notes.length) showNote(words, { key: KEY, shape: "list", lines: notes.slice(0, LINES), more: notes.slice(LINES) });

@@ -1,47 +1,48 @@
 // The menu of a row: everything that can be done to it, with the keys that do it.
 
-import { button, h } from "./dom.js";
+import { button, h, setText } from "./dom.js";
 import { edit } from "./editing.js";
-import { besideOf } from "./line.js";
+import { besideOf, entryOf, isNext } from "./line.js";
 import { makePanel } from "./popover.js";
 import { cancel, duplicate, moveBy, moveTo, picturesOf } from "./queueacts.js";
+import { state } from "./store.js";
 
 const panel = makePanel("fl-rowmenu", { role: "menu", "aria-label": "For this picture" });
+const over = h("p", { role: "status" });
+let about = null; // the entry that it is open for, as it is now or was last
+let items = []; // [{node, choice}]
 
-/** What can be done to an entry: [words, icon, what it does, its key, whether it can be done now]. */
-function choicesOf(entry) {
-  const { group, level } = entry;
-  const count = picturesOf(entry);
-  const isMany = count > 1;
-  const up = Boolean(besideOf(entry, -1));
-  const down = Boolean(besideOf(entry, 1));
-  const waits = [
-    ["Edit settings…", "pencil", () => edit(entry)],
-    ["Duplicate", "copy", () => duplicate(entry, false)],
-    ["Duplicate with a new seed", "dice", () => duplicate(entry, true)],
-    null,
-    level === 1 && ["Move to the front", "first", () => moveTo(entry, "first"), "", up],
-    ["Move up", "up", () => moveBy(entry, -1), "Alt+↑", up],
-    ["Move down", "down", () => moveBy(entry, 1), "Alt+↓", down],
-    level === 1 && ["Move to the end", "last", () => moveTo(entry, "last"), "", down],
-    null,
-  ];
-  const end = [isMany ? `Cancel ${count} pictures` : "Cancel", "close", () => cancel(entry), "Del"];
-  return [...(group ? waits : []), end].filter((one) => one !== false);
-}
+const isMany = (entry) => picturesOf(entry) > 1;
+const isOne = ({ level }) => level === 2;
+const waits = ({ group }) => Boolean(group);
+const canGo = (by) => (entry) => waits(entry) && Boolean(besideOf(entry, by));
 
-function item([words, shape, run, key = "", can = true]) {
-  const one = button(words, { icon: shape, kind: "bare fl-row", role: "menuitem", "aria-disabled": can ? undefined : "true", onclick: () => {
-    if (!can) return;
+/** What can be done to an entry: its words, what it does, its key, and whether it can be done now; null is a line. */
+const CHOICES = [
+  { words: () => "Edit settings…", shape: "pencil", run: edit, can: waits },
+  { words: () => "Duplicate", shape: "copy", run: (entry) => duplicate(entry, false), can: waits },
+  { words: () => "Duplicate with a new seed", shape: "dice", run: (entry) => duplicate(entry, true), can: waits },
+  null,
+  { words: (entry) => (isOne(entry) ? "Move to the front of the queue" : "Move to the front"), shape: "first", run: (entry) => moveTo(entry, "first"), can: (entry) => waits(entry) && (isOne(entry) ? !isNext(entry) : canGo(-1)(entry)) },
+  { words: (entry) => (isOne(entry) ? "Move up in its batch" : "Move up"), shape: "up", run: (entry) => moveBy(entry, -1), keys: "Alt+↑", can: canGo(-1) },
+  { words: (entry) => (isOne(entry) ? "Move down in its batch" : "Move down"), shape: "down", run: (entry) => moveBy(entry, 1), keys: "Alt+↓", can: canGo(1) },
+  { words: (entry) => (isOne(entry) ? "Move to the end of the queue" : "Move to the end"), shape: "last", run: (entry) => moveTo(entry, "last"), can: (entry) => waits(entry) && (isOne(entry) ? state.waiting > 1 : canGo(1)(entry)) },
+  null,
+  { words: (entry) => (isMany(entry) ? `Cancel ${picturesOf(entry)} pictures` : "Cancel"), shape: "close", run: cancel, keys: "Del", can: () => true },
+];
+
+function makeItem(choice) {
+  const node = button(choice.words(about), { icon: choice.shape, kind: "bare fl-row", role: "menuitem", onclick: () => {
+    if (node.hasAttribute("aria-disabled")) return;
     panel.hidePopover();
-    run();
+    choice.run(about);
   } });
-  if (key) one.append(h("kbd", { textContent: key, "aria-hidden": "true" }));
-  return one;
+  if (choice.keys) node.append(h("kbd", { textContent: choice.keys, "aria-hidden": "true" }));
+  return { node, choice };
 }
 
 panel.addEventListener("keydown", (event) => {
-  const all = [...panel.querySelectorAll("button")];
+  const all = items.map(({ node }) => node);
   const at = all.indexOf(document.activeElement);
   const to = { ArrowDown: at + 1, ArrowUp: at - 1 + all.length, Home: 0, End: all.length - 1 }[event.key];
   if (to === undefined) return;
@@ -49,9 +50,27 @@ panel.addEventListener("keydown", (event) => {
   all[to % all.length].focus();
 });
 
+/** Keep it true while it is open: the line goes on. Nothing in it moves, as a finger may be on its way. */
+export function keepMenu() {
+  if (!about || !panel.matches(":popover-open")) return;
+  const now = entryOf(about.key);
+  about = now ?? about;
+  for (const { node, choice } of items) {
+    setText(node.querySelector("span"), choice.words(about));
+    if (now && choice.can(now)) node.removeAttribute("aria-disabled");
+    else node.setAttribute("aria-disabled", "true");
+  }
+  setText(over, now ? "" : "It waits no more.");
+}
+
 /** Open it at the button, or the row, that asked. */
 export function openMenu(entry, opener) {
-  panel.replaceChildren(...choicesOf(entry).map((one) => (one ? item(one) : h("hr"))));
+  about = entry;
+  const choices = waits(entry) ? CHOICES : CHOICES.slice(-1);
+  items = choices.filter(Boolean).map(makeItem);
+  const nodes = items.map(({ node }) => node);
+  panel.replaceChildren(...choices.map((choice) => (choice ? nodes.shift() : h("hr"))), over);
   panel.openAt(opener);
-  panel.querySelector("button")?.focus();
+  keepMenu();
+  items[0].node.focus();
 }

@@ -1,7 +1,7 @@
 // One row of the queue: a batch, or a picture of one that is unfolded.
 
 import { button, duration, h, icon, setText } from "./dom.js";
-import { isGoing, isOpened } from "./line.js";
+import { isGoing, isOpened, together } from "./line.js";
 import { waitingWords } from "./models.js";
 import { picturesOf } from "./queueacts.js";
 import { progressWords } from "./stage.js";
@@ -51,6 +51,8 @@ function turnOf(entry) {
 }
 
 function countOf({ group, row }) {
+  const here = together(group);
+  if (here < group.waiting) return `${here} here, ${group.waiting - here} further down`;
   if (group.waiting === 1 && row.of === 1) return "";
   if (row.of > group.waiting) return row.of > 1 && group.waiting === 1 ? `${row.index} of ${row.of}` : `${group.waiting} of ${row.of} left`;
   return `${group.waiting} pictures`;
@@ -60,10 +62,10 @@ function countOf({ group, row }) {
 function howOf(entry) {
   const { row, group, level } = entry;
   const rest = [row.owner === state.user.name ? "" : row.owner || "no user", row.styles.join(", ")].filter(Boolean).join(" · ");
-  const time = group?.seconds_left && level === 1 && !state.paused ? `done in ${duration(group.seconds_left)}` : "";
+  const time = group?.seconds_left && level === 1 && !state.paused && together(group) === group.waiting ? `done in ${duration(group.seconds_left)}` : "";
   if (isGoing(entry) && row.state !== "running") return "cancelled";
   if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", rest].filter(Boolean).join(" · ");
-  if (level === 2) return [row.seed === null ? "" : `seed ${row.seed}`, rest].filter(Boolean).join(" · ");
+  if (level === 2) return [entry.pos > together(group) ? "further down" : "", row.seed === null ? "" : `seed ${row.seed}`, rest].filter(Boolean).join(" · ");
   return [turnOf(entry), countOf(entry), time, rest].filter(Boolean).join(" · ") || `${row.width}×${row.height}`;
 }
 
@@ -99,7 +101,6 @@ export function drawRow(row, entry) {
   const { group, level, pos, size } = entry;
   const words = level === 2 ? `Picture ${entry.row.index} of ${entry.row.of}` : entry.row.words || "(no words)";
   const isMany = level === 1 && Boolean(group) && (group.waiting > 1 || isOpened(group.batch_id));
-  row.dataset.key = entry.key;
   row.dataset.state = entry.row.state;
   row.dataset.level = level;
   row.toggleAttribute("data-many", isMany && entry.row.state !== "running");

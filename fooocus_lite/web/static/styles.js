@@ -75,9 +75,9 @@ function makeTile(style, section) {
   const words = style.source === "own" ? "Edit" : "Make your own of it";
   const tile = {
     item, pick, look, name: style.name, words: `${style.name} ${style.category} ${section.title}`.toLowerCase(),
-    star: h("button", { type: "button", className: "star", tabIndex: -1, "aria-label": `Favourite: ${style.name}`, title: "Favourite", onclick: () => star(style.name, tile.star.getAttribute("aria-pressed") !== "true") }, icon("star")),
+    star: h("button", { type: "button", className: "star fl-admin-only", tabIndex: -1, "aria-label": `Favourite: ${style.name}`, title: "Favourite", onclick: () => star(style.name, tile.star.getAttribute("aria-pressed") !== "true") }, icon("star")),
   };
-  item.append(tile.star, h("button", { type: "button", className: "edit", tabIndex: -1, "aria-label": `${words}: ${style.name}`, title: words, onclick: () => edit(style) }, icon("pencil")));
+  item.append(tile.star, h("button", { type: "button", className: "edit fl-admin-only", tabIndex: -1, "aria-label": `${words}: ${style.name}`, title: words, onclick: () => edit(style) }, icon("pencil")));
   item.dataset.source = style.source;
   return tile;
 }
@@ -224,7 +224,7 @@ function build(place) {
     groups: [],
     favourites: [],
   };
-  const add = button("New", { icon: "plus", kind: "small", label: "New style", onclick: () => openStyleForm(parts.form, null, afterEdit) });
+  const add = button("New", { icon: "plus", kind: "small fl-admin-only", label: "New style", onclick: () => openStyleForm(parts.form, null, afterEdit) });
   const all = h("div", { className: "fl-groups" }, parts.dear, parts.list, parts.more);
   parts.settle = rove(all, ".pick", ".fl-tile");
   parts.more.addEventListener("toggle", parts.settle);

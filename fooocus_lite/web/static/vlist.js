@@ -3,11 +3,13 @@
 import { h } from "./dom.js";
 
 const SPARE = 4; // rows that are kept ready beyond each edge
+const TAP_MS = 350; // until a finger that was lifted has clicked
 
 /**
  * Rows of one height (`--row` in the style sheet) inside `scroll`. `rows` says what they are: `count()`, `keyAt(at)`,
  * `make(at)` gives a node, `draw(node, at)` keeps it true, `seen(first, last)` hears what is in sight, and
- * `press(event, at)` takes keys that do not move the focus.
+ * `press(event, key)` takes keys that do not move the focus. A node has the key of its row as `dataset.key`: its place
+ * is another one as soon as something else in the list is.
  */
 export function makeList(scroll, { id, label }, rows) {
   const box = h("div", { id, className: "fl-list", role: "treegrid", "aria-label": label, dataset: { roving: "" } });
@@ -16,6 +18,9 @@ export function makeList(scroll, { id, label }, rows) {
   let current = null; // key of the row that Tab reaches
   let at = 0; // its place, for when it is gone
   let held = null; // key of a row that stays in the document while it is dragged
+  let isPressed = false; // a button of a mouse, or a finger, is down on a row
+  let isDue = false; // something changed meanwhile
+  let lifting = 0; // the timer that ends it
 
   const measure = () => { tall = parseFloat(getComputedStyle(box).getPropertyValue("--row")) || 0; };
   const placeOf = (node) => Number(node.dataset.at);
@@ -57,7 +62,7 @@ export function makeList(scroll, { id, label }, rows) {
   function put(places) {
     const keys = new Set(places.map(rows.keyAt));
     for (const [key, node] of nodes) if (!keys.has(key)) { node.remove(); nodes.delete(key); }
-    let before = null;
+    const order = [];
     for (const place of places) {
       const key = rows.keyAt(place);
       const isNew = !nodes.has(key);
@@ -65,18 +70,38 @@ export function makeList(scroll, { id, label }, rows) {
       const node = nodes.get(key);
       if (placeOf(node) !== place || isNew) {
         node.dataset.at = place;
+        node.dataset.key = key;
         node.style.setProperty("--at", place);
       }
       rows.draw(node, place);
       if (isNew) reach(node, key === current);
-      const next = before ? before.nextSibling : box.firstChild;
-      if (node !== next) box.insertBefore(node, next);
-      before = node;
+      order.push(node);
     }
+    arrange(order);
+  }
+
+  /** Put them in their order around the one that has the focus: that one is never taken out, as it would lose it. */
+  function arrange(order) {
+    const focused = order.findIndex((node) => node.contains(document.activeElement));
+    const fixed = focused >= 0 ? focused : Math.max(0, order.findIndex((node) => node.parentNode === box));
+    if (order.length && order[fixed].parentNode !== box) box.append(order[fixed]);
+    for (let one = fixed - 1; one >= 0; one -= 1) if (order[one].nextSibling !== order[one + 1]) box.insertBefore(order[one], order[one + 1]);
+    for (let one = fixed + 1; one < order.length; one += 1) if (order[one - 1].nextSibling !== order[one]) order[one - 1].after(order[one]);
+  }
+
+  /** Show what there is now; but nothing moves under a finger that is down: it would click another row, or none. */
+  function draw() {
+    isDue = isPressed && held === null;
+    if (!isDue) paint();
+  }
+
+  function release() {
+    isPressed = false;
+    if (isDue) draw();
   }
 
   /** Make the document show what there is now; the focus stays with its row, or with the one in its place. */
-  function draw() {
+  function paint() {
     if (scroll.offsetParent === null) return; // out of sight, as the sheets of a phone
     if (!tall) measure();
     const count = rows.count();
@@ -130,17 +155,21 @@ export function makeList(scroll, { id, label }, rows) {
   box.addEventListener("focusin", ({ target }) => { if (rowOf(target)) go(rowOf(target)); });
   box.addEventListener("keydown", (event) => {
     const row = rowOf(event.target);
-    if (row && !moved(event, placeOf(row))) rows.press?.(event, placeOf(row));
+    if (row && !moved(event, placeOf(row))) rows.press?.(event, row.dataset.key);
   });
+  box.addEventListener("pointerdown", ({ target }) => { clearTimeout(lifting); isPressed = Boolean(rowOf(target)); });
+  for (const [name, wait] of [["click", 0], ["pointercancel", 0], ["pointerup", TAP_MS]]) { // no click may follow
+    addEventListener(name, () => { if (isPressed) { clearTimeout(lifting); lifting = setTimeout(release, wait); } }, true);
+  }
   scroll.tabIndex = -1; // else a browser makes what scrolls a stop of its own
-  scroll.addEventListener("scroll", draw, { passive: true });
+  scroll.addEventListener("scroll", paint, { passive: true });
   new ResizeObserver(() => { measure(); draw(); }).observe(scroll);
   scroll.append(box);
   return {
     box, draw, focusAt, find,
     tall: () => tall,
     nodeOf: (key) => nodes.get(key),
-    hold: (key) => { held = key; },
+    hold: (key) => { held = key; isPressed = isPressed && key !== null; },
     /** The row to which a height of the window belongs; one beyond the last is the end. */
     placeAt: (y) => Math.floor((y - box.getBoundingClientRect().top) / tall),
   };
