@@ -104,9 +104,10 @@ def hollow(quiet_server: Server, tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     (folder / "model_index.json").write_text("{}")
     catalog = quiet_server.data / "catalog.json"
-    entry = {"name": "a model with a long name", "family": "sdxl", "path": str(folder), "native_size": 128}
+    name = "a model with a long name"
+    entry = {"name": name, "family": "sdxl", "path": str(folder), "native_size": 128}
     catalog.write_text(json.dumps([entry]))
-    yield entry["name"]
+    yield name
     catalog.unlink()
     quiet_server.wait(*quiet_server.submit("a star", steps=2))
 
