@@ -224,18 +224,27 @@ class EventLog:
                     yield None
 
     async def afollow(
-        self, task_id: str | None = None, *, after: int = 0, heartbeat_s: float | None = None
+        self,
+        task_id: str | None = None,
+        *,
+        after: int = 0,
+        nudges: int | None = None,
+        heartbeat_s: float | None = None,
     ) -> AsyncGenerator[list[Event]]:
         """`follow` for asyncio, by what is new at one look: at most `READ_AT_ONCE` facts.
 
         Silence is ``[]``, and so is a `nudge`. Looks are as far apart as `REST_S` says.
+
+        Args:
+            nudges: What `EventLog.nudges` was when the follower read the state that it begins with: a nudge since then
+                is told at once. When left out, those up to now are known.
         """
         with self._news:
             same = self._wakers.setdefault(task_id, set())
             waker = _Waker(asyncio.get_running_loop(), task_id, same)
             same.add(waker)
         try:
-            nudges = self._nudges
+            nudges = self._nudges if nudges is None else nudges
             cursor = await asyncio.to_thread(self._begin, task_id, after)
             while not cursor.ended:
                 waker.look()
@@ -253,6 +262,11 @@ class EventLog:
         finally:
             with self._news:
                 self._leave(waker)
+
+    @property
+    def nudges(self) -> int:
+        """Another number after each `nudge`."""
+        return self._nudges
 
     def nudge(self) -> None:
         """Let those who `afollow` look up: something has changed that is no event of a task."""

@@ -53,9 +53,8 @@ class Guard:
             try:
                 places.enter_context(self._crowd.from_address(address_of(scope)))
                 answer = await self._meet(scope, receive)
-                if answer is None and SCOPE_KEY in scope:
+                if answer is None and SCOPE_KEY in scope:  # else it is a stranger's /healthz, whose body nobody reads
                     places.enter_context(self._crowd.of_user(scope[SCOPE_KEY], address_of(scope)))
-                if answer is None:
                     keep = places.enter_context(self._crowd.bodies(address_of(scope)))
                     receive = await bounded(scope, receive, keep)
             except FooocusError as exc:
@@ -74,8 +73,8 @@ class Guard:
 
     async def _meet(self, scope: Scope, receive: Receive) -> Response | None:
         """Who asks, put into the scope; or what to answer at once."""
+        check_head(scope)
         try:
-            check_head(scope)
             self._origins.check(scope)
             if scope["path"] in PATHS:
                 return await self._login.answer(scope, receive, is_needed=self._is_closed)

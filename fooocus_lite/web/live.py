@@ -93,12 +93,13 @@ class Live:
     async def page_messages(self, user: User, is_still: IsStill = lambda: True) -> AsyncGenerator[str]:
         """Server-Sent Events for a user's page; ends only when the user is no longer let in, or has other rights."""
         # Before the state is read: what happens meanwhile is told again, never missed.
+        nudges = self._log.nudges
         page = _Page(user, self._log.last_seq(), self._standing(), self._newest_downloads())
         snapshot = await asyncio.to_thread(self.snapshot, user)
         page.moment = self._texts.moment()
         yield "retry: 1000\n" + sse(snapshot)
         spoke_at = time.monotonic()
-        async for told in self._log.afollow(after=page.seq, heartbeat_s=HEARTBEAT_S):
+        async for told in self._log.afollow(after=page.seq, nudges=nudges, heartbeat_s=HEARTBEAT_S):
             if not is_still():
                 return
             news = await self._news(page, told)
@@ -117,19 +118,20 @@ class Live:
     async def _news(self, page: _Page, told: list[Event]) -> str:
         """What a page has to hear, as one text; empty if that is nothing."""
         events = await self._seen_by(page.user, told)
-        parts: list[str] = []
+        seen, parts, moment = {event.seq for event in events}, list[str](), page.moment
         moves = {event.seq for event in events if isinstance(event, Queued | Cancelled)}
         if self._standing() != page.standing or sum(seq > page.seq for seq in moves) >= MANY:
             page.seq, page.standing = self._log.last_seq(), self._standing()  # before the state is read, as above
             parts.append(await self._state(page, ("line", page.seq), self._line))
-        elif not events and any(event.is_fact for event in told):  # others' tasks come and go
-            parts.append(await self._state(page, ("numbers", self._log.last_seq()), self._changed_numbers))
         if (downloads := self._newest_downloads()) != page.downloads:
             page.downloads = downloads
             parts.append(self._texts.fixed(downloads, lambda: sse(_downloads(downloads) | {"type": "downloads"})))
         for event in events:
             if event.seq not in moves or event.seq > page.seq:
                 parts.append(await self._about(event, page))
+        # Others' tasks come and go, and nothing that was told holds the numbers.
+        if page.moment == moment and any(event.is_fact and event.seq not in seen for event in told):
+            parts.append(await self._state(page, ("numbers", self._log.last_seq()), self._changed_numbers))
         return "".join(parts)
 
     async def _state(self, page: _Page, key: Hashable, make: Callable[[User], dict[str, Any] | None]) -> str:

@@ -27,8 +27,9 @@ from fooocus_lite.web.who import user_of
 
 ABOUT = "Draws pictures from words on this computer. Say in a few plain words what the picture shows."
 MAX_BODY_BYTES = 1_000_000
-#: Assistants that are connected at once; one that says nothing for half an hour is forgotten.
-MAX_SESSIONS = 200
+#: Assistants that are connected at once; one that says nothing for half an hour is forgotten. A script that connects
+#: anew every two seconds and never says goodbye does not shut out the others.
+MAX_SESSIONS = 1000
 Context = ServerRequestContext[Any, Any]
 
 

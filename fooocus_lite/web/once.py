@@ -27,7 +27,8 @@ def hashed(*parts: str | bytes) -> str:
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
-        whole.update(len(data).to_bytes(8, "big") + data)
+        whole.update(len(data).to_bytes(8, "big"))
+        whole.update(data)
     return whole.hexdigest()[:32]
 
 

@@ -190,12 +190,12 @@ def _add_files(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:
         or one prompt a line (`#` begins a comment) drawn with `recipe`. What is wrong is named by its line or task."""
         async with taken_in(request, MAX_FILE_BYTES, "The file", TOO_LARGE) as file:
             body = await run_in_threadpool(file.read)
-        key = id_of_key(idempotency_key, who, request.url.path, body) if idempotency_key else None
-        ids, notes = await run_in_threadpool(lambda: _taken_in(body, desk, who, key))
+        path = request.url.path
+        ids, notes = await run_in_threadpool(lambda: _taken_in(body, desk, who, path, idempotency_key))
         return q.Imported(ids=ids, notes=notes)
 
 
-def _taken_in(body: bytes, desk: Desk, who: User, key: str | None) -> tuple[list[str], list[str]]:
+def _taken_in(body: bytes, desk: Desk, who: User, path: str, key: str | None) -> tuple[list[str], list[str]]:
     try:
         wish = q.ImportIn.model_validate_json(body)
     except ValidationError as exc:
@@ -204,7 +204,7 @@ def _taken_in(body: bytes, desk: Desk, who: User, key: str | None) -> tuple[list
             raise BadFile("The body is not readable JSON.", "Send a JSON object in UTF-8.") from exc
         places = [{**error, "loc": ("body", *error["loc"])} for error in errors]
         raise RequestValidationError(places, body=json.loads(body)) from exc
-    return desk.take_in(wish.text, wish.recipe, asker=who.name, key=key)
+    return desk.take_in(wish.text, wish.recipe, asker=who.name, key=id_of_key(key, who, path, body) if key else None)
 
 
 def _add_waiting(router: APIRouter, queue: TaskQueue, desk: Desk) -> None:

@@ -249,11 +249,14 @@ def test_a_length_that_is_too_large_is_refused_before_the_body_comes(untouched: 
     assert send(untouched.address, data).status == 413
 
 
-def test_a_length_that_is_said_in_two_ways_is_refused_and_nothing_behind_it_is_read(untouched: Server) -> None:
+@pytest.mark.parametrize("asked", ["POST /v1/plan", "GET /healthz"])
+def test_a_length_that_is_said_in_two_ways_is_refused_and_nothing_behind_it_is_read(
+    untouched: Server, asked: str
+) -> None:
     """A proxy that goes by the one would take the second request for a body, and hand on what it would have refused."""
     host = f"Host: 127.0.0.1:{port_of(untouched.address)}\r\n"
     smuggled = f"POST /v1/clear HTTP/1.1\r\n{host}\r\n"
-    head = f"POST /v1/plan HTTP/1.1\r\n{host}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    head = f"{asked} HTTP/1.1\r\n{host}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
     body = f"2\r\n{{}}\r\n0\r\n\r\n{smuggled}"
     data = f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
     with socket.create_connection(("127.0.0.1", port_of(untouched.address)), timeout=DEADLINE_S) as connection:

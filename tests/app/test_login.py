@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from fooocus_lite.users_file import KeyRow, UserRow, UsersFile, change_users
 from fooocus_lite.web.credentials import REFILL_S, TRIES_PER_ADDRESS
 from tests.app.client import Answer, ask, ask_json, follow
 from tests.app.closed import basic, listening, log_in, minted, session
+from tests.app.raw import answer, port_of, request
 from tests.app.test_guard import DOORS
-from tests.faults.server import Server, until
+from tests.faults.server import DEADLINE_S, Server, until
 
 SHAPES = {"/v1/images/": {"error"}, "/sdapi/": {"error", "detail", "body", "errors"}}
 ANA, KEY = "ana and her long password", new_key()
@@ -91,6 +93,14 @@ def test_health_is_open_and_tells_nothing(closed: Server) -> None:
     assert status == 200 and said["page"] in ("starting", "ready")
     assert said == {"status": "ok", "version": "", "page": said["page"], "problem": None}
     assert ask_json(closed.address, "GET", "/healthz", **session(closed.address, "admin", minted(closed)))[1]["version"]
+
+
+def test_a_stranger_holds_nothing_with_what_health_does_not_read(closed: Server) -> None:
+    """The answer comes without the body, which would be kept in memory as long as it takes to come."""
+    port = port_of(closed.address)
+    with socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) as connection:
+        connection.sendall(request("GET", "/healthz", [("Host", f"127.0.0.1:{port}"), ("Content-Length", "8000000")]))
+        assert answer(connection).status == 200
 
 
 def test_the_password_that_was_made_up_opens_everything(closed: Server) -> None:

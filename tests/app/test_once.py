@@ -14,7 +14,9 @@ from starlette.requests import Request
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
 from fooocus_lite.store import open_store
 from fooocus_lite.taskqueue import TaskQueue
+from fooocus_lite.user import LOCAL
 from fooocus_lite.web.orders import Order, Orders
+from fooocus_lite.web.who import SCOPE_KEY
 from tests.app.light import LightProcess, LightServer
 from tests.deeds.conftest import a_recipe
 
@@ -111,7 +113,8 @@ def held_request() -> Request:
         return {"type": "http.request", "body": b"{}", "more_body": False}
 
     headers = [(b"idempotency-key", b"mine")]
-    return Request({"type": "http", "method": "POST", "path": "/x", "headers": headers, "client": None}, receive)
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": headers, "client": None, SCOPE_KEY: LOCAL}
+    return Request(scope, receive)
 
 
 def orders_of(queue: TaskQueue, log: Any) -> Orders:

@@ -220,6 +220,41 @@ def test_a_page_is_not_told_what_was_made_before_its_snapshot(store: Store) -> N
     ]  # fmt: skip
 
 
+def test_a_page_is_told_at_once_what_changed_while_it_was_sent_its_snapshot(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "HEARTBEAT_S", 1e6)
+
+    async def story() -> str:
+        messages = live_of(store).page_messages(LOCAL)
+        async with contextlib.aclosing(messages):
+            await anext(messages)
+            await asyncio.to_thread(store.queue.pause)
+            return await asyncio.wait_for(anext(messages), DEADLINE_S)
+
+    (told,) = messages_in(run_aside(story()))
+    assert (told["type"], told["paused"]) == ("line", True)
+
+
+def test_who_draws_hears_of_others_too(store: Store) -> None:
+    """Ben's page is told of his picture's steps, and in the same look how many of Ana's come before his next."""
+    first, _ = store.queue.submit([Recipe(prompt="his", seed=n, width=8, height=8) for n in range(2)], owner="ben")
+    store.queue.claim("worker 1")
+
+    async def story() -> str:
+        messages = live_of(store).page_messages(User("ben", is_admin=False))
+        async with contextlib.aclosing(messages):
+            await anext(messages)
+            store.log.append(first, Progress(step=1, steps=6))
+            hers = [Recipe(prompt="hers", seed=1, width=8, height=8)]
+            await asyncio.to_thread(store.queue.submit, hers, owner="ana")
+            return await anext(messages)
+
+    told = messages_in(run_aside(story()))
+    assert [message["type"] for message in told] == ["progress", "numbers"]
+    assert told[-1]["ahead"] == 1
+
+
 def change_the_line(store: Store) -> None:
     """In every way, and often."""
     for number in range(30):
