@@ -62,8 +62,8 @@ class Border:
 
         async def told(message: Message) -> None:
             nonlocal said
-            said = message["type"]
             await send(message)
+            said = message["type"]  # only now: an answer in the shape of HTTP is refused where the WebSocket is open
 
         try:
             await self._app(scope, receive, told)

@@ -17,6 +17,8 @@ let redraw = () => {};
 let isWanted = true;
 let isAsking = false;
 let isKnown = false;
+let moving = 0; // moves that are shown here and that the program has not answered
+let moves = 0; // those that it has answered
 const opened = new Map(); // batch_id -> {tasks, next, isStale}: the batches that are unfolded
 const cancelled = new Set(); // keys of what was asked to end and is not told to have ended yet
 const keyOf = (batch) => `batch ${batch}`; // a batch may have the id of its first picture
@@ -133,10 +135,12 @@ function pageInSight() {
 /** Ask for the batches in sight, as many pages as they are on. */
 async function askForGroups() {
   const at = pageInSight();
+  const asked = moves;
   let after = at < pages.length ? pages[at].after : pages.length ? next : null;
   let fresh = [];
   do {
     const answer = await call("GET", `/v1/queue?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+    if (moving || asked !== moves) { isWanted = true; return; } // it may show the line as it was before
     const page = { after, groups: answer.groups, isStale: false };
     fresh = [...fresh, page];
     take(at, fresh, answer);
@@ -210,20 +214,25 @@ export function markGoing({ key }, isGone) {
   redraw();
 }
 
-/** Show a batch at another place among those that are here, until the program says how it is; gives a way back. */
+/**
+ * Show a batch at another place among those that are here, until the program says how it is; gives what to call with
+ * whether it was done.
+ */
 export function showMoved(batch, before, by) {
   const former = pages;
   const groups = pages.flatMap((page) => page.groups);
   const [moved] = groups.splice(groups.findIndex((one) => one.batch_id === batch), 1);
   groups.splice(groups.findIndex((one) => one.batch_id === before) + by, 0, moved);
   let at = 0;
-  const moves = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
-  pages = moves;
+  const shown = pages.map((page) => ({ ...page, groups: groups.slice(at, at += page.groups.length) }));
+  pages = shown;
+  moving += 1;
   show();
-  return () => {
-    if (pages !== moves) return; // the program has said it meanwhile
-    pages = former;
-    show();
+  return (isDone) => {
+    moving -= 1;
+    moves += 1;
+    if (!isDone && pages === shown) { pages = former; show(); }
+    look();
   };
 }
 

@@ -35,10 +35,10 @@ export async function moveBy(entry, by) {
 
 /** Before or after another entry of the same level. */
 export async function moveBeside(entry, other, side) {
-  const undo = entry.level === 1 ? showMoved(entry.group.batch_id, other.group.batch_id, side === "before" ? 0 : 1) : null;
+  const settle = entry.level === 1 ? showMoved(entry.group.batch_id, other.group.batch_id, side === "before" ? 0 : 1) : null;
   const isDone = await ask("POST", "/v1/queue/move", { ...named(entry), [side]: nameOf(other) });
-  if (!isDone) undo?.();
-  else if (entry.level === 1) say(other.place === 1 && side === "before" ? "Moved: it is next" : `Moved: ${ordinal(other.place)} in line`);
+  settle?.(isDone);
+  if (isDone && entry.level === 1) say(other.place === 1 && side === "before" ? "Moved: it is next" : `Moved: ${ordinal(other.place)} in line`);
 }
 
 /** To the "first" or the "last" place of the whole line. */
