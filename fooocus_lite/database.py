@@ -18,7 +18,7 @@ from typing import Any
 
 from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
-from fooocus_lite.errors import FooocusError
+from fooocus_lite.errors import FooocusError, QueueTrouble
 from fooocus_lite.line_ranks import RANK_SCHEMA
 from fooocus_lite.line_schema import LINE_SCHEMA
 from fooocus_lite.lost_rows import ASIDE
@@ -348,8 +348,8 @@ def _move_aside(path: Path) -> Path:
 
 
 def _not_now(path: Path, exc: sqlite3.Error) -> FooocusError:
-    hint = "It is tried again by itself. If this stays, look at the disk, then restart Fooocus Lite."
-    return FooocusError(f"The queue file {path} cannot be used just now: {exc}.", hint)
+    hint = "Try it again; if this stays, look at the disk, then restart Fooocus Lite."
+    return QueueTrouble(f"The queue file {path} cannot be used just now: {exc}.", hint)
 
 
 @contextmanager
@@ -364,7 +364,7 @@ def _in_words(path: Path) -> Generator[None]:
         if "readonly" in text or "unable to open" in text:
             raise disk_problem(OSError(errno.EACCES, text), path.parent, "FOOOCUS_DATA_DIR") from exc
         if "locked" in text or "busy" in text:
-            raise FooocusError(
+            raise QueueTrouble(
                 f"Another program keeps the queue file {path} locked.",
                 "Close that program and try again.",
                 code="conflict",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fooocus_lite.edits import edited
-from fooocus_lite.errors import BadValue, FooocusError
+from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.library import Library
 from fooocus_lite.line import Edit, Spot
 from fooocus_lite.line_records import not_waiting
@@ -70,9 +70,11 @@ class Desk:
         for task_id in dict.fromkeys(ids):
             try:
                 task = self._queue.get(task_id, owner=owner)
-                _refuse_change(task)
-            except FooocusError as exc:
+            except NotFound as exc:
                 stayed[task_id] = exc
+                continue
+            if (why := _why_not_changed(task)) is not None:
+                stayed[task_id] = why
             else:
                 tasks.append(task)
         library = self._library()
@@ -148,9 +150,10 @@ class Desk:
         return ids, list(batch_notes(recipes, library))
 
 
-def _refuse_change(task: Task) -> None:
+def _why_not_changed(task: Task) -> FooocusError | None:
     if task.state != "waiting":
-        raise not_waiting("changed", [task.state])
+        return not_waiting("changed", [task.state])
     if task.label is not None:
         problem = "This picture belongs to a contact sheet, on which only what it shows may differ."
-        raise FooocusError(problem, "Duplicate it and change the copy.", code="conflict")
+        return FooocusError(problem, "Duplicate it and change the copy.", code="conflict")
+    return None

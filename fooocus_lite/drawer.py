@@ -204,7 +204,8 @@ class Drawer:
         """How many may be drawn with this one, itself counted."""
         if first.task.attempt > 1 or FAMILIES[first.plan.model.family].pipeline is not None:
             return 1
-        share = self._shop.lanes.share(self._lane, self._queue.counts()["waiting"] + 1)
+        drawable = self._queue.counts()["waiting"] - self._queue.held_count() + 1
+        share = self._shop.lanes.share(self._lane, drawable)
         return min(share, self._store.speeds.best_together(first.recipe))
 
     def _like(self, first: Job, claimed: list[Task]) -> list[Job]:

@@ -79,6 +79,10 @@ def _rebuild(kind: type[FooocusError], problem: str, hint: str, code: str, field
     return error
 
 
+class QueueTrouble(FooocusError):
+    """The queue file cannot be used just now; nothing is wrong with what was asked, and the same may work later."""
+
+
 class BadValue(FooocusError):
     """A field is outside its allowed range."""
 

@@ -318,8 +318,8 @@ class EventLog:
 
     def _leave(self, waker: _Waker) -> None:
         waker.same.discard(waker)
-        if not waker.same:
-            self._wakers.pop(waker.task_id, None)
+        if not waker.same and self._wakers.get(waker.task_id) is waker.same:  # else they are others' by now
+            del self._wakers[waker.task_id]
 
     def _begin(self, task_id: str | None, after: int) -> _Cursor:
         cursor = _Cursor(task_id, after)

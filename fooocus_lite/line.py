@@ -325,10 +325,10 @@ class Line(LineRecords):
     def _refuse_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         owners: dict[str, tuple[list[Recipe], list[Recipe]]] = {}
         for edit in edits:
-            task = self.get(edit.id)
-            new, old = owners.setdefault(task.owner, ([], []))
+            (row,) = transaction.execute("SELECT owner, recipe FROM tasks WHERE id = ?", (edit.id,))
+            new, old = owners.setdefault(row["owner"], ([], []))
             new.append(edit.recipe)
-            old.append(task.recipe)
+            old.append(Recipe.model_validate_json(row["recipe"]))
         for owner, (new, old) in owners.items():
             self.refuse_beyond(new, owner, instead_of=old, within=transaction)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from fooocus_lite.database import Database, Transaction
-from fooocus_lite.errors import FooocusError, NotFound
+from fooocus_lite.errors import FooocusError, NotFound, QueueTrouble
 from fooocus_lite.library import Library
 from fooocus_lite.line_records import Repeat
 from fooocus_lite.plan import expand
@@ -220,7 +220,7 @@ class Repeats:
                 if transaction.execute("SELECT 1 FROM repeats WHERE id = ? AND state = 'on'", (repeat.id,)):
                     self._ask_in(transaction, repeat.id, repeat.owner, batch)
         except FooocusError as exc:
-            if exc.code in _PASSING:
+            if exc.code in _PASSING or isinstance(exc, QueueTrouble):
                 raise
             if exc.code == DAY_IS_OVER and self._fits_a_day(recipe, repeat.owner):
                 self._wait_for_day(repeat, exc)

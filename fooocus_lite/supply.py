@@ -126,7 +126,12 @@ class Supply:
         """
         if there := self._queue.asked(key):
             return there
-        self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
+        try:
+            self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
+        except FooocusError:
+            if there := self._queue.asked(key):  # what there was room for has gone to this very wish, sent twice
+                return there
+            raise
         waits = self.fetch_for_all(recipes, library)
         ids = self._queue.submit_all([Wanted(recipes, batch_id, labels, varies, waits)], owner=owner, key=key)
         if any(waits):

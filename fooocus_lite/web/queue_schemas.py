@@ -181,7 +181,7 @@ class EditAllIn(_Chosen):
         Raises:
             BadValue: other than that, or for a batch.
         """
-        if self.revisions is not None and len(self.revisions) != len(self.ids or ()):
+        if self.revisions is not None and (self.ids is None or len(self.revisions) != len(self.ids)):
             hint = "Send one for each of ids, in their order, or leave them out."
             raise BadValue("There are not as many revisions as ids.", hint, field="revisions")
         return self.revisions

@@ -138,6 +138,9 @@ def test_a_batch_is_edited_at_once_and_says_what_stayed(server: LightServer, cli
     assert "was cancelled" in said["stayed"][0]["error"]["problem"]
     assert "somebody else" in said["stayed"][1]["error"]["problem"]
     assert [client.task(task_id).recipe.prompt for task_id in ids] == ["a sun", "a moon", "a moon"]
+    for wish in ({"batch_id": ids[0]}, {"ids": ids}):
+        wrong = wish | {"revisions": [], "recipe": {"prompt": "a sun"}}
+        assert server.ask("POST", "/v1/queue/edit", wrong)[0] == 422, "no revisions for a batch, nor too few"
     assert client.edit_all(ids[:2], seed=None) == {}
     assert len({client.task(task_id).recipe.seed for task_id in ids[:2]} - {1, 2}) == 2, "each has a new seed"
 

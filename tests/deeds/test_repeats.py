@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fooocus_lite import repeats as module
-from fooocus_lite.errors import DiskProblem
+from fooocus_lite.errors import DiskProblem, QueueTrouble
 from fooocus_lite.events import Cancelled, Finished
 from fooocus_lite.library import Library
 from fooocus_lite.line_records import Repeat
@@ -73,6 +72,24 @@ def test_it_goes_on_when_the_disk_does_not_tell_for_a_moment_what_happened(
     assert task is not None
     store.queue.end(task.id, Cancelled())
     until(lambda: len(waiting(store)) == 1, "the second round")
+
+
+def test_a_file_that_cannot_be_written_for_a_moment_ends_nothing(
+    store: Store, repeats: Repeats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks for the next round is told of the trouble, and finds the repeat going on when it looks again."""
+    repeats.add(a_recipe(seed=5), times=None)
+    assert store.queue.claim("w") is not None, "the next round is due"
+    with monkeypatch.context() as trouble, pytest.raises(QueueTrouble):
+        trouble.setattr(store.queue, "submit_all", refuse)
+        repeats.look()
+    assert [repeat.state for repeat in store.queue.repeats()] == ["on"]
+    repeats.look()
+    assert len(waiting(store)) == 1
+
+
+def refuse(*_: object, **__: object) -> list[str]:
+    raise QueueTrouble("Another program keeps the queue file locked.", "Close it.", code="conflict")
 
 
 def test_one_that_ends_while_all_are_ended_is_no_error(

@@ -73,6 +73,17 @@ def test_of_one_click_only_the_first_picture_is_drawn_alone(
 
 
 @pytest.mark.usefixtures("batching")
+def test_what_waits_for_files_is_nobodys_share(store: Store, two_workers: Dispatcher, tmp_path: Path) -> None:
+    store.queue.submit([a_recipe()] * 50, waits_for=["big"] * 50)
+    gates = tmp_path / "gate 1", tmp_path / "gate 2"
+    ids = ask(store, f"gate {gates[0]}", f"gate {gates[1]}", *"cdefgh")
+    until(lambda: sorted(len(one["task_ids"]) for one in two_workers.workers()) == [1, 4], "both draw")
+    for path in gates:
+        path.touch()
+    wait_for(store, *ids)
+
+
+@pytest.mark.usefixtures("batching")
 def test_who_asks_beside_others_has_the_first_picture_alone_too(
     store: Store, two_workers: Dispatcher, tmp_path: Path
 ) -> None:
