@@ -1,0 +1,131 @@
+"""What a person does at the queue while an answer is on its way, or while the line goes on: nothing of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.person import Person
+from tests.browser.test_queue import choose, edit, line, paused, row, submit
+from tests.faults.server import Server, until
+
+__all__ = ["paused"]
+#: How many wait, as far as the page has heard.
+WAITING = """async () => (await import("/ui/store.js")).state.waiting"""
+TO_THE_END = "(list) => list.parentNode.scrollTo(0, list.scrollHeight)"
+
+
+def hold(page: Page, address: str, method: str = "GET") -> Callable[[], Route]:
+    """Keep the next question of this kind back; gives a way to wait for it."""
+    held: list[Route] = []
+
+    def take(route: Route) -> None:
+        if held or route.request.method != method:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route(address, take)
+
+    def wait() -> Route:
+        until(lambda: held or page.wait_for_timeout(1), "the question")
+        return held[0]
+
+    return wait
+
+
+def bar(person: Person) -> Locator:
+    return person.page.get_by_role("region", name="Editing")
+
+
+def save_slowly(person: Person, task_id: str, words: str) -> Route:
+    """Save a picture that is edited, with other words; the program's answer waits."""
+    held = hold(person.page, f"**/v1/tasks/{task_id}", "PATCH")
+    person.prompt.fill(words)
+    person.button("Save changes").click()
+    return held()
+
+
+# What is edited.
+
+
+def test_what_of_a_batch_still_waits_is_edited(paused: Server, person: Person) -> None:
+    ids = submit(paused, "a red star", count=3, steps=200)
+    held = hold(person.page, "**/v1/queue/batches/**")
+    choose(person, "a red star", "Edit settings…")
+    question = held()
+    answer = question.fetch()
+    paused.post("/v1/queue/resume")
+    paused.wait_until_drawing(ids[0])
+    paused.post("/v1/queue/pause")
+    question.fulfill(response=answer)
+    expect(bar(person)).to_contain_text("Editing 2 waiting pictures")
+    expect(person.prompt).to_have_value("a red star")
+    person.prompt.fill("a blue star")
+    person.button("Save changes").click()
+    expect(bar(person)).not_to_be_attached()
+    assert [paused.task(one)["recipe"]["prompt"] for one in ids] == ["a red star", "a blue star", "a blue star"]
+
+
+def test_it_is_said_that_what_has_begun_is_not_edited(paused: Server, person: Person) -> None:
+    (task_id,) = submit(paused, "a red star", steps=200)
+    person.prompt.fill("my words")
+    held = hold(person.page, f"**/v1/tasks/{task_id}")
+    choose(person, "a red star", "Edit settings…")
+    question = held()
+    paused.post("/v1/queue/resume")
+    paused.wait_until_drawing(task_id)
+    question.continue_()
+    expect(person.alert).to_contain_text("It has begun already and is drawn as it was asked for.")
+    expect(person.alert).to_contain_text("“Use settings” in History")
+    expect(bar(person)).not_to_be_attached()
+    expect(person.prompt).to_have_value("my words")
+
+
+def test_what_is_being_saved_is_not_left(paused: Server, person: Person) -> None:
+    (task_id,) = submit(paused, "a red star")
+    person.prompt.fill("my words")
+    edit(person, "a red star")
+    question = save_slowly(person, task_id, "a blue star")
+    person.page.keyboard.press("Escape")
+    expect(bar(person)).to_be_visible()
+    expect(person.button("Cancel editing")).to_have_attribute("aria-disabled", "true")
+    question.continue_()
+    expect(bar(person)).not_to_be_attached()
+    expect(person.prompt).to_have_value("my words")
+    assert paused.task(task_id)["recipe"]["prompt"] == "a blue star"
+
+
+def test_a_save_that_comes_too_late_says_so_to_who_wants_to_leave(paused: Server, person: Person) -> None:
+    (task_id,) = submit(paused, "a red star", steps=200)
+    edit(person, "a red star")
+    question = save_slowly(person, task_id, "a blue star")
+    person.page.keyboard.press("Escape")
+    paused.post("/v1/queue/resume")
+    paused.wait_until_drawing(task_id)
+    question.continue_()
+    expect(person.alert).to_contain_text("is being drawn already")
+    expect(person.alert).to_contain_text("What you typed is still in the form")
+    expect(person.prompt).to_have_value("a blue star")
+    expect(bar(person)).not_to_be_attached()
+
+
+def test_another_is_edited_once_the_first_is_saved(paused: Server, person: Person) -> None:
+    first, second = submit(paused, "apple", "bread", width=128, height=64)
+    person.prompt.fill("my words")
+    edit(person, "apple")
+    question = save_slowly(person, first, "a blue apple")
+    with person.page.expect_response(f"**/v1/tasks/{second}"):
+        choose(person, "bread", "Edit settings…")
+    question.continue_()
+    expect(row(person, "a blue apple")).to_be_visible()
+    expect(bar(person)).to_contain_text("bread")
+    expect(person.prompt).to_have_value("bread")
+    before = paused.task(second)["recipe"]
+    person.prompt.fill("rye")
+    person.button("Save changes").click()
+    expect(bar(person)).not_to_be_attached()
+    expect(person.prompt).to_have_value("my words")
+    assert line(paused) == ["a blue apple", "rye"]
+    assert paused.task(second)["recipe"] == before | {"prompt": "rye"}
