@@ -7,7 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.person import Person
-from tests.browser.test_queue import choose, edit, line, paused, row, submit
+from tests.browser.test_queue import LETTERS, choose, edit, line, paused, row, submit
 from tests.faults.server import Server, until
 
 __all__ = ["paused"]
@@ -129,3 +129,45 @@ def test_another_is_edited_once_the_first_is_saved(paused: Server, person: Perso
     expect(person.prompt).to_have_value("my words")
     assert line(paused) == ["a blue apple", "rye"]
     assert paused.task(second)["recipe"] == before | {"prompt": "rye"}
+
+
+# What has ended.
+
+
+def past(person: Person) -> Locator:
+    return person.page.get_by_role("treegrid", name="History").get_by_role("row")
+
+
+def test_history_has_both_that_end_close_together(paused: Server, person: Person) -> None:
+    ids = submit(paused, *LETTERS)
+    paused.cancel(ids[3])
+    person.button("History").click()
+    expect(past(person).first).to_contain_text("dates")
+    held = hold(person.page, "**/v1/history?*")
+    paused.cancel(ids[0])
+    question = held()
+    answer = question.fetch()
+    paused.cancel(ids[1])
+    until(lambda: person.page.evaluate(WAITING) == 1, "the page to hear of the second")
+    question.fulfill(response=answer)
+    expect(past(person).nth(1)).to_contain_text("apple")
+    expect(past(person).nth(0)).to_contain_text("bread")
+
+
+def test_a_choice_there_and_back_begins_at_the_newest(paused: Server, person: Person) -> None:
+    submit(paused, "an older ring", count=70)
+    paused.post("/v1/clear")
+    (newest,) = submit(paused, "the newest ring")
+    paused.cancel(newest)
+    person.button("History").click()
+    kind = person.page.get_by_label("Which of them")
+    kind.select_option(label="Cancelled")
+    expect(past(person).first).to_contain_text("the newest ring")
+    held = hold(person.page, "**/v1/history?*&before=*")
+    person.page.get_by_role("treegrid", name="History").evaluate(TO_THE_END)
+    question = held()
+    kind.select_option(label="Failed")
+    kind.select_option(label="Cancelled")
+    question.continue_()
+    expect(past(person).first).to_be_visible()
+    expect(past(person).first).to_contain_text("the newest ring")
