@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.person import Person
-from tests.browser.test_queue import LETTERS, choose, edit, line, paused, row, submit
+from tests.browser.test_queue import LETTERS, choose, drag, edit, line, middle, paused, row, submit
+from tests.browser.test_queue_busy import hear, to_front
 from tests.faults.server import Server, until
 
 __all__ = ["paused"]
@@ -171,3 +173,54 @@ def test_a_choice_there_and_back_begins_at_the_newest(paused: Server, person: Pe
     question.continue_()
     expect(past(person).first).to_be_visible()
     expect(past(person).first).to_contain_text("the newest ring")
+
+
+# The list.
+
+
+def test_a_right_press_stops_nothing(paused: Server, person: Person) -> None:
+    ids = submit(paused, *LETTERS)
+    expect(person.queue).to_have_count(4)
+    mouse = person.page.mouse
+    mouse.move(*middle(row(person, "cheese").locator(".what").bounding_box()))
+    mouse.down(button="right")
+    to_front(paused, ids[3])
+    hear(person.page, "dates")
+    expect(person.queue.nth(0)).to_contain_text("dates")
+    mouse.up(button="right")
+
+
+def test_the_tab_key_stops_at_one_row(paused: Server, person: Person) -> None:
+    """Also at a row that got the focus while the line that was told is not shown yet."""
+    ids = submit(paused, *LETTERS)
+    expect(person.queue).to_have_count(4)
+    mouse = person.page.mouse
+    mouse.move(*middle(row(person, "cheese").locator(".what").bounding_box()))
+    mouse.down()
+    to_front(paused, ids[3])
+    hear(person.page, "dates")
+    row(person, "bread").focus()
+    mouse.up()
+    expect(person.queue.nth(0)).to_contain_text("dates")
+    row(person, "cheese").focus()
+    expect(person.page.locator('#fl-rows [role=row][tabindex="0"]')).to_have_text(re.compile("cheese"))
+
+
+def test_a_drag_ends_wherever_it_is_let_go(paused: Server, person: Person) -> None:
+    """Also one whose row has ended meanwhile."""
+    ids = submit(paused, *LETTERS)
+    expect(person.queue).to_have_count(4)
+    mouse = person.page.mouse
+    x, y = middle(row(person, "apple").locator(".grip").bounding_box())
+    mouse.move(x, y)
+    mouse.down()
+    mouse.move(x, y + 20)
+    mark = person.page.locator(".fl-drop-here")
+    expect(mark).to_be_visible()
+    paused.cancel(ids[0])
+    expect(person.queue).to_have_count(3)
+    expect(mark).not_to_be_visible()
+    mouse.move(*middle(person.stage.bounding_box()))
+    mouse.up()
+    drag(person, "dates", above="bread")
+    until(lambda: line(paused) == ["dates", "bread", "cheese"], "the new order")
