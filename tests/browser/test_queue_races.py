@@ -224,3 +224,41 @@ def test_a_drag_ends_wherever_it_is_let_go(paused: Server, person: Person) -> No
     mouse.up()
     drag(person, "dates", above="bread")
     until(lambda: line(paused) == ["dates", "bread", "cheese"], "the new order")
+
+
+# What is repeated.
+
+
+def repeat(server: Server, *prompts: str) -> None:
+    for prompt in prompts:
+        assert server.post("/v1/repeats", {"recipe": {"prompt": prompt, "steps": 2}, "times": None})[0] == 201
+
+
+def test_a_stop_that_is_pressed_while_the_rounds_go_on_stops_it(quiet_server: Server, person: Person) -> None:
+    repeat(quiet_server, "an endless ring")
+    running = person.page.get_by_role("list", name="Running again and again")
+    stop = running.get_by_role("button", name="Stop repeating: an endless ring")
+    stop.hover()
+    mouse = person.page.mouse
+    mouse.down()
+    said = running.inner_text()
+    expect(running).not_to_have_text(said, use_inner_text=True)
+    mouse.up()
+    expect(running).not_to_be_visible()
+    assert quiet_server.get("/v1/repeats")[1]["repeats"] == []
+
+
+def test_the_focus_stays_with_its_repeat(quiet_server: Server, person: Person) -> None:
+    repeat(quiet_server, "a first ring", "a second ring")
+    running = person.page.get_by_role("list", name="Running again and again")
+    second = running.get_by_role("button", name="Stop repeating: a second ring")
+    second.focus()
+    said = running.inner_text()
+    expect(running).not_to_have_text(said, use_inner_text=True)
+    expect(second).to_be_focused()
+    person.page.keyboard.press("Enter")
+    expect(second).not_to_be_attached()
+    first = running.get_by_role("button", name="Stop repeating: a first ring")
+    expect(first).to_be_focused()
+    person.page.keyboard.press("Enter")
+    expect(running).not_to_be_visible()
