@@ -14,7 +14,7 @@ const KEPT = "fl.editing";
 const BAR = "editing";
 const NEVER = ["count"]; // how many there are is settled once they wait
 const PAGE = 50;
-let isSaving = false;
+let saving = null; // a save on its way, which gives what it puts back into the form, or null; until then nobody else changes `now`
 let now = null; // {ids, revisions, words, base, before}: what is edited, its recipe as the form had it, the form before
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other) || String(one) === String(other);
@@ -66,20 +66,40 @@ async function firstOf({ batch_id: batch }) {
   return first;
 }
 
+/** What still waits of these rows, and the whole task of the first; else the task that was asked about last, as it is now. */
+async function stillWaiting(rows) {
+  let task = null;
+  for (const [at, { id }] of rows.entries()) {
+    task = await call("GET", `/v1/tasks/${id}`);
+    if (task.state === "waiting") return { task, rows: rows.slice(at) };
+  }
+  return { task, rows: [] };
+}
+
+function tellTooLate(task) {
+  const isCancelled = !task || task.state === "cancelled";
+  showProblem({
+    problem: isCancelled ? "It waits no more." : "It has begun already and is drawn as it was asked for.",
+    hint: "When it has ended, “Use settings” in History brings its settings into the form for another picture.",
+  }, { key: "queue" });
+  look();
+}
+
 /** Bring an entry's settings into the form; of a batch, what is changed is changed in all its pictures that wait. */
 export async function edit(entry) {
   if (!entry.group) return; // what is being drawn is as it is
   try {
-    const rows = await rowsOf(entry);
-    const first = rows.length ? await call("GET", `/v1/tasks/${rows[0].id}`) : null;
-    if (first?.state !== "waiting") { look(); return; }
-    const before = now?.before ?? { ...state.draft };
-    const { recipe } = first;
-    const revisions = [first.revision, ...rows.slice(1).map((row) => row.revision)];
+    const { task, rows } = await stillWaiting(await rowsOf(entry));
+    if (!rows.length) { tellTooLate(task); return; }
+    const form = saving ? await saving : { ...state.draft };
+    if (!form) return; // what was to be saved was refused, and is still in the form
+    const before = now?.before ?? form;
+    const { recipe } = task;
+    const revisions = [task.revision, ...rows.slice(1).map((row) => row.revision)];
     clear("taken");
     setSheet("");
     const { fields, notes } = takeSettings(recipe, before);
-    const base = toRecipe({ ...state.draft, ...fields });
+    const base = toRecipe({ ...form, ...fields });
     now = { ids: rows.map((row) => row.id), revisions, words: recipe.prompt || "(no words)", base, before };
     keep(KEPT, JSON.stringify(now));
     showBar();
@@ -90,8 +110,9 @@ export async function edit(entry) {
   }
 }
 
-/** Put back what stood in the form before. */
+/** Put back what stood in the form before. What is being saved can no longer be left. */
 export function cancelEditing() {
+  if (saving) return;
   const { before } = now;
   end();
   clear("form");
@@ -103,19 +124,19 @@ export const isEditing = () => Boolean(now);
 
 /** Save what was changed, once however often it is asked for. */
 export async function save() {
-  if (isSaving) return;
-  isSaving = true;
-  const one = document.querySelector(".fl-editing .main");
-  one?.setAttribute("aria-disabled", "true");
+  if (saving) return;
+  const buttons = document.querySelectorAll(".fl-editing .actions button");
+  for (const one of buttons) one.setAttribute("aria-disabled", "true");
+  saving = trySave();
   try {
-    await trySave();
+    await saving;
   } finally {
-    one?.removeAttribute("aria-disabled");
-    isSaving = false;
+    for (const one of buttons) one.removeAttribute("aria-disabled");
+    saving = null;
   }
 }
 
-/** Whatever is refused, what was typed stays in the form. */
+/** Gives what it put back into the form; whatever is refused, what was typed stays there, and it gives null. */
 async function trySave() {
   const fields = changedFields();
   const { ids, before } = now;
@@ -128,7 +149,7 @@ async function trySave() {
   } catch (error) {
     if (error.code === "conflict" || error.code === "not_found") await tellConflict(error);
     else refuse(error, state.draft);
-    return;
+    return null;
   } finally {
     look();
   }
@@ -136,6 +157,7 @@ async function trySave() {
   fill(before);
   if (stayed.length) tellStayed(stayed, ids.length);
   else say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
+  return before;
 }
 
 function tellStayed(stayed, count) {

@@ -25,6 +25,7 @@ const RECIPE_FIELDS = [
 let names = [];
 let infos = {}; // what stands under the fields' names, by field
 let pending = {}; // values on their way into the widgets
+let filling = 0; // the timer that puts them there
 let isOffered = false; // whether the widgets offer what the menu has now
 let saving = 0;
 let refused = null; // what the last refusal was about: {field, value as text, asked: estimates before it}
@@ -122,10 +123,11 @@ export function changed(values) {
   }, 250);
 }
 
-/** Put values into the widgets: a draft's fields, by name. */
+/** Put values into the widgets: a draft's fields, by name. What is put in at the same moment is put in at once: a second click would bring the values of before the first. */
 export function fill(fields) {
   pending = { ...pending, ...known(paired(fields)) };
-  document.getElementById("fl-fill")?.click();
+  clearTimeout(filling);
+  filling = setTimeout(() => document.getElementById("fl-fill")?.click());
 }
 
 /** Gradio asks for what `fill` left. */

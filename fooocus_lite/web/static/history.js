@@ -18,24 +18,28 @@ let list, none, choice;
 let tasks = []; // ended, newest first, as far as asked for
 let next = ""; // where the next page begins; null = all are here
 let isAsking = false;
+let isStale = false; // something has ended, or another kind was chosen, since the first page was asked for
 let isOpen = false;
 
 const pathOf = (before) => `/v1/history?limit=${PAGE}${choice.value ? `&state=${choice.value}` : ""}${before ? `&before=${encodeURIComponent(before)}` : ""}`;
 
 /** The next page; or, to begin anew, the first. */
 async function load(isAnew = false) {
-  if (isAsking || (next === null && !isAnew)) return;
+  isStale ||= isAnew;
+  if (isAsking || (next === null && !isStale)) return;
   isAsking = true;
-  const kind = choice.value;
+  const fromTop = isStale;
+  const asked = tasks;
+  isStale = false;
   try {
-    const answer = await call("GET", pathOf(isAnew ? "" : next));
-    if (kind === choice.value) put(answer, isAnew);
+    const answer = await call("GET", pathOf(fromTop ? "" : next));
+    if (tasks === asked) put(answer, fromTop); // else it is emptied, and this is of what was chosen before
   } catch (error) {
     if (error.code !== "offline") showProblem(error, { key: "queue" });
   } finally {
     isAsking = false;
   }
-  if (kind !== choice.value) load(true);
+  if (isStale) load();
 }
 
 /** What is here already stays, so that a person who scrolled down stays there. */

@@ -40,7 +40,7 @@ export function letDrag(list, scroll) {
   }
 
   function show() {
-    drag.target = targetAt(drag.y);
+    drag.target = entryOf(drag.key)?.group ? targetAt(drag.y) : null; // what waits no more goes nowhere
     mark.hidden = !drag.target;
     if (drag.target) mark.style.setProperty("--at", drag.target.side === "before" ? drag.target.at : endOf(drag.target.at));
     drag.row.style.setProperty("--drag", `${drag.y - drag.from + scroll.scrollTop - drag.top}px`);
@@ -83,13 +83,14 @@ export function letDrag(list, scroll) {
     grip.setPointerCapture(event.pointerId);
     drag = { key: row.dataset.key, row, pointer: event.pointerId, from: event.clientY, y: event.clientY, top: scroll.scrollTop, target: null, isOn: false };
   });
-  list.box.addEventListener("pointermove", (event) => {
-    if (drag?.pointer !== event.pointerId) return;
-    drag.y = event.clientY;
+  /** Anywhere: a row that leaves the document, as one that has ended, takes the capture with it. */
+  const follow = (name, run) => addEventListener(name, (event) => { if (drag?.pointer === event.pointerId) run(event); }, true);
+  follow("pointermove", ({ clientY }) => {
+    drag.y = clientY;
     if (!drag.isOn && Math.abs(drag.y - drag.from) > THRESHOLD) begin();
   });
-  list.box.addEventListener("pointerup", (event) => { if (drag?.pointer === event.pointerId) end(true); });
-  list.box.addEventListener("pointercancel", (event) => { if (drag?.pointer === event.pointerId) end(false); });
+  follow("pointerup", () => end(true));
+  follow("pointercancel", () => end(false));
   addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || !drag?.isOn) return;
     event.stopPropagation();

@@ -31,28 +31,50 @@ async function start(times, close) {
 
 const stopOne = (id) => ask("DELETE", `/v1/repeats/${encodeURIComponent(id)}`);
 
-/** One that runs, waits for a new day, or was stopped by an error. */
-function makeRepeat(repeat) {
-  const isOn = repeat.state !== "stopped";
-  const how = repeat.error ? `${isOn ? "waits" : "stopped"} · ${repeat.error.problem}` : `again and again · ${countWords(repeat)}`;
-  const words = repeat.words || "(no words)";
-  return h("li", { className: isOn ? "" : "bad", dataset: { id: repeat.id } }, icon(isOn ? "repeat" : "warn"),
-    h("div", {}, h("div", { className: "what", textContent: words, title: words }),
-      h("div", { className: "how", title: repeat.error?.hint || "", textContent: how })),
-    button(isOn ? "Stop" : "OK", { kind: "small bare", label: `${isOn ? "Stop repeating" : "Dismiss"}: ${words}`, onclick: () => stopOne(repeat.id) }));
+function makeRow({ id, words }) {
+  const name = words || "(no words)";
+  return h("li", { dataset: { id } }, icon("repeat"),
+    h("div", {}, h("div", { className: "what", textContent: name, title: name }), h("div", { className: "how" })),
+    button("Stop", { kind: "small bare", label: `Stop repeating: ${name}`, onclick: () => stopOne(id) }));
 }
 
-/** Keep a list of them true. */
+/** It was stopped by an error: its button takes the word away. */
+function markStopped(row) {
+  row.className = "bad";
+  row.querySelector("svg").replaceWith(icon("warn"));
+  const ok = row.querySelector("button");
+  setText(ok.lastChild, "OK");
+  ok.setAttribute("aria-label", `Dismiss: ${row.querySelector(".what").textContent}`);
+}
+
+/** Keep one true that runs, waits for a new day, or was stopped by an error. */
+function drawRow(row, repeat) {
+  const isOn = repeat.state !== "stopped"; // what was stopped runs no more
+  if (!isOn && !row.className) markStopped(row);
+  const how = row.querySelector(".how");
+  setText(how, repeat.error ? `${isOn ? "waits" : "stopped"} · ${repeat.error.problem}` : `again and again · ${countWords(repeat)}`);
+  how.title = repeat.error?.hint || "";
+}
+
+/** Keep a list of them true. A row stays the same element for as long as its repeat is there: a finger may be on its button. */
 function listIn(list) {
+  const rows = new Map(); // id -> row
   let drawn = "";
   onChange(() => {
     const key = JSON.stringify(state.repeats);
     if (key === drawn) return;
     drawn = key;
-    const focused = list.contains(document.activeElement);
-    list.hidden = !state.repeats.length;
-    list.replaceChildren(...state.repeats.map(makeRepeat));
-    if (focused) list.querySelector("button")?.focus();
+    const hadFocus = list.contains(document.activeElement);
+    const ids = new Set(state.repeats.map((repeat) => repeat.id));
+    for (const [id, row] of rows) if (!ids.has(id)) { row.remove(); rows.delete(id); }
+    state.repeats.forEach((repeat, at) => {
+      if (!rows.has(repeat.id)) rows.set(repeat.id, makeRow(repeat));
+      const row = rows.get(repeat.id);
+      if (list.children[at] !== row) list.insertBefore(row, list.children[at]);
+      drawRow(row, repeat);
+    });
+    list.hidden = !rows.size;
+    if (hadFocus && !list.contains(document.activeElement)) list.querySelector("button")?.focus();
   });
   return list;
 }

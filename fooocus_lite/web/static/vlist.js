@@ -18,7 +18,7 @@ export function makeList(scroll, { id, label }, rows) {
   let current = null; // key of the row that Tab reaches
   let at = 0; // its place, for when it is gone
   let held = null; // key of a row that stays in the document while it is dragged
-  let isPressed = false; // a button of a mouse, or a finger, is down on a row
+  let isPressed = false; // the button of a mouse that clicks, or a finger, is down on a row
   let isDue = false; // something changed meanwhile
   let lifting = 0; // the timer that ends it
 
@@ -123,7 +123,7 @@ export function makeList(scroll, { id, label }, rows) {
   }
 
   function go(node) {
-    const key = rows.keyAt(placeOf(node));
+    const { key } = node.dataset; // not what is at its place now: it may not be drawn yet
     if (nodes.has(current) && current !== key) reach(nodes.get(current), false);
     current = key;
     at = placeOf(node);
@@ -157,8 +157,12 @@ export function makeList(scroll, { id, label }, rows) {
     const row = rowOf(event.target);
     if (row && !moved(event, placeOf(row))) rows.press?.(event, row.dataset.key);
   });
-  box.addEventListener("pointerdown", ({ target }) => { clearTimeout(lifting); isPressed = Boolean(rowOf(target)); });
-  for (const [name, wait] of [["click", 0], ["pointercancel", 0], ["pointerup", TAP_MS]]) { // no click may follow
+  box.addEventListener("pointerdown", ({ target, button }) => {
+    clearTimeout(lifting);
+    isPressed = button === 0 && Boolean(rowOf(target));
+    if (!isPressed) release();
+  });
+  for (const [name, wait] of [["click", 0], ["contextmenu", 0], ["pointercancel", 0], ["pointerup", TAP_MS]]) { // no click may follow
     addEventListener(name, () => { if (isPressed) { clearTimeout(lifting); lifting = setTimeout(release, wait); } }, true);
   }
   scroll.tabIndex = -1; // else a browser makes what scrolls a stop of its own
