@@ -225,6 +225,9 @@ class Live:
         if task is None:
             return None
         message: dict[str, Any] = {"type": "task", "task": self.pages.rows([task])[0].model_dump()} | self._now(user)
+        if isinstance(event, Finished | Failed | Cancelled):
+            # The row may say so in an earlier event's message too, where several are told in one look.
+            message["has_ended"] = True
         if isinstance(event, Finished) and task.image_path:
             message["picture"] = picture_out(task).model_dump(mode="json")
         if isinstance(event, PromptReady):

@@ -55,7 +55,7 @@ const receive = {
     change(patch);
     for (const listener of starts) listener();
   },
-  task({ task, picture, details, notes, ...now }) {
+  task({ task, picture, details, notes, has_ended: hasEnded, ...now }) {
     const patch = numbers(now);
     const lives = task.state === "waiting" || task.state === "running";
     if (lives) {
@@ -72,8 +72,7 @@ const receive = {
     if (picture) patch.pictures = [picture, ...state.pictures.filter((one) => one.id !== picture.id)];
     change(patch);
     if (notes) for (const listener of tellers) listener(notes);
-    if (lives) return;
-    tellEnd(task, details);
+    if (hasEnded) tellEnd(task, details);
   },
   numbers(now) {
     change(numbers(now));
