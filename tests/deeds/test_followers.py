@@ -68,7 +68,8 @@ def test_what_cannot_wait_is_told_at_once_to_who_follows_one_task(store: Store) 
     mine, other = two_tasks(store)
 
     async def story() -> list[list[str]]:
-        looks = store.log.afollow(mine)
+        looks, also = store.log.afollow(mine), store.log.afollow(mine)  # two follow it, so each of them rests
+        others = await begun(also)
         waiting = await begun(looks)
         told: list[list[str]] = []
         for first in (Progress(step=1, steps=9), Preview(step=1, jpeg=b"x")):  # signs that its drawing has begun
@@ -88,6 +89,7 @@ def test_what_cannot_wait_is_told_at_once_to_who_follows_one_task(store: Store) 
         waiting = await next_of(looks)
         await asyncio.to_thread(store.queue.end, mine, Cancelled())
         told.append(await at_once(waiting))
+        assert others.done(), "the other was told the first of it"
         return told
 
     assert run_aside(story()) == [["progress"], ["preview"], ["prompt_ready"], ["progress"], ["cancelled"]]
@@ -113,34 +115,56 @@ def test_who_follows_one_task_is_not_woken_for_another(store: Store) -> None:
 def test_who_follows_everything_rests_and_then_hears_all_that_came(store: Store) -> None:
     mine, other = two_tasks(store)
 
-    async def story() -> list[str]:
-        looks = store.log.afollow()
-        waiting = await begun(looks)
-        (waker,) = store.log._wakers[None]  # pyright: ignore[reportPrivateUsage]
+    async def story() -> list[list[str]]:
+        followers = [store.log.afollow() for _ in range(2)]
+        waiting = [await begun(looks) for looks in followers]
+        wakers = store.log._wakers[None]  # pyright: ignore[reportPrivateUsage]
         store.log.append(mine, PromptReady())
         store.log.nudge()
         store.log.append(other, Progress(step=1, steps=9))
         await settled()
-        assert waker.is_called and not waiting.done(), "it rests, and nobody calls it meanwhile"
+        assert all(waker.is_called for waker in wakers), "nobody calls them meanwhile"
+        assert not any(one.done() for one in waiting), "they rest"
         store.log.close()  # ends every rest
-        told = await at_once(waiting)
-        assert [look async for look in looks] == []
+        told = [await at_once(one) for one in waiting]
+        for looks in followers:
+            assert [look async for look in looks] == []
         return told
 
-    assert run_aside(story()) == ["prompt_ready", "progress"]
+    assert run_aside(story()) == [["prompt_ready", "progress"]] * 2
 
 
 @pytest.mark.usefixtures("endless_rest")
-def test_a_rest_is_as_long_as_the_same_has_followers(store: Store) -> None:
+def test_one_alone_never_rests(store: Store) -> None:
+    """The page of the only person there shows a preview when it comes, not after a rest."""
     mine, other = two_tasks(store)
-    for task_id in (mine, other):
-        store.log.append(task_id, Progress(step=1, steps=9))
+
+    async def story() -> list[list[str]]:
+        looks = store.log.afollow()
+        waiting = await begun(looks)
+        told: list[list[str]] = []
+        for task_id, news in (
+            (mine, Progress(step=1, steps=9)),
+            (mine, Progress(step=2, steps=9)),
+            (other, PromptReady()),
+        ):
+            store.log.append(task_id, news)
+            told.append(await at_once(waiting))
+            waiting = await next_of(looks)
+        return told
+
+    assert run_aside(story()) == [["progress"], ["progress"], ["prompt_ready"]]
+
+
+@pytest.mark.usefixtures("endless_rest")
+def test_a_rest_is_as_long_as_the_same_has_other_followers(store: Store) -> None:
+    mine, _ = two_tasks(store)
+    store.log.append(mine, Progress(step=1, steps=9))
 
     async def story() -> dict[str | None, set[int]]:
-        followed = [None, None, None, mine, mine, other]
+        followed = [None, None, None, mine, mine]
         waiting = [await begun(store.log.afollow(task_id)) for task_id in followed]
-        for task_id in (mine, other):
-            store.log.append(task_id, Progress(step=2, steps=9))
+        store.log.append(mine, Progress(step=2, steps=9))
         await settled()
         rests: dict[str | None, set[int]] = {}
         for task_id, same in store.log._wakers.items():  # pyright: ignore[reportPrivateUsage]
@@ -152,7 +176,7 @@ def test_a_rest_is_as_long_as_the_same_has_followers(store: Store) -> None:
         await asyncio.gather(*waiting)
         return rests
 
-    assert run_aside(story()) == {None: {3}, mine: {2}, other: {1}}
+    assert run_aside(story()) == {None: {2}, mine: {1}}
 
 
 def test_a_crowd_is_called_by_one_call(store: Store) -> None:
