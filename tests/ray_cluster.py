@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -45,11 +46,12 @@ class Machines:
 
     def kill(self, node: Any) -> None:
         """``kill -9`` of everything that runs on it, as when its power is cut."""
+        self._cluster.worker_nodes.discard(node)  # first: whatever happens here, the next test waits for others only
         mine = processes_of(node)
         for process in mine:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended with its parent
+                process.kill()
         until(lambda: not any(is_alive(process.pid) for process in mine), "the end of the machine's processes")
-        self._cluster.worker_nodes.discard(node)
 
     def kill_all(self) -> None:
         """All but the head, as `kill`: what a test that failed has left."""
