@@ -7,14 +7,12 @@ import resource
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -32,12 +30,12 @@ from fooocus_lite.crowd import (
     Crowded,
     excess,
 )
-from fooocus_lite.listen import open_socket
 from fooocus_lite.patience import PatientProtocol
 from fooocus_lite.user import LOCAL, User
 from tests.app.closed import basic, listening, minted
 from tests.app.people import KEYS, people
 from tests.app.raw import Said, answer, port_of, send
+from tests.app.serving import serving
 from tests.faults.server import DEADLINE_S, ROOT, Server, until
 
 #: Addresses of documentation (RFC 5737), as a proxy on this computer would name them.
@@ -190,17 +188,8 @@ def small(most: int) -> Generator[int]:
     async def hello(request: object) -> PlainTextResponse:
         return PlainTextResponse("hello")
 
-    listening_at = open_socket("127.0.0.1", 47_200)
-    config = uvicorn.Config(
-        Starlette(routes=[Route("/", hello)]), http=Small, log_config=None, lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening_at]}, daemon=True)
-    thread.start()
-    yield listening_at.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listening_at.close()
+    with serving(Starlette(routes=[Route("/", hello)]), Small) as port:
+        yield port
 
 
 def test_a_full_server_says_so_and_answers_again() -> None:

@@ -14,14 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
-from fooocus_lite.listen import open_socket
 from fooocus_lite.patience import PatientProtocol
 from tests.app.client import ask, ask_json
+from tests.app.serving import serving
 from tests.aside import run_aside
 from tests.faults.server import Server, until
 
@@ -118,18 +117,8 @@ def streaming(made: Counter[str]) -> Iterator[int]:
     async def stream(request: Any) -> StreamingResponse:
         return StreamingResponse(pieces(request.path_params["name"]))
 
-    listening = open_socket("127.0.0.1", 47_000)
-    config = uvicorn.Config(
-        Starlette(routes=[Route("/{name}", stream)]), http=Hasty, log_config=None, lifespan="off",
-        timeout_graceful_shutdown=1,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    with serving(Starlette(routes=[Route("/{name}", stream)]), Hasty) as port:
+        yield port
 
 
 def test_who_does_not_read_is_let_go_and_who_reads_slowly_is_not() -> None:
@@ -162,14 +151,8 @@ def test_answers_leave_at_once() -> None:
             own = transport.get_extra_info("socket")
             delayed.append(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
-    listening = open_socket("127.0.0.1", 47_100)
-    config = uvicorn.Config(Starlette(), http=Told, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    assert ask(f"http://127.0.0.1:{listening.getsockname()[1]}", "GET", "/nothing")[0] == 404
-    server.should_exit = True
-    thread.join()
+    with serving(Starlette(), Told) as port:
+        assert ask(f"http://127.0.0.1:{port}", "GET", "/nothing")[0] == 404
     assert delayed and all(delayed)
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
-import uvicorn
 from starlette.types import Message
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.patience import PatientProtocol
 from fooocus_lite.web import bodies
 from tests.app.raw import answer, request
+from tests.app.serving import serving
 
 
 class Hasty(PatientProtocol):
@@ -37,17 +36,8 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
-@contextmanager
-def serving(keep_alive_s: int = 60) -> Iterator[int]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(_echo, http=Hasty, log_config=None, lifespan="off", timeout_keep_alive=keep_alive_s)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
-    yield listening.getsockname()[1]
-    server.should_exit = True
-    thread.join()
-    listening.close()
+def echoing(keep_alive_s: int = 60) -> AbstractContextManager[int]:
+    return serving(_echo, Hasty, timeout_keep_alive=keep_alive_s)
 
 
 def connected(port: int) -> socket.socket:
@@ -58,7 +48,7 @@ HOST = [("Host", "x")]
 
 
 def test_the_server_hangs_up_on_heads_that_do_not_end() -> None:
-    with serving() as port:
+    with echoing() as port:
         for begun in (b"", b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET / HTTP/1.1\r\nX-A: b"):
             with connected(port) as stalls:
                 stalls.sendall(begun)
@@ -66,14 +56,14 @@ def test_the_server_hangs_up_on_heads_that_do_not_end() -> None:
 
 
 def test_a_byte_now_and_then_does_not_help() -> None:
-    with serving() as port, connected(port) as drips, pytest.raises(OSError):
+    with echoing() as port, connected(port) as drips, pytest.raises(OSError):
         for _ in range(10_000):
             drips.sendall(b"GET / HTTP/1.1\r\nX-A: b"[:1])
             threading.Event().wait(0.02)
 
 
 def test_a_body_that_nobody_waits_for_any_more() -> None:
-    with serving() as port, connected(port) as stalls:
+    with echoing() as port, connected(port) as stalls:
         stalls.sendall(request("POST", "/early", HOST, b"x" * 100)[:-50].replace(b"Connection: close\r\n", b""))
         assert answer(stalls).body == b"/early 0"
         with pytest.raises(OSError):
@@ -83,7 +73,7 @@ def test_a_body_that_nobody_waits_for_any_more() -> None:
 
 
 def test_what_is_being_answered_is_left_in_peace() -> None:
-    with serving() as port, connected(port) as client:
+    with echoing() as port, connected(port) as client:
         for _ in range(2):  # the second on the same connection
             client.sendall(request("GET", "/slow", HOST).replace(b"Connection: close\r\n", b""))
             assert answer(client).body == b"/slow 0"
