@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,29 @@ from tests.faults.server import Server, fill_models, until
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a script: every process that the tests start and interrupt would be deaf too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+#: One after the other, however many processes run the tests: each of them starts a cluster on the whole machine.
+WITH_RAY = ("tests/deeds/test_ray.py", "tests/browser/test_workers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests come last: Playwright leaves a running event loop in its thread, where others start one."""
+    items.sort(key=lambda item: "/browser/" in item.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes, a file's tests stay in one and in order: they share a server, weights or a cluster."""
+    from xdist.scheduler import LoadScopeScheduling  # needed by `python3 launch.py test` alone
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "Ray" if path in WITH_RAY else path
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

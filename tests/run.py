@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ BROWSERS = (
     r"C:\Program Files (x86)\Google\Chrome\Application\chrome.exe",
     r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe",
 )  # fmt: skip
+#: Tests mostly wait for servers, downloads and pages: a process more than cores, and not a memory full of models.
+MOST_PROCESSES = 4
 APT = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
 
 
@@ -66,6 +69,13 @@ def clean_environment() -> dict[str, str]:
     }
 
 
+def sharing(arguments: list[str]) -> list[str]:
+    """How many processes share the tests, for pytest: several run all of them, one a choice of them."""
+    if any(not argument.startswith("-") for argument in arguments) or not importlib.util.find_spec("xdist"):
+        return []
+    return [f"--numprocesses={min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)}"]
+
+
 def main(arguments: list[str]) -> int:
     """Find a browser, run pytest; the exit code is pytest's."""
     env = clean_environment()
@@ -75,7 +85,7 @@ def main(arguments: list[str]) -> int:
             print("The continuous integration runs the browser tests too: install chromium there.")
             return 1
         print(f"Browser for the tests: {env[VARIABLE] or 'none, so the browser tests are skipped'}", flush=True)
-    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=env)
+    return subprocess.call([sys.executable, "-m", "pytest", *sharing(arguments), *arguments], cwd=ROOT, env=env)
 
 
 if __name__ == "__main__":
