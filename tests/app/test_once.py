@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,6 @@ from tests.app.light import LightProcess, LightServer
 from tests.deeds.conftest import a_recipe
 
 TEXT = "a red star\na green heart"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LightServer]:
-    """Nothing is drawn, so that what waits stays."""
-    running = LightServer(tmp_path)
-    yield running
-    running.close()
 
 
 def everything(server: LightServer) -> list[tuple[str, dict[str, Any]]]:

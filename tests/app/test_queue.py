@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,6 @@ from tests.app.light import LightServer
 from tests.deeds.conftest import until
 
 DEEP = '{"fooocus_lite_queue":1,"tasks":' + "[" * 100_000
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LightServer]:
-    """Nothing is drawn, so that what waits stays."""
-    running = LightServer(tmp_path)
-    yield running
-    running.close()
 
 
 @pytest.fixture

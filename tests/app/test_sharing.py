@@ -38,13 +38,6 @@ def messages_in(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[LightServer]:
-    running = LightServer(tmp_path)
-    yield running
-    running.close()
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     opened = open_store(tmp_path)
     yield opened
