@@ -14,6 +14,7 @@ from typing import Any
 from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.endings import Endings
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Cancelled, Failed, Finished, ImageSaved, Queued, Started
 from fooocus_lite.line import Spot
@@ -135,6 +136,21 @@ class TaskQueue(Endings):
         if spot is not None:
             self.tell_change()
         return ids
+
+    def once(self, key: str | None, put_in_line: Callable[[], list[str]]) -> list[str]:
+        """Ids of the tasks that were asked for under a key; if there are none, of those that are put in line now.
+
+        Raises:
+            FooocusError: as ``put_in_line``, to which the key belongs too: see `submit_all`.
+        """
+        if there := self.asked(key):
+            return there
+        try:
+            return put_in_line()
+        except FooocusError:
+            if there := self.asked(key):  # what there was room for has gone to this very wish, sent twice
+                return there
+            raise
 
     def retry(self, task_id: str, *, waits_for: str | None = None) -> str:
         """A new task from the same recipe, in its old one's place on a contact sheet; returns its id.
