@@ -65,6 +65,7 @@ def _adopt_newer(database: Database, log: EventLog, output_dir: Path, since: flo
                 newer += 1
                 nobodys += not is_known
         _count_rounds(database, lost)
+        _keep_keys(database, lost)
     if newer:
         were = "1 picture that was" if newer == 1 else f"{newer} pictures that were"
         _warn(database, f"{were} drawn after that copy: found again in {output_dir}.")
@@ -104,6 +105,15 @@ def _count_rounds(database: Database, lost: LostRows) -> None:
             )
             for batch_id in begun:
                 transaction.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?)", (batch_id, repeat["id"]))
+
+
+def _keep_keys(database: Database, lost: LostRows) -> None:
+    """What was asked for under a key and found whole stays asked for; of the rest some is forgotten, so it is not."""
+    (newest,) = database.read("SELECT coalesce(max(last_id), '') AS id FROM asked")
+    with database.write() as transaction:
+        for key, ids in lost.asked(newest["id"]).items():
+            if all(transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)) for task_id in ids):
+                transaction.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (key, ids[0], ids[-1]))
 
 
 def find_picture(log: EventLog, output_dir: Path, task_id: str) -> ImageSaved | None:

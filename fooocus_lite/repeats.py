@@ -87,8 +87,13 @@ class Repeats:
             FooocusError: where `fooocus_lite.plan.expand` or `Supply.fetch_for` refuses it, a conflict when too much
                 is repeated already, or the disk is full; nothing was queued.
         """
-        ids = self._queue.once(key, lambda: self._begin(recipe, times, owner, key))
-        repeat = self._queue.repeat_with(ids[0])
+
+        def begin() -> list[str]:
+            return self._begin(recipe, times, owner, key)
+
+        ids = self._queue.once(key, begin)
+        # After a damaged file the pictures of its first round may be all that is known of it.
+        repeat = self._queue.repeat_with(ids[0]) or self._queue.repeat_with(begin()[0])
         assert repeat is not None
         return repeat
 
@@ -99,7 +104,8 @@ class Repeats:
             raise FooocusError(problem, "End one of them first.", code="conflict")
         first = self._round_of(recipe, 0, owner)
         with self._database.write() as transaction:
-            if there := self._queue.asked(key):  # now nobody else writes
+            there = self._queue.asked(key)  # now nobody else writes
+            if there and self._queue.repeat_with(there[0]) is not None:
                 return there
             repeat_id = f"{time.time_ns() // 1_000_000:x}{secrets.token_hex(2)}"
             transaction.execute(
