@@ -25,8 +25,8 @@ class Ledger:
     """Writes to the queue and the log, again and again where that is needed.
 
     Attributes:
-        trouble: What keeps the queue from moving right now, such as a full disk, or else what a restart must mend;
-            None when all is well.
+        trouble: What keeps the queue from moving right now, such as a full disk; None when all is well.
+        left: What a restart must mend, though the queue moves; None when nothing is.
 
     Args:
         closing: Set when the server shuts down; then nothing is tried again.
@@ -35,7 +35,7 @@ class Ledger:
     def __init__(self, store: Store, closing: threading.Event) -> None:
         self._store, self._closing = store, closing
         self.trouble: FooocusError | None = None
-        self._left: FooocusError | None = None
+        self.left: FooocusError | None = None
 
     def finish(self, task: Task, saved: ImageSaved, finished: Finished, facts: dict[str, Any]) -> bool:
         """The picture is safe, and with it the task done."""
@@ -82,9 +82,10 @@ class Ledger:
         """Say that a task stays as it is until the next start."""
         problem = f"What became of the picture {task.id} could not be written down. {why.problem}"
         hint = "Restart Fooocus Lite: then it is looked for again. If this comes again, please report it."
-        self._left = FooocusError(problem, hint)
-        logger.error("%s", self._left)
+        self.left = FooocusError(problem, hint)
+        logger.error("%s", self.left)
         self.all_well()
+        self._store.log.nudge()
 
     def report(self, exc: FooocusError) -> None:
         """Something keeps the queue from moving."""
@@ -94,7 +95,7 @@ class Ledger:
 
     def all_well(self) -> None:
         """It moves."""
-        self._set_trouble(self._left)
+        self._set_trouble(None)
 
     def _set_trouble(self, trouble: FooocusError | None) -> None:
         before, self.trouble = self.trouble, trouble
