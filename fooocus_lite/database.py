@@ -18,7 +18,7 @@ from typing import Any
 
 from fooocus_lite.database_copy import Copier, begin_restore, finish_restore, forget_restored, restored_at
 from fooocus_lite.disk import disk_problem
-from fooocus_lite.errors import FooocusError, QueueTrouble
+from fooocus_lite.errors import DiskProblem, FooocusError, QueueTrouble
 from fooocus_lite.line_ranks import RANK_SCHEMA
 from fooocus_lite.line_schema import LINE_SCHEMA
 from fooocus_lite.lost_rows import ASIDE
@@ -325,6 +325,11 @@ def _ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
 def _is_damage(exc: sqlite3.DatabaseError) -> bool:
     text = str(exc)
     return any(sign in text for sign in ("malformed", "not a database", "no such table", "already exists", "encrypted"))
+
+
+def is_of_disk(exc: Exception) -> bool:
+    """Whether the disk, or another program that keeps the file locked, refuses every change; else perhaps only one."""
+    return isinstance(exc, DiskProblem) or (isinstance(exc, QueueTrouble) and exc.code == "conflict")
 
 
 def _age(at: float) -> str:

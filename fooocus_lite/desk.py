@@ -110,23 +110,25 @@ class Desk:
             NotFound: no such task.
             FooocusError: where `make_plan` or `Supply.fetch_for` refuse a recipe; nothing was queued.
         """
-        if there := self._queue.asked(key):
-            return there
-        tasks = [self._queue.get(task_id, owner=owner) for task_id in ids]
-        seed = secrets.randbelow(2**32)
-        recipes = [task.recipe for task in tasks]
-        if new_seed:
-            recipes = [
-                recipe.model_copy(update={"seed": (seed + n) % (MAX_SEED + 1), "expansion": None})
-                for n, recipe in enumerate(recipes)
-            ]
-        self._queue.refuse_beyond(recipes, asker)  # before anything is fetched for what is refused
-        waits = self._supply.fetch_for_all(recipes, self._library())
-        waiting = [task.id for task in tasks if task.state == "waiting"]
-        spot = Spot("after", of=waiting[-1]) if waiting else None
-        copies = self._queue.submit_all([Wanted(recipes, waits_for=waits)], owner=asker, spot=spot, key=key)
-        self._supply.wake()
-        return copies
+
+        def put_in_line() -> list[str]:
+            tasks = [self._queue.get(task_id, owner=owner) for task_id in ids]
+            seed = secrets.randbelow(2**32)
+            recipes = [task.recipe for task in tasks]
+            if new_seed:
+                recipes = [
+                    recipe.model_copy(update={"seed": (seed + n) % (MAX_SEED + 1), "expansion": None})
+                    for n, recipe in enumerate(recipes)
+                ]
+            self._queue.refuse_beyond(recipes, asker)  # before anything is fetched for what is refused
+            waits = self._supply.fetch_for_all(recipes, self._library())
+            waiting = [task.id for task in tasks if task.state == "waiting"]
+            spot = Spot("after", of=waiting[-1]) if waiting else None
+            copies = self._queue.submit_all([Wanted(recipes, waits_for=waits)], owner=asker, spot=spot, key=key)
+            self._supply.wake()
+            return copies
+
+        return self._queue.once(key, put_in_line)
 
     def take_in(
         self, text: str, base: Recipe, *, asker: str = "", key: str | None = None
@@ -137,17 +139,21 @@ class Desk:
             FooocusError: as `fooocus_lite.queue_file.read_queue`, or `Supply.fetch_for`; nothing was queued.
         """
         library = self._library()
-        if there := self._queue.asked(key):
-            return there, list(batch_notes([self._queue.get(task_id).recipe for task_id in there], library))
-        batches = read_queue(text, base, library, secrets.randbelow(2**32))
-        recipes = [recipe for batch in batches for recipe in batch.recipes]
-        self._queue.refuse_beyond(recipes, asker)
-        waits = iter(self._supply.fetch_for_all(recipes, library))
-        ready = [replace(batch, waits_for=[next(waits) for _ in batch.recipes]) for batch in batches]
-        ids = self._queue.submit_all(ready, owner=asker, key=key)
-        self._supply.wake()
-        self._queue.tell_change()
-        return ids, list(batch_notes(recipes, library))
+        recipes: list[Recipe] = []
+
+        def put_in_line() -> list[str]:
+            batches = read_queue(text, base, library, secrets.randbelow(2**32))
+            recipes.extend(recipe for batch in batches for recipe in batch.recipes)
+            self._queue.refuse_beyond(recipes, asker)
+            waits = iter(self._supply.fetch_for_all(recipes, library))
+            ready = [replace(batch, waits_for=[next(waits) for _ in batch.recipes]) for batch in batches]
+            ids = self._queue.submit_all(ready, owner=asker, key=key)
+            self._supply.wake()
+            self._queue.tell_change()
+            return ids
+
+        ids = self._queue.once(key, put_in_line)
+        return ids, list(batch_notes(recipes or [self._queue.get(task_id).recipe for task_id in ids], library))
 
 
 def _why_not_changed(task: Task) -> FooocusError | None:

@@ -65,8 +65,8 @@ class Dispatcher:
 
     @property
     def trouble(self) -> FooocusError | None:
-        """What keeps the queue from moving right now, such as a full disk; None when all is well."""
-        return self._ledger.trouble or self._lanes.nobody
+        """What keeps the queue from moving right now, such as a full disk, or else what a restart must mend; or None."""
+        return self._ledger.trouble or self._lanes.nobody or self._ledger.left
 
     def staff(self, runners: Sequence[Runner], nobody: FooocusError | None = None) -> None:
         """From now on these draw; ``nobody`` says why none of them is here."""

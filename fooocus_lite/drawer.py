@@ -255,7 +255,7 @@ class Drawer:
 
     def _wait_for(self, task: Task, offer: str) -> None:
         """Back into the line, where others pass it until the offer's files are there."""
-        self._ledger.persist(lambda: self._queue.put_back(task.id, None, waits_for=offer))
+        self._ledger.persist(task, lambda: self._queue.put_back(task.id, None, waits_for=offer))
         if self._shop.supply is not None:
             self._shop.supply.wake()
 
@@ -264,7 +264,7 @@ class Drawer:
             self._put_back(task, reason)
 
     def _put_back(self, task: Task, reason: Failed | None) -> None:
-        self._ledger.persist(lambda: self._queue.put_back(task.id, reason))
+        self._ledger.persist(task, lambda: self._queue.put_back(task.id, reason))
 
     def _is_blameless(self, exc: WorkerDied) -> bool:
         """Whether the pictures had nothing to do with it."""
@@ -351,7 +351,7 @@ class Drawer:
         """The job with the words that the engine chose, in its row too: drawn again, it is the same picture."""
         recipe, plan = with_expansion(job.recipe, job.plan, event)
         if recipe is not job.recipe:
-            self._ledger.persist(lambda: self._queue.settle(job.task.id, recipe))
+            self._ledger.persist(job.task, lambda: self._queue.settle(job.task.id, recipe))
         return replace(job, recipe=recipe, plan=plan)
 
     def _measure(self, batch: _Batch, job: Job, begun: float | None, facts: dict[str, Any]) -> None:

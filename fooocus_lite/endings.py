@@ -5,16 +5,19 @@ now. The other parts of the queue are `fooocus_lite.line` and `fooocus_lite.task
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
 
-from fooocus_lite.database import Database, Transaction
+from fooocus_lite.database import Database, Transaction, is_of_disk
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import TERMINAL, Cancelled, Failed, Finished, Queued, State
 from fooocus_lite.line import Line
 from fooocus_lite.user import Limits
 
+logger = logging.getLogger(__name__)
 MAX_ATTEMPTS = 2
 
 
@@ -48,21 +51,27 @@ class Endings(Line):
     def recover(self) -> list[str]:
         """At start-up: deal with tasks whose server or worker died; the ids of those in line again.
 
-        A task that somebody had asked to stop is cancelled. What was only sent ahead has lost no attempt.
+        A task that somebody had asked to stop is cancelled. What was only sent ahead has lost no attempt. One whose row
+        takes no change keeps nobody from starting.
         """
         reason = Failed(
             code="worker_died",
             problem="Fooocus Lite ended twice while it drew this picture.",
             hint="Try a smaller size or another model, then press Try again.",
         )
-        with self._database.write() as transaction:
-            rows = transaction.execute(
-                "SELECT *, (SELECT json_extract(body, '$.is_ahead') FROM events WHERE task_id = tasks.id"
-                " ORDER BY seq DESC LIMIT 1) AS is_unbegun FROM tasks WHERE state = 'running' ORDER BY id"
-            )
-            states = {
-                row["id"]: self._put_back_in(transaction, row, None if row["is_unbegun"] else reason) for row in rows
-            }
+        rows = self._database.read(
+            "SELECT *, (SELECT json_extract(body, '$.is_ahead') FROM events WHERE task_id = tasks.id"
+            " ORDER BY seq DESC LIMIT 1) AS is_unbegun FROM tasks WHERE state = 'running' ORDER BY id"
+        )
+        states: dict[str, State] = {}
+        for row in rows:
+            try:
+                with self._database.write() as transaction:
+                    states[row["id"]] = self._put_back_in(transaction, row, None if row["is_unbegun"] else reason)
+            except (FooocusError, sqlite3.Error) as exc:
+                if is_of_disk(exc):
+                    raise
+                logger.error("task %s stays as it is, its row takes no change: %s", row["id"], exc)
         self.wake()
         return [task_id for task_id, state in states.items() if state == "waiting"]
 

@@ -9,13 +9,14 @@ in what the damaged file still tells, and where it tells nothing, only admins se
 from __future__ import annotations
 
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fooocus_lite.database import Database, Transaction
+from fooocus_lite.database import Database, Transaction, is_of_disk
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Finished, ImageSaved
@@ -42,7 +43,14 @@ def adopt_pictures(database: Database, log: EventLog, output_dir: Path) -> int:
         database.forget_restored()
     running = [row["id"] for row in database.read("SELECT id FROM tasks WHERE state = 'running'")]
     saved = {task_id: find_picture(log, output_dir, task_id) for task_id in running}
-    return newer + sum(_adopt(database, log, task_id, Path(there.path)) for task_id, there in saved.items() if there)
+    for task_id, there in saved.items():
+        try:
+            newer += there is not None and _adopt(database, log, task_id, Path(there.path))
+        except (FooocusError, sqlite3.Error) as exc:
+            if is_of_disk(exc):
+                raise
+            logger.error("task %s stays as it is, its row takes no change: %s", task_id, exc)
+    return newer
 
 
 def _adopt_newer(database: Database, log: EventLog, output_dir: Path, since: float) -> int:
@@ -57,6 +65,7 @@ def _adopt_newer(database: Database, log: EventLog, output_dir: Path, since: flo
                 newer += 1
                 nobodys += not is_known
         _count_rounds(database, lost)
+        _keep_keys(database, lost)
     if newer:
         were = "1 picture that was" if newer == 1 else f"{newer} pictures that were"
         _warn(database, f"{were} drawn after that copy: found again in {output_dir}.")
@@ -96,6 +105,15 @@ def _count_rounds(database: Database, lost: LostRows) -> None:
             )
             for batch_id in begun:
                 transaction.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?)", (batch_id, repeat["id"]))
+
+
+def _keep_keys(database: Database, lost: LostRows) -> None:
+    """What was asked for under a key and found whole stays asked for; of the rest some is forgotten, so it is not."""
+    (newest,) = database.read("SELECT coalesce(max(last_id), '') AS id FROM asked")
+    with database.write() as transaction:
+        for key, ids in lost.asked(newest["id"]).items():
+            if all(transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)) for task_id in ids):
+                transaction.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (key, ids[0], ids[-1]))
 
 
 def find_picture(log: EventLog, output_dir: Path, task_id: str) -> ImageSaved | None:

@@ -1,8 +1,8 @@
 """What can still be read of a queue file that was damaged and moved aside.
 
 Most damage is to a few pages. So what came after the last good copy, and is in no other place, can often be looked up:
-who asked for a picture, with which others, and which rounds of a repeat there were. What cannot be read is not there;
-nothing here raises for it, and nothing is written to the file.
+who asked for a picture, with which others and under which key, and which rounds of a repeat there were. What cannot be
+read is not there; nothing here raises for it, and nothing is written to the file.
 """
 
 from __future__ import annotations
@@ -59,6 +59,18 @@ class LostRows:
         """The batches of all rounds of a repeat, oldest first."""
         rows = self._ask("SELECT batch_id FROM rounds WHERE repeat_id = ? ORDER BY batch_id", repeat_id)
         return [batch_id for (batch_id,) in rows if isinstance(batch_id, str)]
+
+    def asked(self, since: str) -> dict[str, list[str]]:
+        """By key the ids of all tasks that were asked for under it, as far as they came after the task ``since``."""
+        found: dict[str, list[str]] = {}
+        for said in self._ask("SELECT key, first_id, last_id FROM asked WHERE first_id > ?", since):
+            if all(isinstance(part, str) for part in said):
+                key, first, last = said
+                rows = self._ask("SELECT id FROM tasks WHERE id BETWEEN ? AND ? ORDER BY id", first, last)
+                ids = [task_id for (task_id,) in rows]
+                if ids and (ids[0], ids[-1]) == (first, last):
+                    found[key] = ids
+        return found
 
     def _ask(self, sql: str, *values: str) -> Sequence[tuple[Any, ...]]:
         try:

@@ -87,28 +87,35 @@ class Repeats:
             FooocusError: where `fooocus_lite.plan.expand` or `Supply.fetch_for` refuses it, a conflict when too much
                 is repeated already, or the disk is full; nothing was queued.
         """
-        if (there := self._asked(key)) is not None:
-            return there
+
+        def begin() -> list[str]:
+            return self._begin(recipe, times, owner, key)
+
+        ids = self._queue.once(key, begin)
+        # After a damaged file the pictures of its first round may be all that is known of it.
+        repeat = self._queue.repeat_with(ids[0]) or self._queue.repeat_with(begin()[0])
+        assert repeat is not None
+        return repeat
+
+    def _begin(self, recipe: Recipe, times: int | None, owner: str, key: str | None) -> list[str]:
+        """Ids of the first round."""
         if len(self._queue.repeats(owner or None)) >= MAX_REPEATS:
             problem = f"{MAX_REPEATS} recipes are repeated already."
             raise FooocusError(problem, "End one of them first.", code="conflict")
         first = self._round_of(recipe, 0, owner)
         with self._database.write() as transaction:
-            if (there := self._asked(key)) is not None:  # now nobody else writes
+            there = self._queue.asked(key)  # now nobody else writes
+            if there and self._queue.repeat_with(there[0]) is not None:
                 return there
             repeat_id = f"{time.time_ns() // 1_000_000:x}{secrets.token_hex(2)}"
             transaction.execute(
                 "INSERT INTO repeats (id, owner, recipe, times, created_at) VALUES (?, ?, ?, ?, ?)",
                 (repeat_id, owner, to_json(recipe), times, time.time()),
             )
-            self._ask_in(transaction, repeat_id, owner, first, key)
+            ids = self._ask_in(transaction, repeat_id, owner, first, key)
         self._queue.wake()
         self._queue.tell_change()
-        return self.get(repeat_id)
-
-    def _asked(self, key: str | None) -> Repeat | None:
-        there = self._queue.asked(key)
-        return self._queue.repeat_with(there[0]) if there else None
+        return ids
 
     def get(self, repeat_id: str, *, owner: str | None = None) -> Repeat:
         """One that goes on, or that an error stopped.
@@ -258,12 +265,14 @@ class Repeats:
 
     def _ask_in(
         self, transaction: Transaction, repeat_id: str, owner: str, batch: Wanted, key: str | None = None
-    ) -> None:
-        batch_id = self._queue.submit_all([batch], owner=owner, key=key)[0]  # a batch is called as its first task is
+    ) -> list[str]:
+        ids = self._queue.submit_all([batch], owner=owner, key=key)
+        batch_id = ids[0]  # a batch is called as its first task is
         transaction.execute(
             "UPDATE repeats SET rounds = rounds + 1, batch_id = ?, error = NULL WHERE id = ?", (batch_id, repeat_id)
         )
         transaction.execute("INSERT INTO rounds VALUES (?, ?)", (batch_id, repeat_id))
+        return ids
 
     def _stop(self, repeat: Repeat, error: str | None) -> None:
         with self._database.write() as transaction:

@@ -124,19 +124,16 @@ class Supply:
             FooocusError: where `make_plan` refuses one, as `fetch_for`, it is more than the user may ask for, or the
                 disk is full; nothing was queued.
         """
-        if there := self._queue.asked(key):
-            return there
-        try:
+
+        def put_in_line() -> list[str]:
             self._queue.refuse_beyond(recipes, owner)  # before anything is fetched for what is refused
-        except FooocusError:
-            if there := self._queue.asked(key):  # what there was room for has gone to this very wish, sent twice
-                return there
-            raise
-        waits = self.fetch_for_all(recipes, library)
-        ids = self._queue.submit_all([Wanted(recipes, batch_id, labels, varies, waits)], owner=owner, key=key)
-        if any(waits):
-            self.wake()
-        return ids
+            waits = self.fetch_for_all(recipes, library)
+            ids = self._queue.submit_all([Wanted(recipes, batch_id, labels, varies, waits)], owner=owner, key=key)
+            if any(waits):
+                self.wake()
+            return ids
+
+        return self._queue.once(key, put_in_line)
 
     def retry(self, task_id: str, *, owner: str | None = None) -> str:
         """A new task from the same recipe, as `TaskQueue.retry`; what it lacks is being fetched when this returns.

@@ -14,6 +14,7 @@ from typing import Any
 from fooocus_lite.affinity import Taste, pick
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.endings import Endings
+from fooocus_lite.errors import FooocusError
 from fooocus_lite.eventlog import EventLog
 from fooocus_lite.events import Cancelled, Failed, Finished, ImageSaved, Queued, Started
 from fooocus_lite.line import Spot
@@ -23,6 +24,10 @@ from fooocus_lite.task_records import OF_OWNER, no_such
 from fooocus_lite.tasks import COLUMNS, PastPicture, Task, kind_of, task_of, to_json, work_of
 from fooocus_lite.turns import take_turn
 from fooocus_lite.user import NO_LIMITS, Limits
+
+#: So often a picture is sent ahead of others. One that was, and came back each time, may be what ends the program
+#: before it tells anything: from then on it is drawn by itself, in its turn, where every kill counts.
+MOST_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,21 @@ class TaskQueue(Endings):
             self.tell_change()
         return ids
 
+    def once(self, key: str | None, put_in_line: Callable[[], list[str]]) -> list[str]:
+        """Ids of the tasks that were asked for under a key; if there are none, of those that are put in line now.
+
+        Raises:
+            FooocusError: as ``put_in_line``, to which the key belongs too: see `submit_all`.
+        """
+        if there := self.asked(key):
+            return there
+        try:
+            return put_in_line()
+        except FooocusError:
+            if there := self.asked(key):  # what there was room for has gone to this very wish, sent twice
+                return there
+            raise
+
     def retry(self, task_id: str, *, waits_for: str | None = None) -> str:
         """A new task from the same recipe, in its old one's place on a contact sheet; returns its id.
 
@@ -219,14 +239,17 @@ class TaskQueue(Endings):
     ) -> Task | None:
         """What `fooocus_lite.affinity.pick` picks, now running and owned by ``worker``.
 
-        None if there is nothing, or the queue is paused.
+        None if there is nothing, the queue is paused, or it may not be sent ahead any more.
 
         Args:
             is_ahead: The worker draws others still: until the next fact of the task, no kill counts as an attempt.
         """
         told = Started(device=device, is_ahead=is_ahead)
         with self._database.write() as transaction:
-            return None if self.is_paused else self._claim_in(transaction, pick(transaction, taste), worker, told)
+            task_id = None if self.is_paused else pick(transaction, taste)
+            if is_ahead and self._stays_alone(transaction, task_id):
+                return None
+            return self._claim_in(transaction, task_id, worker, told)
 
     def claim_more(
         self,
@@ -240,23 +263,36 @@ class TaskQueue(Endings):
     ) -> list[Task]:
         """What `claim` would give next, as long as it is of the kind of ``first``: never past one that is not.
 
-        One whose worker died before is not among them: it is drawn alone, so that it takes no other down again.
+        One whose worker died before is not among them: it is drawn alone, so that it takes no other down again. Nor is
+        one that was sent ahead too often.
 
         Args:
-            first: Claimed a moment ago.
+            first: Claimed a moment ago, as these are.
             limit: How many at most, besides ``first``.
         """
         more: list[Task] = []
         kind, told = kind_of(first.recipe), Started(device=device, is_ahead=is_ahead)
         with self._database.write() as transaction:
+            if not is_ahead and self._stays_alone(transaction, first.id):  # else ``first`` were not ahead itself
+                return []
             while len(more) < limit and not self.is_paused and (task_id := pick(transaction, taste)) is not None:
                 (row,) = transaction.execute(f"SELECT {COLUMNS} FROM tasks WHERE id = ?", (task_id,))
                 following = task_of(row)
-                if following.attempt > 0 or kind_of(following.recipe) != kind:
+                if following.attempt > 0 or self._stays_alone(transaction, task_id):
+                    break
+                if kind_of(following.recipe) != kind:
                     break
                 task = self._claim_in(transaction, task_id, worker, told)
                 more += [task] if task is not None else []
         return more
+
+    def _stays_alone(self, transaction: Transaction, task_id: str | None) -> bool:
+        """Whether a task was sent ahead so often that from now on it is drawn by itself."""
+        ((times,),) = transaction.execute(
+            "SELECT count(*) FROM events WHERE task_id = ? AND kind = 'started' AND json_extract(body, '$.is_ahead')",
+            (task_id,),
+        )
+        return times >= MOST_AHEAD
 
     def _claim_in(self, transaction: Transaction, task_id: str | None, worker: str, told: Started) -> Task | None:
         rows = transaction.execute(

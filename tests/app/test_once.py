@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
+from fooocus_lite import repeats
 from fooocus_lite.events import Cancelled, Finished, ImageSaved
 from fooocus_lite.store import open_store
 from fooocus_lite.taskqueue import TaskQueue
 from fooocus_lite.user import LOCAL
+from fooocus_lite.users_file import LimitsRow
 from fooocus_lite.web.orders import Order, Orders
 from fooocus_lite.web.who import SCOPE_KEY
 from tests.app.light import LightProcess, LightServer
-from tests.deeds.conftest import a_recipe
+from tests.app.people import Client, people
+from tests.deeds.conftest import a_recipe, until
 
 TEXT = "a red star\na green heart"
 
@@ -84,6 +89,58 @@ def test_many_at_once_are_one(server: LightServer) -> None:
     for path, said in answers.items():
         assert len(said) == 8 and said[0][0] == 201 and all(one == said[0] for one in said), path
     assert len(server.line()) == 3
+
+
+def meet(server: LightServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next two requests both find nothing under their key; then one of them asks, and when it has, the other."""
+    really, before, both = server.store.queue.asked, server.line(), threading.Barrier(2)
+    came: list[str] = []
+
+    def asked(key: str | None) -> list[str]:
+        there = really(key)
+        if key is not None and len(came) < 2:
+            came.append(key)
+            if both.wait() != 0:
+                until(lambda: server.line() != before, "the answer to the first one")
+        return there
+
+    monkeypatch.setattr(server.store.queue, "asked", asked)
+
+
+@pytest.mark.parametrize("limits", [LimitsRow(waiting=2), LimitsRow(pictures_a_day=2)])
+@pytest.mark.parametrize("door", ["tasks/{}/duplicate", "queue/import", "repeats", "tasks"])
+def test_at_a_limit_the_same_request_twice_at_once_has_one_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: str, limits: LimitsRow
+) -> None:
+    (tmp_path / "data").mkdir()
+    people(tmp_path / "data", ben=limits)
+    with closing(LightServer(tmp_path)) as server:
+        ben = Client(server, "ben")
+        (task_id,) = ben.submit()
+        bodies: dict[str, Any] = {
+            "queue/import": {"text": "a moon"},
+            "repeats": {"recipe": {"prompt": "a sun"}},
+            "tasks": {"prompt": "a tree"},
+        }
+        path, body = f"/v1/{door.format(task_id)}", bodies.get(door, {})
+        meet(server, monkeypatch)
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(lambda _: ben.ask("POST", path, body, Idempotency_Key="mine"), range(2))
+        assert first[0] == 201 and second == first
+        assert len(server.line()) == 2
+        assert ben.ask("POST", path, body, Idempotency_Key="another")[0] == 429
+
+
+def test_the_last_repeat_there_is_room_for_asked_for_twice_at_once_is_one(
+    server: LightServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeats, "MAX_REPEATS", 1)
+    meet(server, monkeypatch)
+    wish = {"recipe": {"prompt": "a sun"}}
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: server.ask("POST", "/v1/repeats", wish, Idempotency_Key="mine"), range(2))
+    assert first[0] == 201 and second == first
+    assert server.ask("POST", "/v1/repeats", wish, Idempotency_Key="another")[0] == 409
 
 
 def test_a_kill_does_not_forget_what_was_asked_for(tmp_path: Path) -> None:

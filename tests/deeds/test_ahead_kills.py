@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from fooocus_lite.endings import MAX_ATTEMPTS
 from fooocus_lite.library import Library
+from fooocus_lite.line import Spot
 from fooocus_lite.store import Store, open_store
+from fooocus_lite.taskqueue import MOST_AHEAD
 from fooocus_lite.tasks import Task
 from tests.deeds.conftest import a_recipe, make_library, until
 
@@ -127,4 +130,44 @@ def test_until_the_next_fact_of_what_is_ahead_no_end_of_the_server_counts(tmp_pa
         store.close()
         store = open_store(tmp_path)
         assert in_line(store) == [(task_id, 0) for task_id in ids]
+    store.close()
+
+
+def test_who_kills_before_it_is_begun_ends_though_others_take_turns_with_it(
+    tmp_path: Path, killed_when: Callable[..., None]
+) -> None:
+    """After every kill it is another user's turn, so it could be sent ahead each time."""
+    store = open_store(tmp_path / "data")
+    bobs = store.queue.submit([a_recipe(seed=n) for n in range(8)], owner="bob")
+    (killer,) = store.queue.submit([a_recipe(f"load {tmp_path}/never")], owner="zoe")
+    store.close()
+    for times, bob in enumerate(bobs[: MOST_AHEAD + MAX_ATTEMPTS], start=1):
+        killed_when(lambda ask, n=times, bob=bob: is_finished(ask, bob) and starts(ask, killer) == n)
+    store = open_store(tmp_path / "data")
+    task = store.queue.get(killer)
+    assert (task.state, task.attempt) == ("failed", MAX_ATTEMPTS)
+    store.close()
+    killed_when(lambda ask: is_finished(ask, bobs[-1]))
+    store = open_store(tmp_path / "data")
+    assert [(task.state, task.attempt) for task in map(store.queue.get, bobs)] == [("finished", 1)] * 8
+    store.close()
+
+
+def test_what_was_sent_ahead_so_often_is_drawn_neither_ahead_nor_with_others(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    first, second, third = store.queue.submit([a_recipe(seed=n) for n in range(3)])
+    for _ in range(MOST_AHEAD):
+        task = store.queue.claim("w", is_ahead=True)
+        assert task is not None and task.id == first
+        store.queue.put_back(first, None)
+    assert store.queue.claim("w", is_ahead=True) is None, "nor is another one that stands behind it"
+    task = store.queue.claim("w")
+    assert task is not None and (task.id, task.attempt) == (first, 1)
+    assert store.queue.claim_more(task, "w", 2) == []
+    store.queue.put_back(first, None)
+    store.queue.move([first], Spot("after", of=second))
+    task = store.queue.claim("w")
+    assert task is not None and task.id == second
+    assert store.queue.claim_more(task, "w", 2) == [], "nor with those before it"
+    assert in_line(store) == [(first, 0), (third, 0)]
     store.close()

@@ -13,6 +13,7 @@ from fooocus_lite.repeats import Repeats
 from fooocus_lite.settings import load_settings
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.supply import Supply
+from fooocus_lite.taskqueue import Wanted
 from tests.deeds.conftest import a_recipe
 from tests.deeds.test_last_good import GARBAGE, copied, drawn
 
@@ -103,14 +104,61 @@ def test_what_is_nobodys_any_more_only_admins_see_and_the_log_says_so(tmp_path: 
     store.close()
 
 
+def asked_for(store: Store, key: str, count: int = 2) -> list[str]:
+    return store.queue.submit_all([Wanted([a_recipe(seed=n) for n in range(count)])], owner="ann", key=key)
+
+
+@pytest.mark.parametrize("spoilt", ["peaks", "asked"])
+def test_what_was_asked_for_under_a_key_after_the_copy_and_drawn_is_not_drawn_again(
+    tmp_path: Path, outputs: Path, spoilt: str
+) -> None:
+    """Only if all of it was: of what is forgotten, asking again must bring all."""
+    store = open_store(tmp_path)
+    known = asked_for(store, "known")
+    path = copied(store)
+    whole, half, nothing = (asked_for(store, key) for key in ("whole", "half", "nothing"))
+    store.close()
+    spoil(path, spoilt)
+    for task_id in (*whole, half[0]):
+        drawn(outputs, task_id, a_recipe())
+    store = open_store(tmp_path, output_dir=outputs)
+    assert asked_for(store, "known") == known
+    assert (asked_for(store, "whole") == whole) == (spoilt != "asked"), "unless nobody can tell"
+    again = asked_for(store, "half"), asked_for(store, "nothing")
+    assert not {*half, *nothing} & {*again[0], *again[1]} and again[0] == asked_for(store, "half")
+    assert [store.queue.get(task_id).state for task_id in whole] == ["finished"] * 2
+    store.close()
+
+
+def test_a_repeat_that_is_forgotten_and_asked_for_again_begins_with_what_was_drawn(
+    tmp_path: Path, outputs: Path, library: Library
+) -> None:
+    store = open_store(tmp_path)
+    path = copied(store)
+    repeats_of(store, library, tmp_path).add(a_recipe(seed=5), times=2, key="mine")
+    (first,) = store.queue.waiting()
+    store.close()
+    spoil(path, "peaks")
+    drawn(outputs, first.id, first.recipe)
+    store = open_store(tmp_path, output_dir=outputs)
+    repeats = repeats_of(store, library, tmp_path)
+    repeat = repeats.add(a_recipe(seed=5), times=2, key="mine")
+    assert (repeat.batch_id, repeat.rounds) == (first.id, 1)
+    assert repeats.add(a_recipe(seed=5), times=2, key="mine") == repeat
+    repeats.look()
+    assert [task.recipe.seed for task in store.queue.waiting()] == [6]
+    store.close()
+
+
+def repeats_of(store: Store, library: Library, folder: Path) -> Repeats:
+    return Repeats(store, Supply(store, load_settings(env={}, root=folder), lambda: library), lambda: library)
+
+
 def test_rounds_that_were_drawn_after_the_copy_are_not_drawn_again(
     tmp_path: Path, outputs: Path, library: Library
 ) -> None:
-    def repeats_of(store: Store) -> Repeats:
-        return Repeats(store, Supply(store, load_settings(env={}, root=tmp_path), lambda: library), lambda: library)
-
     store = open_store(tmp_path)
-    repeats = repeats_of(store)
+    repeats = repeats_of(store, library, tmp_path)
     repeat = repeats.add(a_recipe(seed=5), times=4, owner="ann")
     path = copied(store)
     for seed in (5, 6):
@@ -123,7 +171,7 @@ def test_rounds_that_were_drawn_after_the_copy_are_not_drawn_again(
     spoil(path, "peaks")
 
     store = open_store(tmp_path, output_dir=outputs)
-    repeats = repeats_of(store)
+    repeats = repeats_of(store, library, tmp_path)
     after = repeats.get(repeat.id, owner="ann")
     assert (after.rounds, after.begun) == (2, 2), "the third waited and is forgotten, so it is asked for again"
     seeds: list[int | None] = []
