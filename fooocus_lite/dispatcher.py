@@ -65,7 +65,7 @@ class Dispatcher:
 
     @property
     def trouble(self) -> FooocusError | None:
-        """What keeps the queue from moving right now, such as a full disk, or else what a restart must mend; or None."""
+        """What keeps the queue from moving now, such as a full disk; else what a restart must mend; or None."""
         return self._ledger.trouble or self._lanes.nobody or self._ledger.left
 
     def staff(self, runners: Sequence[Runner], nobody: FooocusError | None = None) -> None:
