@@ -34,8 +34,7 @@ CREATE TRIGGER rank_set AFTER UPDATE OF state, waits_for, position ON tasks WHEN
     {_ADD}
 END;
 """
-#: Of the task whose id is given and who stands in line: its owner, and how many of the owner's stand there up to it.
-RANK_OF = """
+_RANK = """
 SELECT task.owner,
     (SELECT coalesce(sum(tasks), 0) FROM ranks WHERE owner = task.owner AND shift = 27 AND stretch < task.at >> 27)
     + (SELECT coalesce(sum(tasks), 0) FROM ranks WHERE owner = task.owner AND shift = 18
@@ -45,6 +44,12 @@ SELECT task.owner,
     + (SELECT count(*) FROM tasks AS other WHERE other.state = 'waiting' AND other.waits_for IS NULL
         AND other.owner = task.owner AND other.position >= (task.at >> 9) << 9 AND other.position <= task.position)
     AS rank
-FROM (SELECT owner, position, CAST(position AS INTEGER) AS at FROM tasks
+FROM """
+#: Of the task whose id is given and who stands in line: its owner, and how many of the owner's stand there up to it.
+RANK_OF = f"""{_RANK} (SELECT owner, position, CAST(position AS INTEGER) AS at FROM tasks
     WHERE id = ? AND state = 'waiting' AND waits_for IS NULL) AS task
+"""
+#: Of everybody of whom something waits: the owner, and how many of theirs stand in line up to a position, given twice.
+RANKS_UNTIL = f"""{_RANK} (SELECT owner, ? AS position, CAST(? AS INTEGER) AS at FROM totals
+    WHERE state = 'waiting' AND tasks > 0) AS task
 """

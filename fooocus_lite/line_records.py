@@ -13,6 +13,7 @@ from typing import Any
 
 from fooocus_lite.errors import BadValue, FooocusError, NotFound
 from fooocus_lite.events import State
+from fooocus_lite.line_ranks import RANKS_UNTIL
 from fooocus_lite.task_records import MAX_PAGE, OF_OWNER, TaskRecords
 from fooocus_lite.tasks import COLUMNS, Task, task_of
 
@@ -43,6 +44,8 @@ class Group:
         waiting: How many wait; ``held`` of them for files.
         work: Of those that wait, as `fooocus_lite.tasks.work_of` counts.
         work_ahead: Of the batches before this one in line, as far as they wait for nothing but their turn.
+        work_until: Until the last of it is drawn. Where batches stand between each other's tasks, all of those that
+            are not of this one count as being alike.
         cursor: Where the next page begins if this is the last one of its page.
     """
 
@@ -53,6 +56,7 @@ class Group:
     held: int
     work: int
     work_ahead: int
+    work_until: int
     cursor: str
 
 
@@ -100,18 +104,35 @@ class LineRecords(TaskRecords):
         where, values = _of(owner)
         rows = self._database.read(
             f"SELECT line.id AS line_id, line.size, line.waiting, line.held, line.is_held, line.work,"
-            f" line.position AS line_position, {_of_table('tasks')} FROM ("
+            " (SELECT position FROM tasks WHERE batch_id = line.id AND state = 'waiting' AND waits_for IS NULL"
+            f" ORDER BY position DESC LIMIT 1) AS last, line.position AS line_position, {_of_table('tasks')} FROM ("
             f"SELECT * FROM batches WHERE waiting > 0 AND {where} AND (is_held, position, id) > (?, ?, ?)"
             " ORDER BY is_held, position, id LIMIT ?) AS line CROSS JOIN tasks ON tasks.id = ("
             "SELECT id FROM tasks WHERE batch_id = line.id AND state = 'waiting' ORDER BY waits_for, position LIMIT 1)",
-            (*values, is_held, position, batch_id, min(limit, MAX_PAGE)),
+            (*values, is_held, position, batch_id, min(limit, MAX_PAGE) + 1),
         )
         groups: list[Group] = []
-        for row in rows:
-            later = ahead if row["is_held"] else ahead + row["work"]
-            groups.append(_group_of(row, ahead, _group_cursor(row, later)))
+        reach = float("-inf")  # where the last task stands of those before
+        for row, following in zip(rows[: min(limit, MAX_PAGE)], [*rows[1:], None], strict=False):
+            later, until = ahead if row["is_held"] else ahead + row["work"], ahead + row["work"]
+            if not row["is_held"]:
+                end = following["line_position"] if following and not following["is_held"] else float("inf")
+                if row["last"] > end or reach > row["line_position"]:
+                    until = self._work_until(row, owner)
+                reach = max(reach, row["last"])
+            groups.append(_group_of(row, (ahead, until), _group_cursor(row, later)))
             ahead = later
         return groups
+
+    def _work_until(self, row: sqlite3.Row, owner: str | None) -> int:
+        """Until the last task of a batch is drawn, which stands among those of others, or they among its own."""
+        ranks = self._database.read(RANKS_UNTIL, (row["last"], row["last"]))
+        rank = sum(one["rank"] for one in ranks if owner in (None, one["owner"]))
+        numbers, of_all = self.numbers(owner), self._totals("work", owner)
+        own = row["waiting"] - row["held"]
+        others = max(1, numbers.waiting - numbers.held - own)
+        work = max(0, of_all.get("waiting", 0) - of_all.get("held", 0) - row["work"])
+        return row["work"] + (rank - own) * work // others
 
     def waiting_in(
         self, batch_id: str, *, after: str | None = None, limit: int = 50, owner: str | None = None
@@ -218,7 +239,7 @@ def _of_table(table: str) -> str:
     return ", ".join(f"{table}.{name.strip()}" for name in COLUMNS.split(","))
 
 
-def _group_of(row: sqlite3.Row, ahead: int, cursor: str) -> Group:
+def _group_of(row: sqlite3.Row, works: tuple[int, int], cursor: str) -> Group:
     return Group(
         batch_id=row["line_id"],
         first=task_of(row),
@@ -226,7 +247,8 @@ def _group_of(row: sqlite3.Row, ahead: int, cursor: str) -> Group:
         waiting=row["waiting"],
         held=row["held"],
         work=row["work"],
-        work_ahead=ahead,
+        work_ahead=works[0],
+        work_until=works[1],
         cursor=cursor,
     )
 

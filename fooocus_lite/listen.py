@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import socket
 import sys
@@ -28,6 +29,8 @@ GOODBYE_S = 3
 MAX_SOCKET_BYTES = 4096
 #: So often is asked whether a WebSocket's client is still there, and so long is waited for its answer.
 PING_S = 20.0
+#: What uvicorn says of every WebSocket that was refused with an answer, though that is how it is done.
+_REFUSED = "ASGI callable returned without completing handshake."
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -87,6 +90,7 @@ def address_of(listening: socket.socket) -> str:
 
 def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: Callable[[], None]) -> None:
     """Answer requests until Ctrl-C or SIGTERM; ``say_goodbye`` ends what would keep connections open."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -102,6 +106,10 @@ def serve_until_stopped(app: FastAPI, listening: socket.socket, *, say_goodbye: 
         ws_per_message_deflate=False,  # pictures do not shrink; on this machine nothing has to
     )
     _Server(config, say_goodbye).run(sockets=[listening])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.msg != _REFUSED
 
 
 class _Server(uvicorn.Server):

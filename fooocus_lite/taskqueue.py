@@ -222,14 +222,19 @@ class TaskQueue(Endings):
         if owner is not None:
             where, values = f"{where} AND {OF_OWNER}", (*values, owner)
         with self._database.write() as transaction:
-            rows = transaction.execute(f"SELECT id, state FROM tasks WHERE {where} ORDER BY id", values)
+            rows = transaction.execute(
+                f"SELECT id, state, cancel_requested FROM tasks WHERE {where} ORDER BY id", values
+            )
             waiting = [row["id"] for row in rows if row["state"] == "waiting"]
             running = [row["id"] for row in rows if row["state"] == "running"]
+            is_news = any(row["state"] == "running" and not row["cancel_requested"] for row in rows)
             for task_id in waiting:
                 self._end_in(transaction, task_id, Cancelled())
             for task_id in running:
                 transaction.execute("UPDATE tasks SET cancel_requested = 1 WHERE id = ?", (task_id,))
             transaction.after_commit(lambda: self._stop_asked.update(running))
+        if is_news:  # that it is to end is no event of it; the next one may be a while
+            self.tell_change()
         return len(waiting) + len(running)
 
     # What a dispatcher does.

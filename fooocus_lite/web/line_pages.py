@@ -49,7 +49,7 @@ class LinePages:
         """Args: ``drawing``: seconds until what is drawn now is done."""
         until = None
         if not group.first.waits_for:
-            until = self._dispatcher.seconds_for(group.work_ahead + group.work)
+            until = self._dispatcher.seconds_for(group.work_until)
         return QueueGroup(
             batch_id=group.batch_id,
             first=first,

@@ -126,8 +126,10 @@ class Live:
         if (downloads := self._newest_downloads()) != page.downloads:
             page.downloads = downloads
             parts.append(self._texts.fixed(downloads, lambda: sse(_downloads(downloads) | {"type": "downloads"})))
+        ends = {event.seq for event in events if isinstance(event, Cancelled)}
+        untold = ends if len(ends) < MANY else set[int]()  # a line does not say what left it
         for event in events:
-            if event.seq not in moves or event.seq > page.seq:
+            if event.seq not in moves or event.seq > page.seq or event.seq in untold:
                 parts.append(await self._about(event, page))
         # Others' tasks come and go, and nothing that was told holds the numbers.
         if page.moment == moment and any(event.is_fact and event.seq not in seen for event in told):

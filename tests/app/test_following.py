@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fooocus_lite.dispatcher import Dispatcher
-from fooocus_lite.events import NOT_EXPANDED, Failed, Finished, ImageSaved, PromptReady
+from fooocus_lite.events import NOT_EXPANDED, Cancelled, Failed, Finished, ImageSaved, PromptReady
 from fooocus_lite.recipe import Recipe
 from fooocus_lite.store import Store, open_store
 from fooocus_lite.user import LOCAL
@@ -191,6 +191,53 @@ def test_a_long_line_is_told_by_its_head(store: Store) -> None:
     assert snapshot["waiting"] == 500
     assert [row["index"] for row in snapshot["rows"]] == list(range(1, 101))
     assert len(json.dumps(snapshot)) < 60_000
+
+
+@pytest.mark.parametrize("ask_for_the_end", ["one", "batch"])
+def test_every_page_hears_at_once_that_a_running_picture_is_to_end(store: Store, ask_for_the_end: str) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+    (task_id,) = store.queue.submit([Recipe(prompt="a star", seed=1, width=8, height=8)])
+    assert store.queue.claim("worker")
+    cancel = store.queue.cancel if ask_for_the_end == "one" else store.queue.cancel_batch
+
+    async def news() -> list[str]:
+        messages = live.page_messages(LOCAL)
+        await anext(messages)
+        await asyncio.to_thread(cancel, task_id)
+        told = [await anext(messages)]
+        await asyncio.to_thread(cancel, task_id)  # which is nothing new
+        await asyncio.to_thread(store.queue.pause)
+        told.append(await anext(messages))
+        await messages.aclose()
+        return told
+
+    first, second = (json.loads(text.removeprefix("data: ")) for text in run_aside(news()))
+    assert [(row["id"], row["state"], row["cancelling"]) for row in first["rows"]] == [(task_id, "running", True)]
+    assert (first["paused"], second["paused"]) == (False, True)
+
+
+def test_an_end_that_comes_with_the_wish_for_it_is_told(store: Store) -> None:
+    dispatcher = Dispatcher(store, [_NoRunner()], library=lambda: None, output_dir=Path("."))  # type: ignore[arg-type]
+    live = Live(store.queue, store.log, dispatcher)
+    (task_id,) = store.queue.submit([Recipe(prompt="a star", seed=1, width=8, height=8)])
+    assert store.queue.claim("worker")
+
+    def end() -> None:
+        store.queue.cancel(task_id)
+        store.queue.end(task_id, Cancelled())
+
+    async def news() -> str:
+        messages = live.page_messages(LOCAL)
+        await anext(messages)
+        await asyncio.to_thread(end)
+        told = await anext(messages)
+        await messages.aclose()
+        return told
+
+    told = [json.loads(text.removeprefix("data: ")) for text in run_aside(news()).split("\n\n") if text]
+    assert [one["type"] for one in told] == ["line", "task"]
+    assert (told[1]["task"]["state"], told[1]["has_ended"]) == ("cancelled", True)
 
 
 def test_trouble_reaches_an_open_page_though_nothing_can_be_written(store: Store, tmp_path: Path) -> None:

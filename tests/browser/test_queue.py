@@ -225,6 +225,43 @@ def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Pe
     assert paused.task(task_id)["recipe"]["prompt"] == "a blue star"
 
 
+def test_two_who_edit_the_same_batch_hear_of_it(paused: Server, come: Callable[..., Person]) -> None:
+    ids = submit(paused, "a red star", count=3, seed=7)
+    one, other = come(), come()
+    for person in (one, other):
+        edit(person, "a red star")
+    other.prompt.fill("a green star")
+    other.button("Save changes").click()
+    expect(row(one, "a green star")).to_be_visible()
+    one.prompt.fill("a blue star")
+    one.button("Save changes").click()
+    expect(one.alert).to_contain_text("These pictures were changed by somebody else")
+    expect(one.page.get_by_role("region", name="Editing")).to_contain_text("Editing 3 waiting pictures")
+    expect(one.prompt).to_have_value("a blue star")
+    one.button("Save changes").click()
+    expect(row(other, "a blue star")).to_be_visible()
+    recipes = [paused.task(task_id)["recipe"] for task_id in ids]
+    assert [(each["prompt"], each["seed"]) for each in recipes] == [("a blue star", seed) for seed in (7, 8, 9)]
+
+
+def test_what_somebody_changed_of_a_batch_can_be_changed_over(paused: Server, person: Person) -> None:
+    ids = submit(paused, "a red star", count=4, seed=7)
+    edit(person, "a red star")
+    paused.cancel(ids[3])
+    assert paused.post("/v1/queue/edit", {"ids": [ids[1]], "recipe": {"prompt": "a green star"}})[0] == 200
+    person.prompt.fill("a blue star")
+    person.set_seed(70)
+    person.button("Save changes").click()
+    expect(person.alert).to_contain_text("1 of 4 was changed by somebody else meanwhile.")
+    expect(person.alert).to_contain_text("2 have the new settings. 1 had begun or ended. What you typed is still here")
+    expect(person.page.get_by_role("region", name="Editing")).to_contain_text("Editing a waiting picture")
+    assert paused.task(ids[1])["recipe"]["prompt"] == "a green star"
+    person.button("Save changes").click()
+    expect(person.page.get_by_role("region", name="Editing")).not_to_be_attached()
+    recipes = [paused.task(task_id)["recipe"] for task_id in ids[:3]]
+    assert [(each["prompt"], each["seed"]) for each in recipes] == [("a blue star", seed) for seed in (7, 8, 9)]
+
+
 def test_a_batch_is_edited_as_a_whole_and_keeps_its_seeds(paused: Server, person: Person) -> None:
     ids = submit(paused, "a red star", count=3, seed=7)
     edit(person, "a red star")

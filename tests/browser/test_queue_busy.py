@@ -112,6 +112,21 @@ def test_the_menu_on_a_slow_machine(paused: Server, slow: Person) -> None:
         until(lambda: line(paused) == ["apple", "bread", "cheese"], "the end")
 
 
+def test_a_batch_that_stands_apart_has_a_time_too(paused: Server, person: Person) -> None:
+    paused.post("/v1/queue/resume")
+    paused.wait(*submit(paused, "a first moon", "a measured moon"))
+    ids = submit(paused, "a slow star", steps=200)
+    paused.wait_until_drawing(ids[0])
+    submit(paused, "a white moon", count=4, steps=200)
+    submit(paused, "a red star", steps=200)
+    expect(row(person, "a red star")).to_contain_text("done in")
+    row(person, "a white moon").get_by_role("button", name="Show its pictures: a white moon").click()
+    choose(person, "Picture 3 of 4", "Move to the end of the queue")
+    expect(row(person, "a white moon")).to_contain_text("3 here, 1 further down · done in")
+    paused.post("/v1/clear")
+    paused.cancel(ids[0])
+
+
 def test_one_picture_of_a_batch_goes_first(paused: Server, person: Person) -> None:
     submit(paused, "a blue house")
     ids = submit(paused, "a white moon", count=4)

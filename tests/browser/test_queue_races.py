@@ -133,6 +133,48 @@ def test_another_is_edited_once_the_first_is_saved(paused: Server, person: Perso
     assert paused.task(second)["recipe"] == before | {"prompt": "rye"}
 
 
+def test_what_is_typed_while_it_is_saved_stays(paused: Server, person: Person) -> None:
+    (task_id,) = submit(paused, "a red star", seed=7)
+    person.prompt.fill("my words")
+    edit(person, "a red star")
+    person.page.get_by_role("checkbox", name="Random").check()
+    question = save_slowly(person, task_id, "a blue star")
+    person.prompt.fill("a blue star and a moon")
+    question.continue_()
+    expect(bar(person)).to_contain_text("a blue star")
+    expect(person.button("Save changes")).not_to_have_attribute("aria-disabled", "true")
+    expect(person.prompt).to_have_value("a blue star and a moon")
+    saved = paused.task(task_id)["recipe"]
+    assert saved["prompt"] == "a blue star"
+    assert saved["seed"] != 7
+    expect(person.page.get_by_role("textbox", name="Seed")).to_have_value(str(saved["seed"]))
+    person.button("Save changes").click()
+    expect(bar(person)).not_to_be_attached()
+    expect(person.prompt).to_have_value("my words")
+    assert paused.task(task_id)["recipe"] == saved | {"prompt": "a blue star and a moon"}
+
+
+def test_what_is_typed_while_a_batch_is_saved_stays(paused: Server, person: Person) -> None:
+    ids = submit(paused, "a red star", count=3, seed=7)
+    person.prompt.fill("my words")
+    edit(person, "a red star")
+    held = hold(person.page, "**/v1/queue/edit", "POST")
+    person.prompt.fill("a blue star")
+    person.button("Save changes").click()
+    question = held()
+    person.prompt.fill("a blue star and a moon")
+    question.continue_()
+    expect(bar(person)).to_contain_text("a blue star")
+    expect(person.button("Save changes")).not_to_have_attribute("aria-disabled", "true")
+    expect(person.prompt).to_have_value("a blue star and a moon")
+    assert {paused.task(one)["recipe"]["prompt"] for one in ids} == {"a blue star"}
+    person.button("Save changes").click()
+    expect(bar(person)).not_to_be_attached()
+    expect(person.prompt).to_have_value("my words")
+    recipes = [paused.task(one)["recipe"] for one in ids]
+    assert [(one["prompt"], one["seed"]) for one in recipes] == [("a blue star and a moon", seed) for seed in (7, 8, 9)]
+
+
 # What has ended.
 
 

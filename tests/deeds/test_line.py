@@ -248,6 +248,26 @@ def test_pages_of_the_line_hold_each_batch_once_whatever_waits_for_files(store: 
     check_books(store)
 
 
+def test_a_batch_that_stands_apart_is_done_with_its_last(store: Store) -> None:
+    apart, between, behind = (
+        store.queue.submit([a_recipe()] * count, owner=who) for count, who in ((5, "a"), (4, "b"), (2, "a"))
+    )
+    held = store.queue.submit([a_recipe()] * 3, waits_for=["big"] * 3, owner="a")
+    one = store.queue.groups(limit=1)[0].work // 5
+
+    def until_done(owner: str | None = None) -> dict[str, float]:
+        return {group.batch_id: group.work_until / one for group in store.queue.groups(owner=owner)}
+
+    assert until_done() == {apart[0]: 5, between[0]: 9, behind[0]: 11, held[0]: 14}
+    store.queue.move(apart[3:], Spot("after", of=between[-1]))
+    assert until_done() == {apart[0]: 9, between[0]: 7, behind[0]: 11, held[0]: 14}
+    assert until_done("a") == {apart[0]: 5, behind[0]: 7, held[0]: 10}
+    store.queue.move(apart[4:], Spot("last"))
+    assert until_done() == {apart[0]: 11, between[0]: 7, behind[0]: 10, held[0]: 14}
+    assert until_done("a") == {apart[0]: 7, behind[0]: 6, held[0]: 10}
+    assert store.queue.groups(limit=1)[0].work_until == 11 * one, "also where the next is on another page"
+
+
 @pytest.mark.parametrize("limit", [1, 2, 5, 100])
 def test_pages_of_a_batch_hold_each_picture_once(store: Store, limit: int) -> None:
     ids = store.queue.submit([a_recipe()] * 9, waits_for=[None, "b", None, "a", None, None, "a", "b", None])

@@ -11,11 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.listen import address_of, open_socket
 
 ROOT = Path(__file__).resolve().parents[2]
+#: A server of two WebSockets: one refuses everybody, and one is broken.
+SOCKETS = """
+import logging
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from fooocus_lite.listen import address_of, open_socket, serve_until_stopped
+
+async def refuse(socket):
+    await socket.send_denial_response(PlainTextResponse("No.", status_code=403))
+
+async def break_down(socket):
+    raise OSError("the broken one")
+
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+listening = open_socket("127.0.0.1", 0)
+print(address_of(listening), flush=True)
+routes = [WebSocketRoute("/refused", refuse), WebSocketRoute("/broken", break_down)]
+serve_until_stopped(Starlette(routes=routes), listening, say_goodbye=lambda: None)
+"""
 
 
 @pytest.fixture
@@ -65,3 +87,20 @@ def test_server_says_where_it_is_and_ends_politely(taken: int, tmp_path: Path) -
         server.send_signal(signal.SIGTERM)
         rest, _ = server.communicate(timeout=300)
     assert server.returncode == 0 and "what was waiting is kept" in rest and "Traceback" not in rest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_the_log_has_nothing_of_a_refused_websocket_and_all_of_a_broken_one() -> None:
+    command = [sys.executable, "-c", SOCKETS]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip().replace("http", "ws", 1)
+        for path, status in (("/refused", 403), ("/broken", 500)):
+            with pytest.raises(InvalidStatus) as caught, connect(address + path, open_timeout=300):
+                pass
+            assert caught.value.response.status_code == status
+        server.send_signal(signal.SIGTERM)
+        _, log = server.communicate(timeout=300)
+    errors = [line for line in log.splitlines() if line.startswith("ERROR")]
+    assert [line for line in errors if "completing handshake" in line] == []
+    assert errors == ["ERROR uvicorn.error: Exception in ASGI application"] and "OSError: the broken one" in log

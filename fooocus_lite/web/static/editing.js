@@ -15,15 +15,15 @@ const BAR = "editing";
 const NEVER = ["count"]; // how many there are is settled once they wait
 const PAGE = 50;
 let saving = null; // a save on its way, which gives what it puts back into the form, or null; until then nobody else changes `now`
-let now = null; // {ids, revisions, words, base, before}: what is edited, its recipe as the form had it, the form before
+let now = null; // {ids, revisions, isMany, words, base, before}: what is edited, its recipe as the form had it, the form before
 
 const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other) || String(one) === String(other);
 
-/** What a person changed since the settings came into the form; null is a field that was emptied. */
-function changedFields() {
+/** What a person changed in the form since it said `base`; null is a field that was emptied. */
+function changedFields(base) {
   const recipe = toRecipe(state.draft);
-  const names = new Set([...Object.keys(recipe), ...Object.keys(now.base)]);
-  const fields = [...names].filter((name) => !NEVER.includes(name) && !isSame(recipe[name], now.base[name]));
+  const names = new Set([...Object.keys(recipe), ...Object.keys(base)]);
+  const fields = [...names].filter((name) => !NEVER.includes(name) && !isSame(recipe[name], base[name]));
   return Object.fromEntries(fields.map((name) => [name, recipe[name] ?? null]));
 }
 
@@ -41,6 +41,13 @@ function showBar() {
   pin(BAR, node);
 }
 
+/** Remember what is edited, also over a reload, and say so. */
+function edits(what) {
+  now = what;
+  keep(KEPT, JSON.stringify(now));
+  showBar();
+}
+
 function end() {
   now = null;
   keep(KEPT, "");
@@ -51,14 +58,31 @@ function end() {
 /** Rows of the pictures that an entry stands for and that wait. */
 async function rowsOf({ level, row, group }) {
   if (level === 2 || group.waiting === 1) return [row.state === "running" ? await firstOf(group) : row].filter(Boolean);
+  return rowsIn(group.batch_id);
+}
+
+/** Rows of what waits of a batch. */
+async function rowsIn(batch) {
   const rows = [];
   let after = "";
   while (after !== null) {
-    const answer = await call("GET", `/v1/queue/batches/${encodeURIComponent(group.batch_id)}?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+    const answer = await call("GET", `/v1/queue/batches/${encodeURIComponent(batch)}?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
     rows.push(...answer.tasks);
     after = answer.next;
   }
   return rows;
+}
+
+/** Those of some pictures of one batch that wait, as they are now; none if that cannot be known. */
+async function waitingNow(ids) {
+  try {
+    const task = await call("GET", `/v1/tasks/${ids[0]}`);
+    if (ids.length === 1) return task.state === "waiting" ? [task] : [];
+    const asked = new Set(ids);
+    return (await rowsIn(task.batch_id)).filter((row) => asked.has(row.id));
+  } catch {
+    return [];
+  }
 }
 
 async function firstOf({ batch_id: batch }) {
@@ -93,21 +117,21 @@ export async function edit(entry) {
     if (!rows.length) { tellTooLate(task); return; }
     const form = saving ? await saving : { ...state.draft };
     if (!form) return; // what was to be saved was refused, and is still in the form
-    const before = now?.before ?? form;
-    const { recipe } = task;
     const revisions = [task.revision, ...rows.slice(1).map((row) => row.revision)];
-    clear("taken");
     setSheet("");
-    const { fields, notes } = takeSettings(recipe, before);
-    const base = toRecipe({ ...form, ...fields });
-    now = { ids: rows.map((row) => row.id), revisions, words: recipe.prompt || "(no words)", base, before };
-    keep(KEPT, JSON.stringify(now));
-    showBar();
-    if (notes.length) showNote("Not all of it can be shown here.", { key: "taken", shape: "warn", lines: notes });
+    begin({ ids: rows.map((row) => row.id), revisions, isMany: rows.length > 1, before: now?.before ?? form }, task.recipe, form);
     document.querySelector("#fl-prompt textarea")?.focus();
   } catch (error) {
     showProblem(error, { key: "queue" });
   }
+}
+
+/** Put a recipe into a form, to be changed there; what was typed `since` that form stays. */
+function begin(what, recipe, form, since = null) {
+  clear("taken");
+  const { fields, notes } = takeSettings(recipe, what.before, since);
+  edits({ ...what, words: recipe.prompt || "(no words)", base: toRecipe({ ...form, ...fields }) });
+  if (notes.length) showNote("Not all of it can be shown here.", { key: "taken", shape: "warn", lines: notes });
 }
 
 /** Put back what stood in the form before. What is being saved can no longer be left. */
@@ -136,16 +160,18 @@ export async function save() {
   }
 }
 
-/** Gives what it put back into the form; whatever is refused, what was typed stays there, and it gives null. */
+/** Gives what it put back into the form; null if there is more to save, and what was typed stays there. */
 async function trySave() {
-  const fields = changedFields();
+  const sent = state.draft;
+  const fields = changedFields(now.base);
   const { ids, before } = now;
-  if (ids.length > 1 && fields.seed !== null) delete fields.seed; // each keeps its own: else all would be the same picture
+  if ((now.isMany || ids.length > 1) && fields.seed !== null) delete fields.seed; // each keeps its own: else all would be the same picture
   clear("form");
   clear("queue");
   let stayed = [];
   try {
     if (Object.keys(fields).length) stayed = await send(fields);
+    if (stayed.length && await tellChanged(stayed.map(({ id }) => id))) return null;
   } catch (error) {
     if (error.code === "conflict" || error.code === "not_found") await tellConflict(error);
     else refuse(error, state.draft);
@@ -153,11 +179,25 @@ async function trySave() {
   } finally {
     look();
   }
-  end();
-  fill(before);
   if (stayed.length) tellStayed(stayed, ids.length);
-  else say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
+  if (Object.keys(changedFields(toRecipe(sent))).length) {
+    await goOn(sent, new Set(stayed.map(({ id }) => id)), Object.keys(fields).length > 0);
+    return null;
+  }
+  end();
+  fill(before, sent);
+  if (!stayed.length) say(Object.keys(fields).length ? "Saved" : "Nothing was changed");
   return before;
+}
+
+/** What was `sent` is saved; what was typed meanwhile stays in the form, to be saved as well. */
+async function goOn(sent, stayed, isChanged) {
+  const saved = now.ids.map((id, at) => ({ id, revision: now.revisions[at] + (isChanged ? 1 : 0) })).filter(({ id }) => !stayed.has(id));
+  const what = { ...now, ids: saved.map(({ id }) => id), revisions: saved.map(({ revision }) => revision) };
+  const task = await call("GET", `/v1/tasks/${what.ids[0]}`).catch(() => null);
+  if (task) begin(what, task.recipe, sent, sent);
+  else edits({ ...what, base: toRecipe(sent) });
+  say("Saved, but not what you typed since: press Save changes again");
 }
 
 function tellStayed(stayed, count) {
@@ -178,15 +218,25 @@ async function send(fields) {
 
 /** Somebody changed it meanwhile, or it is being drawn: one sentence, and the form stays as it is. */
 async function tellConflict(error) {
-  const task = now.ids.length === 1 ? await call("GET", `/v1/tasks/${now.ids[0]}`).catch(() => null) : null;
-  if (task?.state === "waiting") {
-    now.revisions = [task.revision];
-    keep(KEPT, JSON.stringify(now));
-    showProblem({ problem: error.problem, hint: "What you typed is still here: press Save changes again to put it over that." }, { key: "queue" });
-    return;
-  }
+  if (await tellChanged(now.ids)) return;
   end();
   showProblem({ problem: error.problem, hint: "What you typed is still in the form: press Generate to draw it as a new picture." }, { key: "queue" });
+}
+
+/** Of what is edited, some stayed as it was: whether any of that waits, so that somebody has changed it. Then that is edited on. */
+async function tellChanged(stayed) {
+  const rows = await waitingNow(stayed);
+  if (!rows.length) return false;
+  const count = now.ids.length;
+  const [saved, gone] = [count - stayed.length, stayed.length - rows.length];
+  edits({ ...now, ids: rows.map((row) => row.id), revisions: rows.map((row) => row.revision) });
+  const which = count === 1 ? "This picture was" : rows.length === count ? "These pictures were" : `${rows.length} of ${count} ${rows.length === 1 ? "was" : "were"}`;
+  const others = [saved ? `${saved} ${saved === 1 ? "has" : "have"} the new settings.` : "", gone ? `${gone} had begun or ended.` : ""];
+  showProblem({
+    problem: `${which} changed by somebody else meanwhile.`,
+    hint: [...others, "What you typed is still here: press Save changes again to put it over that."].filter(Boolean).join(" "),
+  }, { key: "queue" });
+  return true;
 }
 
 /** Somebody who reloads in the middle of it goes on where they were. */

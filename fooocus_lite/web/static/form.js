@@ -24,7 +24,7 @@ const RECIPE_FIELDS = [
 ];
 let names = [];
 let infos = {}; // what stands under the fields' names, by field
-let pending = {}; // values on their way into the widgets
+const pending = new Map(); // values on their way into the widgets, by field: {value, since}
 let filling = 0; // the timer that puts them there
 let isOffered = false; // whether the widgets offer what the menu has now
 let saving = 0;
@@ -123,17 +123,19 @@ export function changed(values) {
   }, 250);
 }
 
-/** Put values into the widgets: a draft's fields, by name. What is put in at the same moment is put in at once: a second click would bring the values of before the first. */
-export function fill(fields) {
-  pending = { ...pending, ...known(paired(fields)) };
+/** Put values into the widgets: a draft's fields, by name. What is put in at the same moment is put in at once: a second click would bring the values of before the first. What a person changed `since` a draft stays. */
+export function fill(fields, since = null) {
+  for (const [name, value] of Object.entries(known(paired(fields)))) pending.set(name, { value, since });
   clearTimeout(filling);
   filling = setTimeout(() => document.getElementById("fl-fill")?.click());
 }
 
 /** Gradio asks for what `fill` left. */
 export function filled(values) {
-  const draft = { ...draftOf(values), ...pending };
-  pending = {};
+  const draft = draftOf(values);
+  const isUntouched = (name, since) => !since || JSON.stringify(draft[name]) === JSON.stringify(since[name]);
+  for (const [name, { value, since }] of pending) if (isUntouched(name, since)) draft[name] = value;
+  pending.clear();
   return widgets(draft);
 }
 

@@ -62,7 +62,7 @@ function countOf({ group, row }) {
 function howOf(entry) {
   const { row, group, level } = entry;
   const rest = [row.owner === state.user.name ? "" : row.owner || "no user", row.styles.join(", ")].filter(Boolean).join(" · ");
-  const time = group?.seconds_left && level === 1 && !state.paused && together(group) === group.waiting ? `done in ${duration(group.seconds_left)}` : "";
+  const time = group?.seconds_left && level === 1 && !state.paused ? `done in ${duration(group.seconds_left)}` : "";
   if (isGoing(entry) && row.state !== "running") return "cancelled";
   if (row.state === "running") return [progressWords(row), group ? `${group.waiting} more${time ? `, ${time}` : ""}` : "", rest].filter(Boolean).join(" · ");
   if (level === 2) return [entry.pos > together(group) ? "further down" : "", row.seed === null ? "" : `seed ${row.seed}`, rest].filter(Boolean).join(" · ");

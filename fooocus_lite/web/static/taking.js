@@ -47,11 +47,11 @@ function fit(fields, model, notes) {
   notes.push(`${width}×${height} is nothing ${model.label} can draw; ${nearest.width}×${nearest.height} is nearest in shape.`);
 }
 
-/** Fill the form. `before` is the draft that Undo goes back to. Gives what was put in, what that changed, notes, and the undoing. */
-export function takeSettings(recipe, before = state.draft) {
+/** Fill the form, as `fill` does. `before` is the draft that Undo goes back to. Gives what was put in, what that changed, notes, and the undoing. */
+export function takeSettings(recipe, before = state.draft, since = null) {
   const { fields, notes } = usable(recipe);
   const found = differences(before, { ...before, ...fields });
-  fill(fields);
+  fill(fields, since);
   return { fields, found, notes, undo: () => fill({ ...formerValues(before, found), preset: before.preset }) };
 }
 
