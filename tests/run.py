@@ -85,7 +85,10 @@ def main(arguments: list[str]) -> int:
             print("The continuous integration runs the browser tests too: install chromium there.")
             return 1
         print(f"Browser for the tests: {env[VARIABLE] or 'none, so the browser tests are skipped'}", flush=True)
-    return subprocess.call([sys.executable, "-m", "pytest", *sharing(arguments), *arguments], cwd=ROOT, env=env)
+    shared = sharing(arguments)
+    if shared:
+        env["OMP_WAIT_POLICY"] = "PASSIVE"  # a model's thread that waits for others leaves its core to them
+    return subprocess.call([sys.executable, "-m", "pytest", *shared, *arguments], cwd=ROOT, env=env)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from tests.faults.server import Server, until
 __all__ = ["paused"]
 #: How many wait, as far as the page has heard.
 WAITING = """async () => (await import("/ui/store.js")).state.waiting"""
+#: All that was due is painted.
+FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 TO_THE_END = "(list) => list.parentNode.scrollTo(0, list.scrollHeight)"
 
 
-def hold(page: Page, address: str, method: str = "GET") -> Callable[[], Route]:
+def hold(page: Page, address: str | re.Pattern[str], method: str = "GET") -> Callable[[], Route]:
     """Keep the next question of this kind back; gives a way to wait for it."""
     held: list[Route] = []
 
@@ -304,3 +306,24 @@ def test_the_focus_stays_with_its_repeat(quiet_server: Server, person: Person) -
     expect(first).to_be_focused()
     person.page.keyboard.press("Enter")
     expect(running).not_to_be_visible()
+
+
+def test_a_row_in_sight_stays_while_its_page_is_asked_for_again(paused: Server, person: Person) -> None:
+    """Those in sight are on two pages of the line, and the second one is slow: who has the focus there keeps it."""
+    many = "\n".join(f"picture number {n}" for n in range(60))
+    assert paused.post("/v1/queue/import", {"text": many, "recipe": {"steps": 2}})[0] in (200, 201)
+    person.button("Show the whole queue").click()
+    expect(person.queue.first).to_have_attribute("aria-setsize", "60")
+    person.queue.first.focus()
+    person.page.keyboard.press("End")
+    last = row(person, "picture number 59")
+    expect(last).to_be_focused()
+    held = hold(person.page, re.compile(r"/v1/queue\?.*after="))
+    person.page.keyboard.press("Alt+ArrowUp")
+    question = held()
+    person.page.wait_for_function(FRAME)
+    expect(last).to_be_focused()
+    expect(last).to_have_attribute("aria-posinset", "59")
+    question.continue_()
+    expect(row(person, "picture number 58")).to_have_attribute("aria-posinset", "60")
+    expect(last).to_be_focused()

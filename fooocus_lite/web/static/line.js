@@ -132,20 +132,21 @@ function pageInSight() {
   return Math.max(0, pages.findIndex((page) => page.groups.includes(group)));
 }
 
-/** Ask for the batches in sight, as many pages as they are on. */
+/** Ask for the batches in sight, as many pages as they are on. What is there stays until all of them have come. */
 async function askForGroups() {
   const at = pageInSight();
   const asked = moves;
+  const countOf = (some) => some.reduce((sum, page) => sum + page.groups.length, 0);
   let after = at < pages.length ? pages[at].after : pages.length ? next : null;
-  let fresh = [];
+  const fresh = [];
+  let answer;
   do {
-    const answer = await call("GET", `/v1/queue?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
+    answer = await call("GET", `/v1/queue?limit=${PAGE}${after ? `&after=${encodeURIComponent(after)}` : ""}`);
     if (moving || asked !== moves) { isWanted = true; return; } // it may show the line as it was before
-    const page = { after, groups: answer.groups, isStale: false };
-    fresh = [...fresh, page];
-    take(at, fresh, answer);
-    after = next;
-  } while (after !== null && sight[1] > entries.length);
+    fresh.push({ after, groups: answer.groups, isStale: false });
+    after = answer.next;
+  } while (after !== null && sight[1] > entries.length - countOf(pages.slice(at)) + countOf(fresh));
+  take(at, fresh, answer);
 }
 
 /** Put pages in from the page `at` on. What came after them began elsewhere, and is asked for again. */
