@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -143,7 +144,7 @@ class Server:
         except urllib.error.HTTPError as exc:
             with exc:
                 return exc.code, json.load(exc)
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, http.client.HTTPException):  # also one that was cut off
             return 0, None
 
     def submit(self, prompt: str, **fields: object) -> list[str]:
