@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 from fooocus_lite.database import Database, Transaction
 from fooocus_lite.errors import NotFound
@@ -32,7 +33,20 @@ REMEMBERED = 2000
 #: What cannot wait does not: facts of the one task that somebody follows, the first signs of its drawing, the log's
 #: end.
 REST_S = 0.01
+#: That a picture is begun may wait so long, for who follows everything: its first step shows it too, and to tell it
+#: takes the cores from that step.
+BEGINNING_S = 0.1
+_BEGINNINGS = frozenset({"started", "prompt_ready"})
 _TERMINAL_KINDS = ", ".join(f"'{kind}'" for kind in TERMINAL)
+
+
+class _Call(IntEnum):
+    """How soon a follower is to look."""
+
+    NO = 0
+    LATER = 1  # when its rest is over, `BEGINNING_S` at least
+    SOON = 2  # when its rest is over
+    NOW = 3
 
 
 @dataclass
@@ -58,15 +72,13 @@ class _Waker:
     Attributes:
         task_id: What it follows; ``None`` is everything.
         same: All who follow that.
-        is_called: It is going to look, so nobody calls it again.
-        is_hurried: It is going to look at once.
+        called: It is going to look so soon, and nobody calls it again but for sooner.
     """
 
     loop: asyncio.AbstractEventLoop
     task_id: str | None
     same: set[_Waker]
-    is_called: bool = False
-    is_hurried: bool = False
+    called: _Call = _Call.NO
 
     def __post_init__(self) -> None:
         self._news = asyncio.Event()
@@ -75,26 +87,30 @@ class _Waker:
 
     def look(self) -> None:
         """From now on there may be something new."""
-        self.is_called = self.is_hurried = False  # before it reads, so that what comes meanwhile calls it again
+        self.called = _Call.NO  # before it reads, so that what comes meanwhile calls it again
         self._looked_at = self.loop.time()
         self._news.clear()
         if self._rest is not None:
             self._rest.cancel()
             self._rest = None
 
-    def needs_call(self, *, is_urgent: bool) -> bool:
+    def needs_call(self, call: _Call) -> bool:
         """Mark it as called; whether it still has to be roused for that."""
-        if self.is_hurried or (self.is_called and not is_urgent):
+        if call <= self.called:
             return False
-        self.is_called, self.is_hurried = True, is_urgent
+        self.called = call  # nowhere else: `look` may have come between, and then it must be roused
         return True
 
     def rouse(self) -> None:
-        """In its own loop: wake it up, when its rest is over or at once if it is hurried."""
-        rested_at = self._looked_at + REST_S * (len(self.same) - 1)
-        if self.is_hurried or rested_at <= self.loop.time():
+        """In its own loop: wake it up, when its rest is over or at once if it is called so."""
+        if self._rest is not None:  # of a call that was not as urgent
+            self._rest.cancel()
+            self._rest = None
+        rest = REST_S * (len(self.same) - 1)
+        rested_at = self._looked_at + (max(rest, BEGINNING_S) if self.called == _Call.LATER else rest)
+        if self.called == _Call.NOW or rested_at <= self.loop.time():
             self._news.set()
-        elif self._rest is None:
+        else:
             self._rest = self.loop.call_at(rested_at, self._news.set)
 
     async def hears(self, within_s: float | None) -> bool:
@@ -155,7 +171,7 @@ class EventLog:
             slots = self._slots.setdefault(task_id, {})
             is_first = event.kind not in slots
             slots[event.kind] = stamped
-            self._wake({task_id}, is_urgent=is_first)
+            self._wake({task_id}, one=_Call.NOW if is_first else _Call.SOON)
         return stamped
 
     def record(self, transaction: Transaction, task_id: str, fact: Event) -> Event:
@@ -279,7 +295,7 @@ class EventLog:
         """End every follower."""
         with self._news:
             self._closed = True
-            self._wake(is_urgent=True)
+            self._wake(everything=_Call.NOW, one=_Call.NOW)
 
     def _next_seq(self) -> int:
         with self._news:
@@ -294,21 +310,22 @@ class EventLog:
                 self._forgotten_seq = self._recent.popleft().seq
             for fact in facts:
                 self._slots.pop(fact.task_id, None)  # what was on its way is now history
-            self._wake({fact.task_id for fact in facts}, is_urgent=True)
+            can_wait = all(fact.kind in _BEGINNINGS for fact in facts)
+            self._wake(
+                {fact.task_id for fact in facts}, everything=_Call.LATER if can_wait else _Call.SOON, one=_Call.NOW
+            )
 
-    def _wake(self, task_ids: Collection[str] | None = None, *, is_urgent: bool = False) -> None:
-        """Call who follows everything, and who follows one of these tasks: at once, if that is urgent.
-
-        Args:
-            task_ids: ``None`` is everybody; if that is urgent, it is so for those who follow everything, too.
-        """
+    def _wake(
+        self, task_ids: Collection[str] | None = None, *, everything: _Call = _Call.SOON, one: _Call = _Call.SOON
+    ) -> None:
+        """Call who follows everything, and who follows ``one`` of these tasks; ``task_ids`` None is of any."""
         self._version += 1
         self._news.notify_all()
         called: dict[asyncio.AbstractEventLoop, list[_Waker]] = {}
         for followed in list(self._wakers) if task_ids is None else (*task_ids, None):  # the crowd last
-            hurries = is_urgent and (task_ids is None or followed is not None)
+            call = everything if followed is None else one
             for waker in self._wakers.get(followed, ()):
-                if waker.needs_call(is_urgent=hurries):
+                if waker.needs_call(call):
                     called.setdefault(waker.loop, []).append(waker)
         for loop, wakers in called.items():
             try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fooocus_lite import eventlog
-from fooocus_lite.eventlog import READ_AT_ONCE, REMEMBERED
+from fooocus_lite.eventlog import READ_AT_ONCE, REMEMBERED, _Call  # pyright: ignore[reportPrivateUsage]
 from fooocus_lite.events import Cancelled, Event, Preview, Progress, PromptReady
 from fooocus_lite.store import Store
 from tests.aside import run_aside
@@ -103,9 +103,9 @@ def test_who_follows_one_task_is_not_woken_for_another(store: Store) -> None:
         (waker,) = store.log._wakers[mine]  # pyright: ignore[reportPrivateUsage]
         store.log.append(other, Progress(step=1, steps=9))
         store.log.append(other, PromptReady())
-        assert not waker.is_called
+        assert waker.called == _Call.NO
         store.log.append(mine, PromptReady())
-        assert waker.is_called and waker.is_hurried
+        assert waker.called == _Call.NOW
         assert await at_once(waiting) == ["prompt_ready"]
 
     run_aside(story())
@@ -123,7 +123,7 @@ def test_who_follows_everything_rests_and_then_hears_all_that_came(store: Store)
         store.log.nudge()
         store.log.append(other, Progress(step=1, steps=9))
         await settled()
-        assert all(waker.is_called for waker in wakers), "nobody calls them meanwhile"
+        assert all(waker.called for waker in wakers), "nobody calls them meanwhile"
         assert not any(one.done() for one in waiting), "they rest"
         store.log.close()  # ends every rest
         told = [await at_once(one) for one in waiting]
@@ -143,17 +143,46 @@ def test_one_alone_never_rests(store: Store) -> None:
         looks = store.log.afollow()
         waiting = await begun(looks)
         told: list[list[str]] = []
-        for task_id, news in (
-            (mine, Progress(step=1, steps=9)),
-            (mine, Progress(step=2, steps=9)),
-            (other, PromptReady()),
-        ):
-            store.log.append(task_id, news)
+        for news in (Progress(step=1, steps=9), Progress(step=2, steps=9), Preview(step=2, jpeg=b"x")):
+            store.log.append(mine, news)
             told.append(await at_once(waiting))
             waiting = await next_of(looks)
+        await asyncio.to_thread(store.queue.end, other, Cancelled())
+        told.append(await at_once(waiting))
         return told
 
-    assert run_aside(story()) == [["progress"], ["progress"], ["prompt_ready"]]
+    assert run_aside(story()) == [["progress"], ["progress"], ["preview"], ["cancelled"]]
+
+
+def test_that_a_picture_is_begun_waits_for_its_first_step(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eventlog, "BEGINNING_S", FOR_EVER_S)
+    mine, _ = two_tasks(store)
+
+    async def story() -> list[list[str]]:
+        looks, of_mine = store.log.afollow(), store.log.afollow(mine)
+        waiting, one = await begun(looks), await begun(of_mine)
+        await asyncio.to_thread(store.queue.claim, "worker 1")
+        told = [await at_once(one)]
+        store.log.append(mine, PromptReady())
+        await settled()
+        assert not waiting.done()
+        store.log.append(mine, Progress(step=1, steps=9))
+        told.append(await at_once(waiting))
+        return told
+
+    assert run_aside(story()) == [["started"], ["started", "prompt_ready", "progress"]]
+
+
+def test_that_a_picture_is_begun_is_told_though_nothing_follows(store: Store) -> None:
+    """A model may load for minutes before the first step."""
+
+    async def story() -> list[str]:
+        waiting = await begun(store.log.afollow())
+        await asyncio.to_thread(store.queue.claim, "worker 1")
+        return kinds(await waiting)
+
+    two_tasks(store)
+    assert run_aside(story()) == ["started"]
 
 
 @pytest.mark.usefixtures("endless_rest")
