@@ -108,11 +108,15 @@ def _count_rounds(database: Database, lost: LostRows) -> None:
 
 
 def _keep_keys(database: Database, lost: LostRows) -> None:
-    """What was asked for under a key and found whole stays asked for; of the rest some is forgotten, so it is not."""
+    """What was asked for under a key and found whole stays asked for; of the rest some is forgotten, so it is not.
+
+    Whole is whose it is and with which others, too: else who asked could not see what they are told of.
+    """
     (newest,) = database.read("SELECT coalesce(max(last_id), '') AS id FROM asked")
     with database.write() as transaction:
         for key, ids in lost.asked(newest["id"]).items():
-            if all(transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)) for task_id in ids):
+            there = (transaction.execute("SELECT 1 FROM tasks WHERE id = ?", (task_id,)) for task_id in ids)
+            if all(there) and all(lost.origin(task_id) for task_id in ids):
                 transaction.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (key, ids[0], ids[-1]))
 
 

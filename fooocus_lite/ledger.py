@@ -67,7 +67,7 @@ class Ledger:
                 return True
             except FooocusError as exc:
                 trouble = exc
-            except sqlite3.Error as exc:  # a fault of ours, say; whoever asked for the picture must not wait for ever
+            except sqlite3.Error as exc:  # a fault of ours, say
                 hint = "It is tried again by itself. If this stays, restart Fooocus Lite, and please report it."
                 trouble = FooocusError(f"The queue file did not take a change: {exc}.", hint)
             refusals += not is_of_disk(trouble)

@@ -29,7 +29,8 @@ GOODBYE_S = 3
 MAX_SOCKET_BYTES = 4096
 #: So often is asked whether a WebSocket's client is still there, and so long is waited for its answer.
 PING_S = 20.0
-#: What uvicorn says of every WebSocket that was refused with an answer, though that is how it is done.
+#: What uvicorn says of every WebSocket that was refused with an answer, though that is how it is done. It says the same
+#: of a route that returns without any; ours all answer (`fooocus_lite.web.sockets`).
 _REFUSED = "ASGI callable returned without completing handshake."
 
 

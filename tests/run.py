@@ -70,8 +70,9 @@ def clean_environment() -> dict[str, str]:
 
 
 def sharing(arguments: list[str]) -> list[str]:
-    """How many processes share the tests, for pytest: several run all of them, one a choice of them."""
-    if any(not argument.startswith("-") for argument in arguments) or not importlib.util.find_spec("xdist"):
+    """How many processes share the tests, for pytest: one a choice of them, or those that somebody talks to."""
+    alone = any(not argument.startswith("-") or argument in ("--pdb", "--trace", "-s") for argument in arguments)
+    if alone or not importlib.util.find_spec("xdist"):
         return []
     return [f"--numprocesses={min(MOST_PROCESSES, (os.cpu_count() or 1) + 1)}"]
 

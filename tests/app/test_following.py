@@ -206,7 +206,9 @@ def test_every_page_hears_at_once_that_a_running_picture_is_to_end(store: Store,
         await anext(messages)
         await asyncio.to_thread(cancel, task_id)
         told = [await anext(messages)]
-        await asyncio.to_thread(cancel, task_id)  # which is nothing new
+        version = store.queue.version
+        await asyncio.to_thread(cancel, task_id)
+        assert store.queue.version == version, "which is nothing new"
         await asyncio.to_thread(store.queue.pause)
         told.append(await anext(messages))
         await messages.aclose()

@@ -15,6 +15,12 @@ from tests.faults.server import Server, until
 __all__ = ["paused"]
 #: How many wait, as far as the page has heard.
 WAITING = """async () => (await import("/ui/store.js")).state.waiting"""
+#: Somebody types into the prompt while the focus is elsewhere, as a program that writes for people does.
+TYPE = """(words) => {
+  const box = document.querySelector("#fl-prompt textarea");
+  box.value = words;
+  box.dispatchEvent(new Event("input", { bubbles: true }));
+}"""
 #: All that was due is painted.
 FRAME = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
 TO_THE_END = "(list) => list.parentNode.scrollTo(0, list.scrollHeight)"
@@ -175,6 +181,36 @@ def test_what_is_typed_while_a_batch_is_saved_stays(paused: Server, person: Pers
     expect(person.prompt).to_have_value("my words")
     recipes = [paused.task(one)["recipe"] for one in ids]
     assert [(one["prompt"], one["seed"]) for one in recipes] == [("a blue star and a moon", seed) for seed in (7, 8, 9)]
+
+
+def test_what_is_typed_while_a_batch_is_saved_reaches_all_of_it(paused: Server, person: Person) -> None:
+    """Also where somebody else had changed one of them: what is saved already is saved again with the rest."""
+    ids = submit(paused, "a red star", count=3, seed=7)
+    edit(person, "a red star")
+    assert paused.post("/v1/queue/edit", {"ids": [ids[1]], "recipe": {"prompt": "a green star"}})[0] == 200
+    held = hold(person.page, "**/v1/queue/edit", "POST")
+    person.prompt.fill("a blue star")
+    person.button("Save changes").focus()
+    person.page.keyboard.press("Enter")
+    question = held()
+    person.page.evaluate(TYPE, "a blue star and a moon")
+    question.continue_()
+    expect(person.alert).to_contain_text("1 of 3 was changed by somebody else meanwhile.")
+    expect(bar(person)).to_contain_text("Editing 3 waiting pictures")
+    expect(person.button("Save changes")).to_be_focused()
+    person.page.keyboard.press("Enter")
+    expect(bar(person)).not_to_be_attached()
+    recipes = [paused.task(one)["recipe"] for one in ids]
+    assert [(one["prompt"], one["seed"]) for one in recipes] == [("a blue star and a moon", seed) for seed in (7, 8, 9)]
+
+
+def test_what_is_on_a_contact_sheet_is_not_offered_to_be_edited(paused: Server, person: Person) -> None:
+    assert paused.post("/v1/sheets", {"recipe": {"prompt": "a red star"}, "styles": ["Neon", "Blueprint"]})[0] == 201
+    submit(paused, "a blue star")
+    expect(row(person, "a blue star").get_by_role("button", name="Edit: a blue star")).to_be_attached()
+    cell = row(person, "a red star")
+    expect(cell).to_be_visible()
+    expect(cell.get_by_role("button", name="Edit: a red star", include_hidden=True)).to_be_hidden()
 
 
 # What has ended.

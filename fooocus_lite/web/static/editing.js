@@ -38,7 +38,9 @@ function showBar() {
     h("div", { className: "actions" },
       button("Save changes", { kind: "small main", title: "Save changes (Ctrl+Enter)", onclick: save }),
       button("Cancel", { kind: "small", label: "Cancel editing", title: "Leave it as it was (Esc)", onclick: cancelEditing })));
+  const hadFocus = document.querySelector(".fl-editing")?.contains(document.activeElement);
   pin(BAR, node);
+  if (hadFocus) node.querySelector(".actions button").focus(); // the bar that it was in is gone
 }
 
 /** Remember what is edited, also over a reload, and say so. */
@@ -54,6 +56,9 @@ function end() {
   clear(BAR);
   document.documentElement.toggleAttribute("data-editing", false);
 }
+
+/** Whether it waits and can be changed: on a contact sheet only what it shows may differ. */
+export const canEdit = ({ group }) => Boolean(group && !group.first.label);
 
 /** Rows of the pictures that an entry stands for and that wait. */
 async function rowsOf({ level, row, group }) {
@@ -116,7 +121,7 @@ export async function edit(entry) {
     const { task, rows } = await stillWaiting(await rowsOf(entry));
     if (!rows.length) { tellTooLate(task); return; }
     const form = saving ? await saving : { ...state.draft };
-    if (!form) return; // what was to be saved was refused, and is still in the form
+    if (!form) return; // what was to be saved was refused, or more was typed since: it is still in the form
     const revisions = [task.revision, ...rows.slice(1).map((row) => row.revision)];
     setSheet("");
     begin({ ids: rows.map((row) => row.id), revisions, isMany: rows.length > 1, before: now?.before ?? form }, task.recipe, form);
@@ -171,7 +176,7 @@ async function trySave() {
   let stayed = [];
   try {
     if (Object.keys(fields).length) stayed = await send(fields);
-    if (stayed.length && await tellChanged(stayed.map(({ id }) => id))) return null;
+    if (stayed.length && await tellChanged(stayed.map(({ id }) => id), sent)) return null;
   } catch (error) {
     if (error.code === "conflict" || error.code === "not_found") await tellConflict(error);
     else refuse(error, state.draft);
@@ -216,20 +221,29 @@ async function send(fields) {
   return [];
 }
 
-/** Somebody changed it meanwhile, or it is being drawn: one sentence, and the form stays as it is. */
+/** Somebody changed it meanwhile, it cannot be changed, or it is being drawn: one sentence, and the form stays as it is. */
 async function tellConflict(error) {
   if (await tellChanged(now.ids)) return;
+  if ((await waitingNow(now.ids)).length) { showProblem(error, { key: "queue" }); return; }
   end();
   showProblem({ problem: error.problem, hint: "What you typed is still in the form: press Generate to draw it as a new picture." }, { key: "queue" });
 }
 
-/** Of what is edited, some stayed as it was: whether any of that waits, so that somebody has changed it. Then that is edited on. */
-async function tellChanged(stayed) {
-  const rows = await waitingNow(stayed);
+/**
+ * Of what is edited, some stayed as it was: whether somebody has changed any of that, and it waits. Then that is edited
+ * on, and what was saved as well if more was typed since it was `sent`.
+ */
+async function tellChanged(stayed, sent = state.draft) {
+  const known = new Map(now.ids.map((id, at) => [id, now.revisions[at]]));
+  const rows = (await waitingNow(stayed)).filter((row) => row.revision !== known.get(row.id));
   if (!rows.length) return false;
   const count = now.ids.length;
   const [saved, gone] = [count - stayed.length, stayed.length - rows.length];
-  edits({ ...now, ids: rows.map((row) => row.id), revisions: rows.map((row) => row.revision) });
+  const left = new Map(rows.map((row) => [row.id, row.revision]));
+  if (Object.keys(changedFields(toRecipe(sent))).length) {
+    for (const [id, revision] of known) if (!stayed.includes(id)) left.set(id, revision + 1);
+  }
+  edits({ ...now, ids: [...left.keys()], revisions: [...left.values()] });
   const which = count === 1 ? "This picture was" : rows.length === count ? "These pictures were" : `${rows.length} of ${count} ${rows.length === 1 ? "was" : "were"}`;
   const others = [saved ? `${saved} ${saved === 1 ? "has" : "have"} the new settings.` : "", gone ? `${gone} had begun or ended.` : ""];
   showProblem({

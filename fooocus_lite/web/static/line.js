@@ -146,6 +146,7 @@ async function askForGroups() {
     fresh.push({ after, groups: answer.groups, isStale: false });
     after = answer.next;
   } while (after !== null && sight[1] > entries.length - countOf(pages.slice(at)) + countOf(fresh));
+  for (const page of fresh) page.isStale = isWanted; // something changed while they came
   take(at, fresh, answer);
 }
 

@@ -1,7 +1,7 @@
 // The menu of a row: everything that can be done to it, with the keys that do it.
 
 import { button, h, setText } from "./dom.js";
-import { edit } from "./editing.js";
+import { canEdit, edit } from "./editing.js";
 import { besideOf, entryOf, isNext } from "./line.js";
 import { makePanel } from "./popover.js";
 import { cancel, duplicate, moveBy, moveTo, picturesOf } from "./queueacts.js";
@@ -19,7 +19,7 @@ const canGo = (by) => (entry) => waits(entry) && Boolean(besideOf(entry, by));
 
 /** What can be done to an entry: its words, what it does, its key, and whether it can be done now; null is a line. */
 const CHOICES = [
-  { words: () => "Edit settings…", shape: "pencil", run: edit, can: waits },
+  { words: () => "Edit settings…", shape: "pencil", run: edit, can: canEdit },
   { words: () => "Duplicate", shape: "copy", run: (entry) => duplicate(entry, false), can: waits },
   { words: () => "Duplicate with a new seed", shape: "dice", run: (entry) => duplicate(entry, true), can: waits },
   null,

@@ -1,6 +1,7 @@
 // One row of the queue: a batch, or a picture of one that is unfolded.
 
 import { button, duration, h, icon, setText } from "./dom.js";
+import { canEdit } from "./editing.js";
 import { isGoing, isOpened, together } from "./line.js";
 import { waitingWords } from "./models.js";
 import { picturesOf } from "./queueacts.js";
@@ -117,7 +118,7 @@ export function drawRow(row, entry) {
   drawThumb(part, entry);
   part.grip.toggleAttribute("data-off", !group || level === 2);
   part.tools.fold.hidden = !isMany;
-  part.tools.edit.hidden = !group;
+  part.tools.edit.hidden = !canEdit(entry);
   part.tools.first.hidden = !group || level === 2;
   nameTools(part, entry, entry.row.words || "no words");
 }
