@@ -38,9 +38,7 @@ function showBar() {
     h("div", { className: "actions" },
       button("Save changes", { kind: "small main", title: "Save changes (Ctrl+Enter)", onclick: save }),
       button("Cancel", { kind: "small", label: "Cancel editing", title: "Leave it as it was (Esc)", onclick: cancelEditing })));
-  const hadFocus = document.querySelector(".fl-editing")?.contains(document.activeElement);
   pin(BAR, node);
-  if (hadFocus) node.querySelector(".actions button").focus(); // the bar that it was in is gone
 }
 
 /** Remember what is edited, also over a reload, and say so. */

@@ -37,11 +37,13 @@ function stickyHeight(node) {
 
 async function put(key, node, seconds) {
   const place = await whenThere("fl-notices");
+  const hadFocus = shownNow.get(key)?.contains(document.activeElement);
   remove(key);
   node.dataset.key = key;
   shownNow.set(key, node);
   place.append(node);
   place.scrollTop = node.offsetTop - stickyHeight(node); // on a phone, where several do not fit
+  if (hadFocus) node.querySelector(".actions button")?.focus({ preventScroll: true }); // it was in the one before
   if (seconds) setTimeout(() => { if (shownNow.get(key) === node) clear(key); }, seconds * 1000);
 }
 
