@@ -26,8 +26,8 @@ from fooocus_lite.png import encode_png
 from fooocus_lite.recipe import ImageFormat
 
 __all__ = [
-    "clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image", "saved_pictures",
-    "thumbnail",
+    "PART_AGE_S", "clear_parts", "delete_picture", "find_saved", "read_picture", "read_recipe", "save_image",
+    "saved_pictures", "thumbnail",
 ]  # fmt: skip
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE, _SOFTWARE = 0x8769, 0x9286, 0x927C, 0x013
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _OURS = re.compile(r"\d\d-\d\d-\d\d_\d+_([0-9a-f]{12})\.(png|jpg|webp)")
 _PART = re.compile(rf"{_OURS.pattern}\.part")
-_PART_AGE_S = 60.0  # a younger one may be in another program's hands
+PART_AGE_S = 60.0  # a younger one may be in another program's hands
 _DAYS_CLEARED = 31
 _SUFFIX: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
@@ -199,7 +199,7 @@ def clear_parts(output_dir: Path) -> int:
     with contextlib.suppress(OSError):  # a folder that cannot be read is said when a picture is saved
         for day in _days(output_dir)[:_DAYS_CLEARED]:
             for path in (output_dir / day).glob("*.part"):
-                if _PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > _PART_AGE_S:
+                if _PART.fullmatch(path.name) and time.time() - path.stat().st_mtime > PART_AGE_S:
                     path.unlink(missing_ok=True)
                     removed += 1
     return removed

@@ -12,7 +12,7 @@ from pathlib import Path
 from fooocus_lite.errors import FooocusError
 from fooocus_lite.events import Finished, ImageReady
 from fooocus_lite.found_pictures import find_picture
-from fooocus_lite.images import clear_parts, save_image
+from fooocus_lite.images import PART_AGE_S, clear_parts, save_image
 from fooocus_lite.lane import Job
 from fooocus_lite.ledger import Ledger, failed, internal
 from fooocus_lite.library import Library
@@ -38,14 +38,18 @@ class Saver:
         self._store, self._ledger = store, ledger
         self._library, self._output_dir = library, output_dir
         self._threads = ThreadPoolExecutor(max_workers=max(1, workers), thread_name_prefix="saver")
+        self._later = threading.Timer(PART_AGE_S + 1, clear_parts, [output_dir])
+        self._later.daemon = True
         self._room = threading.BoundedSemaphore(max(1, SAVES_PER_WORKER * workers))
 
     def start(self) -> None:
-        """Clear what a kill left half written."""
+        """Clear what a kill left half written, and later what is too young yet to be told from another program's."""
         self._threads.submit(clear_parts, self._output_dir)
+        self._later.start()
 
     def close(self) -> None:
         """What was drawn is saved when this returns."""
+        self._later.cancel()
         self._threads.shutdown(wait=True)
 
     def save(self, job: Job, image: ImageReady, finished: Finished) -> None:

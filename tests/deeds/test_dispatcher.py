@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from fooocus_lite import images, saver
 from fooocus_lite.dispatcher import Dispatcher
 from fooocus_lite.errors import DiskProblem
 from fooocus_lite.events import Event, Preview, fold
@@ -350,3 +351,18 @@ def test_a_worker_killed_from_outside_mid_picture(store: Store, dispatcher: Disp
     assert (task.state, task.attempt) == ("finished", 2)
     shutil.rmtree(tmp_path / "outputs")
     a_red_circle(store)
+
+
+def test_what_the_last_kill_left_half_written_is_cleared_once_it_is_old(
+    store: Store, library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment after a kill it could be what another program writes just now."""
+    for module in (images, saver):
+        monkeypatch.setattr(module, "PART_AGE_S", 0.2)
+    left = tmp_path / "outputs" / "2031-05-04" / "03-02-01_7_0d1f0a9e5b01.png.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    dispatcher = Dispatcher(store, [], library=lambda: library, output_dir=tmp_path / "outputs")
+    dispatcher.start()
+    until(lambda: not left.exists(), "the end of it")
+    dispatcher.close()
