@@ -208,8 +208,8 @@ def test_what_was_edited_too_late_is_not_lost(paused: Server, person: Person) ->
     expect(person.queue).to_have_count(0)
 
 
-def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Person]) -> None:
-    (task_id,) = submit(paused, "a red star")
+def saved_after_another(come: Callable[..., Person]) -> tuple[Person, Person]:
+    """Two edit the same, and both save: who saved last, blue, and who was first, green."""
     one, other = come(), come()
     for person in (one, other):
         edit(person, "a red star")
@@ -218,6 +218,12 @@ def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Pe
     expect(row(one, "a green star")).to_be_visible()
     one.prompt.fill("a blue star")
     one.button("Save changes").click()
+    return one, other
+
+
+def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Person]) -> None:
+    (task_id,) = submit(paused, "a red star")
+    one, other = saved_after_another(come)
     expect(one.alert).to_contain_text("changed by somebody else")
     expect(one.prompt).to_have_value("a blue star")
     one.button("Save changes").click()
@@ -227,14 +233,7 @@ def test_two_who_edit_the_same_hear_of_it(paused: Server, come: Callable[..., Pe
 
 def test_two_who_edit_the_same_batch_hear_of_it(paused: Server, come: Callable[..., Person]) -> None:
     ids = submit(paused, "a red star", count=3, seed=7)
-    one, other = come(), come()
-    for person in (one, other):
-        edit(person, "a red star")
-    other.prompt.fill("a green star")
-    other.button("Save changes").click()
-    expect(row(one, "a green star")).to_be_visible()
-    one.prompt.fill("a blue star")
-    one.button("Save changes").click()
+    one, other = saved_after_another(come)
     expect(one.alert).to_contain_text("These pictures were changed by somebody else")
     expect(one.page.get_by_role("region", name="Editing")).to_contain_text("Editing 3 waiting pictures")
     expect(one.prompt).to_have_value("a blue star")
